@@ -1,0 +1,3 @@
+//! The machine layerd runs on.
+
+pub mod fdstore;

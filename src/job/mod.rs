@@ -1,0 +1,3 @@
+//! Jobs: what is printed, was printed, and what a restart must know.
+
+pub mod record;

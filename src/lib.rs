@@ -1,0 +1,11 @@
+//! layerd: the agent beside your 3D printers.
+
+#![deny(unsafe_code)]
+#![warn(missing_docs)]
+
+pub mod config;
+pub mod drivers;
+pub mod gcode;
+pub mod host;
+pub mod job;
+pub mod printer;

@@ -1,0 +1,13 @@
+//! One printer: what is known of it, what may be asked of it, and the actor that keeps both.
+//!
+//! [`model`], [`event`], [`command`], [`reduce`] and [`guard`] are pure: no clock, no sockets, no
+//! disk. [`actor`] is the shell around them.
+
+pub mod capability;
+pub mod command;
+pub mod event;
+pub mod fault;
+pub mod model;
+pub mod notice;
+pub mod outcome;
+pub mod wire;

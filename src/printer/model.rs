@@ -1,0 +1,342 @@
+//! What is known about one printer: plain data, no I/O, no clock.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use super::capability::Capabilities;
+use super::fault::Fault;
+use super::notice::Notice;
+
+/// One instant in both clocks: monotonic for ages and deadlines, wall for people and records.
+///
+/// Pure code never reads a clock; it is handed one of these.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Now {
+    /// Monotonic clock: deadlines and ages.
+    pub mono: Instant,
+    /// Wall clock in UTC: what is shown and stored.
+    pub wall: Timestamp,
+}
+
+/// A heater, or a bare sensor that is reported like one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Heater {
+    /// A hotend by tool number, from 0.
+    Tool(u8),
+    /// The heated bed.
+    Bed,
+    /// The enclosure.
+    Chamber,
+    /// A laser or spindle cooler.
+    Cooler,
+    /// The levelling probe (Prusa: PINDA).
+    Probe,
+    /// The mainboard.
+    Board,
+    /// Ambient air as measured by the printer.
+    Ambient,
+    /// The redundant sensor of a hotend.
+    Redundant,
+}
+
+impl fmt::Display for Heater {
+    /// The name used in every JSON: `tool0`, `bed`, `chamber`, …
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Heater::Tool(n) => write!(f, "tool{n}"),
+            Heater::Bed => f.write_str("bed"),
+            Heater::Chamber => f.write_str("chamber"),
+            Heater::Cooler => f.write_str("cooler"),
+            Heater::Probe => f.write_str("probe"),
+            Heater::Board => f.write_str("board"),
+            Heater::Ambient => f.write_str("ambient"),
+            Heater::Redundant => f.write_str("redundant"),
+        }
+    }
+}
+
+/// One temperature reading. It has an age, so "unknown" needs no zero.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Heat {
+    /// Measured, °C.
+    pub actual_c: f32,
+    /// Wanted, °C; 0 is off; `None` for a sensor without a heater.
+    pub target_c: Option<f32>,
+    /// When the printer reported it.
+    pub at: Instant,
+}
+
+/// Whether the printer can be talked to.
+#[derive(Clone, Debug, PartialEq)]
+pub enum LinkState {
+    /// No connection; `why` once an attempt has failed.
+    Down {
+        /// The last reason.
+        why: Option<Fault>,
+    },
+    /// Opening the port, shaking hands.
+    Opening,
+    /// Talking.
+    Up,
+}
+
+/// Why a print stands still.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PauseReason {
+    /// A person or an upstream asked.
+    Requested,
+    /// The program holds a pause (M0, M1, M25, M601).
+    Program,
+    /// Filament ran out.
+    Runout,
+    /// Filament change (M600).
+    FilamentChange,
+    /// The printer paused by itself (`//action:paused`, a touchscreen).
+    Printer,
+    /// The daemon is stopping and parked the head (`on_stop = "pause"`).
+    Stopping,
+}
+
+/// What the printer itself is seen to be doing.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Activity {
+    /// Ready for a job.
+    Idle,
+    /// A start was accepted: file on its way, checks running. No heat yet.
+    Preparing,
+    /// Executing a program.
+    Printing,
+    /// Pause asked, motion not yet stopped.
+    Pausing,
+    /// Standing still in a job.
+    Paused(PauseReason),
+    /// Resume asked: heating, moving back.
+    Resuming,
+    /// Cancel asked, not yet done.
+    Cancelling,
+    /// Halted; needs a person or a reset.
+    Error(Fault),
+    /// Connected but cannot print for now (booting, updating, in a menu).
+    NotReady(String),
+}
+
+/// The one word for a printer's condition, in the cloud's vocabulary.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StateWord {
+    /// Ready.
+    Operational,
+    /// Printing.
+    Printing,
+    /// Pause asked.
+    Pausing,
+    /// Paused.
+    Paused,
+    /// Resume asked.
+    Resuming,
+    /// Cancel asked.
+    Cancelling,
+    /// Preparing a job.
+    Downloading,
+    /// A person could not reach the printer either.
+    Offline,
+    /// Halted by a fault.
+    Error,
+    /// Connected but not usable now.
+    NotReady,
+}
+
+impl StateWord {
+    /// The word itself, as it stands in JSON.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            StateWord::Operational => "operational",
+            StateWord::Printing => "printing",
+            StateWord::Pausing => "pausing",
+            StateWord::Paused => "paused",
+            StateWord::Resuming => "resuming",
+            StateWord::Cancelling => "cancelling",
+            StateWord::Downloading => "downloading",
+            StateWord::Offline => "offline",
+            StateWord::Error => "error",
+            StateWord::NotReady => "not_ready",
+        }
+    }
+}
+
+impl fmt::Display for StateWord {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Position of the head in machine millimetres; `None` per axis until known.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Position {
+    /// X, mm.
+    pub x_mm: Option<f32>,
+    /// Y, mm.
+    pub y_mm: Option<f32>,
+    /// Z, mm.
+    pub z_mm: Option<f32>,
+    /// E as the firmware counts it, mm.
+    pub e_mm: Option<f32>,
+}
+
+/// Who the printer says it is.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Firmware {
+    /// Family or product (`Marlin`, `Prusa-Firmware`, `Klipper`).
+    pub name: String,
+    /// Version text as reported.
+    pub version: Option<String>,
+    /// Machine type as reported.
+    pub machine: Option<String>,
+}
+
+/// Who started a job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Origin {
+    /// Started through layerd.
+    Ours,
+    /// Started at the printer or by another program (SD card, touchscreen, Mainsail).
+    Outside,
+}
+
+/// How far a job is. Every member is unknown until seen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Progress {
+    /// 0–100.
+    pub percent: Option<f32>,
+    /// Current layer, from 1.
+    pub layer: Option<u32>,
+    /// Layers in all.
+    pub layers: Option<u32>,
+    /// Seconds to go.
+    pub time_left_s: Option<u32>,
+    /// Bytes of the program executed (acknowledged).
+    pub byte: Option<u64>,
+    /// Source line of the program executed (acknowledged), from 1.
+    pub line: Option<u64>,
+}
+
+/// The job a printer is busy with.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ActiveJob {
+    /// Stable identity, kept across restarts.
+    pub uid: Uuid,
+    /// File name as people know it.
+    pub file: String,
+    /// Who started it.
+    pub origin: Origin,
+    /// How far it is.
+    pub progress: Progress,
+    /// When it was seen to start; `None` while preparing.
+    pub started: Option<Timestamp>,
+    /// Ids of objects that are skipped.
+    pub skipped: Vec<u32>,
+}
+
+/// Everything known about one printer. [`super::reduce`] is its only writer.
+#[derive(Clone, Debug, PartialEq)]
+pub struct State {
+    /// Connection.
+    pub link: LinkState,
+    /// When `link` last changed.
+    pub link_since: Now,
+    /// Down for so long that it counts as offline (see [`super::reduce::OFFLINE_GRACE`]).
+    pub offline: bool,
+    /// What the printer does.
+    pub activity: Activity,
+    /// When the state word last changed.
+    pub since: Now,
+    /// Temperatures by heater.
+    pub heaters: BTreeMap<Heater, Heat>,
+    /// Head position, with the time of the report.
+    pub position: Option<(Position, Instant)>,
+    /// Tool in use.
+    pub active_tool: u8,
+    /// Firmware identity.
+    pub firmware: Option<Firmware>,
+    /// What it can and cannot do.
+    pub capabilities: Capabilities,
+    /// The job in hand.
+    pub job: Option<ActiveJob>,
+    /// A finished print lies on the bed (`require_clear_bed`).
+    pub bed_dirty: bool,
+    /// Things a person should know, oldest first.
+    pub notices: Vec<Notice>,
+    /// Last text of the printer for people (M117, notification).
+    pub message: Option<String>,
+    /// Lines sent and resent on this link.
+    pub traffic: Traffic,
+}
+
+/// Counters of a serial link since it came up.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Traffic {
+    /// Lines sent for the first time.
+    pub lines: u64,
+    /// Lines that had to be sent again.
+    pub resends: u64,
+}
+
+impl State {
+    /// A printer of which nothing is known yet.
+    pub fn new(now: Now) -> Self {
+        State {
+            link: LinkState::Down { why: None },
+            link_since: now,
+            offline: true,
+            activity: Activity::Idle,
+            since: now,
+            heaters: BTreeMap::new(),
+            position: None,
+            active_tool: 0,
+            firmware: None,
+            capabilities: Capabilities::default(),
+            job: None,
+            bed_dirty: false,
+            notices: Vec::new(),
+            message: None,
+            traffic: Traffic::default(),
+        }
+    }
+
+    /// The one word for it.
+    pub fn word(&self) -> StateWord {
+        if self.offline {
+            return StateWord::Offline;
+        }
+        match &self.activity {
+            Activity::Idle => StateWord::Operational,
+            Activity::Preparing => StateWord::Downloading,
+            Activity::Printing => StateWord::Printing,
+            Activity::Pausing => StateWord::Pausing,
+            Activity::Paused(_) => StateWord::Paused,
+            Activity::Resuming => StateWord::Resuming,
+            Activity::Cancelling => StateWord::Cancelling,
+            Activity::Error(_) => StateWord::Error,
+            Activity::NotReady(_) => StateWord::NotReady,
+        }
+    }
+
+    /// Whether requests can reach the printer now.
+    pub fn is_up(&self) -> bool {
+        matches!(self.link, LinkState::Up)
+    }
+}
+
+impl Heat {
+    /// How old the reading is.
+    pub fn age(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.at)
+    }
+}
