@@ -90,6 +90,9 @@ async fn rest(link: &mut Link, stop: &Stop, wait: Duration, why: Option<&Fault>)
                 let _ = reply.send(Outcome::Sent);
                 return false;
             }
+            Some(Request { command: Command::Ping, reply, .. }) => {
+                let _ = reply.send(Outcome::Sent);
+            }
             Some(request) => {
                 let reason = why.map(|f| format!(" {f}")).unwrap_or_default();
                 let text = match request.command {

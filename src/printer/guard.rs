@@ -56,7 +56,7 @@ pub fn guard(state: &State, limits: &Limits, command: &Command) -> Result<(), Re
         ));
     }
     match command {
-        Command::EmergencyStop | Command::Reconnect | Command::Answer { .. } => Ok(()),
+        Command::EmergencyStop | Command::Reconnect | Command::Ping | Command::Answer { .. } => Ok(()),
         Command::Start(_) => start(state, limits, word, command),
         Command::Pause => match word {
             StateWord::Printing | StateWord::Resuming => Ok(()),
