@@ -1,8 +1,5 @@
 //! layerd: the agent beside your 3D printers.
 
-#![deny(unsafe_code)]
-#![warn(missing_docs)]
-
 pub mod agent;
 pub mod config;
 pub mod drivers;
