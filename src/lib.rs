@@ -7,3 +7,4 @@ pub mod gcode;
 pub mod host;
 pub mod job;
 pub mod printer;
+pub mod sys;
