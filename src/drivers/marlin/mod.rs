@@ -28,6 +28,7 @@ pub mod thermal_watch;
 pub mod track;
 mod urgent;
 mod users;
+pub mod sim;
 
 use super::{BoxFuture, Build, Factory, Found};
 use crate::config::Section;
