@@ -148,14 +148,20 @@ pub fn parse(raw: &[u8]) -> Answer<'_> {
     if line == b"start" {
         return Answer::Start;
     }
-    if line.starts_with(b"FIRMWARE_NAME:") || line.starts_with(b"NAME.") || contains_no_case(line, b" FIRMWARE_NAME:") {
+    if line.starts_with(b"FIRMWARE_NAME:")
+        || line.starts_with(b"NAME.")
+        || contains_no_case(line, b" FIRMWARE_NAME:")
+    {
         return Answer::Identity;
     }
     if let Some(rest) = strip(line, b"cap:") {
         let mut parts = rest.rsplitn(2, |b| *b == b':');
         let value = parts.next().unwrap_or_default();
         let name = parts.next().unwrap_or_default();
-        return Answer::Cap { name, on: trim(value) == b"1" };
+        return Answer::Cap {
+            name,
+            on: trim(value) == b"1",
+        };
     }
     if let Some(rest) = strip(text, b"unknown command:") {
         return Answer::Unknown(unquote(trim(rest)));
@@ -174,11 +180,14 @@ fn ok_info(rest: &[u8]) -> OkInfo {
     match text {
         [b'N', digits @ ..] => {
             info.line = number_at(digits).map(|(n, _)| n);
-            info.advanced = info.line.is_some() && contains_no_case(text, b" P") && contains_no_case(text, b" B");
+            info.advanced =
+                info.line.is_some() && contains_no_case(text, b" P") && contains_no_case(text, b" B");
         }
         // Repetier: the bare number. Not when anything but a blank follows.
         [b'0'..=b'9', ..] => {
-            info.line = number_at(text).filter(|(_, len)| *len == text.len()).map(|(n, _)| n);
+            info.line = number_at(text)
+                .filter(|(_, len)| *len == text.len())
+                .map(|(n, _)| n);
         }
         [b'P', b'0'..=b'9', ..] => info.advanced = contains_no_case(text, b" B"),
         _ => {}
@@ -229,7 +238,8 @@ fn error(text: &[u8]) -> Answer<'_> {
         Cause::Checksum
     } else if contains_no_case(text, b"line number is not last") || contains_no_case(text, b"expected line") {
         Cause::WrongNumber
-    } else if contains_no_case(text, b"no checksum with line") || contains_no_case(text, b"missing checksum") {
+    } else if contains_no_case(text, b"no checksum with line") || contains_no_case(text, b"missing checksum")
+    {
         Cause::NoChecksum
     } else if contains_no_case(text, b"no line number with checksum")
         || contains_no_case(text, b"missing linenumber")
@@ -240,15 +250,22 @@ fn error(text: &[u8]) -> Answer<'_> {
     } else {
         return Answer::Error(text);
     };
-    Answer::Refused { cause, last: last_line(text) }
+    Answer::Refused {
+        cause,
+        last: last_line(text),
+    }
 }
 
 /// `Last Line: 14` at the end of a refusal.
 fn last_line(text: &[u8]) -> Option<u32> {
     const MARK: &[u8] = b"Last Line:";
-    let at = text.windows(MARK.len()).rposition(|w| w.eq_ignore_ascii_case(MARK))?;
+    let at = text
+        .windows(MARK.len())
+        .rposition(|w| w.eq_ignore_ascii_case(MARK))?;
     let tail = trim(text.get(at + MARK.len()..)?);
-    number_at(tail).filter(|(_, len)| *len == tail.len()).map(|(n, _)| n)
+    number_at(tail)
+        .filter(|(_, len)| *len == tail.len())
+        .map(|(n, _)| n)
 }
 
 fn sd(text: &[u8]) -> Option<Answer<'_>> {
@@ -257,7 +274,10 @@ fn sd(text: &[u8]) -> Option<Answer<'_>> {
         let slash = rest.iter().position(|b| *b == b'/')?;
         let (at, of) = rest.split_at_checked(slash)?;
         let parse = |b: &[u8]| std::str::from_utf8(b).ok()?.trim().parse::<u64>().ok();
-        return Some(Answer::SdAt { at: parse(at)?, of: parse(of.get(1..)?)? });
+        return Some(Answer::SdAt {
+            at: parse(at)?,
+            of: parse(of.get(1..)?)?,
+        });
     }
     if strip(text, b"not sd printing").is_some() {
         return Some(Answer::SdIdle);
@@ -279,7 +299,9 @@ fn sd(text: &[u8]) -> Option<Answer<'_>> {
 }
 
 fn strip<'a>(line: &'a [u8], prefix: &[u8]) -> Option<&'a [u8]> {
-    starts_no_case(line, prefix).then(|| line.get(prefix.len()..)).flatten()
+    starts_no_case(line, prefix)
+        .then(|| line.get(prefix.len()..))
+        .flatten()
 }
 
 fn unquote(text: &[u8]) -> &[u8] {
@@ -295,25 +317,48 @@ mod tests {
     use super::*;
 
     fn ok(line: Option<u32>, advanced: bool, temps: bool) -> Answer<'static> {
-        Answer::Ok(OkInfo { line, advanced, temps, glued_resend: false })
+        Answer::Ok(OkInfo {
+            line,
+            advanced,
+            temps,
+            glued_resend: false,
+        })
     }
 
     #[test]
     fn every_form_of_ok() {
         assert_eq!(parse(b"ok"), ok(None, false, false));
         assert_eq!(parse(b"ok\r"), ok(None, false, false));
-        assert_eq!(parse(b"ok T:19.4 /0.0 B:20.0 /0.0 @:0 B@:0"), ok(None, false, true));
+        assert_eq!(
+            parse(b"ok T:19.4 /0.0 B:20.0 /0.0 @:0 B@:0"),
+            ok(None, false, true)
+        );
         assert_eq!(parse(b"ok T0:19.4 /0.0"), ok(None, false, true));
         assert_eq!(parse(b"ok N12 P15 B3"), ok(Some(12), true, false));
         assert_eq!(parse(b"ok P15 B3"), ok(None, true, false));
         assert_eq!(parse(b"ok 12"), ok(Some(12), false, false));
         assert_eq!(parse(b"ok N12 P15 B3 T:210.0 /210.0"), ok(Some(12), true, true));
-        assert!(matches!(parse(b"okResend: 5"), Answer::Ok(OkInfo { glued_resend: true, .. })));
+        assert!(matches!(
+            parse(b"okResend: 5"),
+            Answer::Ok(OkInfo {
+                glued_resend: true,
+                ..
+            })
+        ));
     }
 
     #[test]
     fn every_form_of_resend() {
-        for text in ["Resend: 15", "Resend:15", "rs 15", "rs N15", "Resend: N:15", "resend 15", "RESEND: 15 ", "Resend: 15\r"] {
+        for text in [
+            "Resend: 15",
+            "Resend:15",
+            "rs 15",
+            "rs N15",
+            "Resend: N:15",
+            "resend 15",
+            "RESEND: 15 ",
+            "Resend: 15\r",
+        ] {
             assert_eq!(parse(text.as_bytes()), Answer::Resend(Some(15)), "{text}");
         }
         for text in ["Resend: ", "Resend: 1x5", "Resend: #15", "Resend: 99999999999"] {
@@ -324,7 +369,10 @@ mod tests {
     #[test]
     fn refusals_with_their_last_line() {
         let refused = |cause, last| Answer::Refused { cause, last };
-        assert_eq!(parse(b"Error:checksum mismatch, Last Line: 14"), refused(Cause::Checksum, Some(14)));
+        assert_eq!(
+            parse(b"Error:checksum mismatch, Last Line: 14"),
+            refused(Cause::Checksum, Some(14))
+        );
         assert_eq!(
             parse(b"Error:Line Number is not Last Line Number+1, Last Line: 14"),
             refused(Cause::WrongNumber, Some(14))
@@ -334,26 +382,53 @@ mod tests {
             refused(Cause::NoChecksum, Some(3))
         );
         assert_eq!(parse(b"!! format error"), refused(Cause::Format, None));
-        assert_eq!(parse(b"Error:Printer halted. kill() called!"), Answer::Error(b"Printer halted. kill() called!"));
+        assert_eq!(
+            parse(b"Error:Printer halted. kill() called!"),
+            Answer::Error(b"Printer halted. kill() called!")
+        );
     }
 
     #[test]
     fn reports_are_told_apart() {
-        assert_eq!(parse(b" T:27.81 /60.00 B:19.37 /0.00 @:127 B@:0 W:?"), Answer::Temps);
+        assert_eq!(
+            parse(b" T:27.81 /60.00 B:19.37 /0.00 @:127 B@:0 W:?"),
+            Answer::Temps
+        );
         assert_eq!(parse(b"T:27.8 E:0 W:?"), Answer::Temps);
         assert_eq!(parse(b"B:60.1 /60.0"), Answer::Temps);
         assert_eq!(parse(b"TargetExtr0:210"), Answer::Temps);
-        assert_eq!(parse(b"X:0.00 Y:0.00 Z:0.00 E:0.00 Count X:0 Y:0 Z:0"), Answer::Position);
+        assert_eq!(
+            parse(b"X:0.00 Y:0.00 Z:0.00 E:0.00 Count X:0 Y:0 Z:0"),
+            Answer::Position
+        );
         assert_eq!(parse(b"echo:busy: processing"), Answer::Busy(Busy::Processing));
         assert_eq!(parse(b"busy: paused for user"), Answer::Busy(Busy::Person));
-        assert_eq!(parse(b"Cap:EMERGENCY_PARSER:1"), Answer::Cap { name: b"EMERGENCY_PARSER", on: true });
-        assert_eq!(parse(b"echo:Unknown command: \"M9999\""), Answer::Unknown(b"M9999"));
+        assert_eq!(
+            parse(b"Cap:EMERGENCY_PARSER:1"),
+            Answer::Cap {
+                name: b"EMERGENCY_PARSER",
+                on: true
+            }
+        );
+        assert_eq!(
+            parse(b"echo:Unknown command: \"M9999\""),
+            Answer::Unknown(b"M9999")
+        );
         assert_eq!(parse(b"//action:paused"), Answer::Action(b"paused"));
-        assert_eq!(parse(b"// action:prompt_begin Hi"), Answer::Action(b"prompt_begin Hi"));
+        assert_eq!(
+            parse(b"// action:prompt_begin Hi"),
+            Answer::Action(b"prompt_begin Hi")
+        );
         assert_eq!(parse(b"start"), Answer::Start);
         assert_eq!(parse(b"start printing"), Answer::Other(b"start printing"));
-        assert_eq!(parse(b"SD printing byte 123/12345"), Answer::SdAt { at: 123, of: 12345 });
-        assert_eq!(parse(b"File opened: CUBE.GCO Size: 12"), Answer::SdFile(b"CUBE.GCO"));
+        assert_eq!(
+            parse(b"SD printing byte 123/12345"),
+            Answer::SdAt { at: 123, of: 12345 }
+        );
+        assert_eq!(
+            parse(b"File opened: CUBE.GCO Size: 12"),
+            Answer::SdFile(b"CUBE.GCO")
+        );
         assert_eq!(parse(b"\0\0"), Answer::Empty);
     }
 }

@@ -83,7 +83,14 @@ pub const TABLE: &[Quirks] = &[
         m524: true,
         ..CAREFUL
     },
-    Quirks { family: Family::Marlin1, keepalive: true, m108: true, m600: true, outside_heatup: true, ..CAREFUL },
+    Quirks {
+        family: Family::Marlin1,
+        keepalive: true,
+        m108: true,
+        m600: true,
+        outside_heatup: true,
+        ..CAREFUL
+    },
     // No M108 (issue 3176); M601 pauses, M75–M77 exist.
     Quirks {
         family: Family::Prusa,
@@ -95,19 +102,49 @@ pub const TABLE: &[Quirks] = &[
         outside_heatup: true,
         ..CAREFUL
     },
-    Quirks { family: Family::Repetier, blocks_in_dwell: true, ..CAREFUL },
+    Quirks {
+        family: Family::Repetier,
+        blocks_in_dwell: true,
+        ..CAREFUL
+    },
     // M84 S sets an idle time; what 0 means is not sure.
-    Quirks { family: Family::RepRap, holds_motors: false, m108: true, m73: true, ..CAREFUL },
-    Quirks { family: Family::Smoothie, holds_motors: false, ..CAREFUL },
-    Quirks { family: Family::Klipper, holds_motors: false, m73: true, ..CAREFUL },
-    Quirks { family: Family::Teacup, ..CAREFUL },
-    Quirks { family: Family::Malyan, blocks_in_dwell: true, ..CAREFUL },
+    Quirks {
+        family: Family::RepRap,
+        holds_motors: false,
+        m108: true,
+        m73: true,
+        ..CAREFUL
+    },
+    Quirks {
+        family: Family::Smoothie,
+        holds_motors: false,
+        ..CAREFUL
+    },
+    Quirks {
+        family: Family::Klipper,
+        holds_motors: false,
+        m73: true,
+        ..CAREFUL
+    },
+    Quirks {
+        family: Family::Teacup,
+        ..CAREFUL
+    },
+    Quirks {
+        family: Family::Malyan,
+        blocks_in_dwell: true,
+        ..CAREFUL
+    },
     CAREFUL,
 ];
 
 /// The row of a family.
 pub fn quirks(family: Family) -> Quirks {
-    TABLE.iter().copied().find(|q| q.family == family).unwrap_or(CAREFUL)
+    TABLE
+        .iter()
+        .copied()
+        .find(|q| q.family == family)
+        .unwrap_or(CAREFUL)
 }
 
 /// Which family a firmware name belongs to. Order matters: many names quote "Marlin".
@@ -158,7 +195,10 @@ pub fn identity_field<'a>(line: &'a str, key: &str) -> Option<&'a str> {
             .bytes()
             .take_while(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || *b == b'_')
             .count();
-        if len > 1 && word.as_bytes().get(len) == Some(&b':') && word.as_bytes().first().is_some_and(u8::is_ascii_uppercase) {
+        if len > 1
+            && word.as_bytes().get(len) == Some(&b':')
+            && word.as_bytes().first().is_some_and(u8::is_ascii_uppercase)
+        {
             end = blank;
             break;
         }
@@ -211,11 +251,20 @@ mod tests {
     #[test]
     fn identity_values_hold_blanks_and_colons() {
         let line = "FIRMWARE_NAME:Marlin 2.1.3 (Aug  1 2024 12:00:00) SOURCE_CODE_URL:github.com/MarlinFirmware/Marlin PROTOCOL_VERSION:1.0 MACHINE_TYPE:Ender 3 EXTRUDER_COUNT:1 UUID:cede2a2f";
-        assert_eq!(identity_field(line, "FIRMWARE_NAME"), Some("Marlin 2.1.3 (Aug  1 2024 12:00:00)"));
+        assert_eq!(
+            identity_field(line, "FIRMWARE_NAME"),
+            Some("Marlin 2.1.3 (Aug  1 2024 12:00:00)")
+        );
         assert_eq!(identity_field(line, "MACHINE_TYPE"), Some("Ender 3"));
         assert_eq!(identity_field(line, "EXTRUDER_COUNT"), Some("1"));
         assert_eq!(identity_field(line, "KINEMATICS"), None);
-        assert_eq!(name_and_version("Marlin 2.1.3 (x)"), ("Marlin".to_owned(), Some("2.1.3 (x)".to_owned())));
-        assert_eq!(name_and_version("Repetier_1.0.4"), ("Repetier".to_owned(), Some("1.0.4".to_owned())));
+        assert_eq!(
+            name_and_version("Marlin 2.1.3 (x)"),
+            ("Marlin".to_owned(), Some("2.1.3 (x)".to_owned()))
+        );
+        assert_eq!(
+            name_and_version("Repetier_1.0.4"),
+            ("Repetier".to_owned(), Some("1.0.4".to_owned()))
+        );
     }
 }

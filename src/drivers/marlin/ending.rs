@@ -56,13 +56,19 @@ impl Marlin {
                     self.reply(id, Outcome::Sent);
                 }
             } else if let Some(id) = id {
-                self.reply(id, Outcome::refused("refused/no-job", "There is no print to cancel."));
+                self.reply(
+                    id,
+                    Outcome::refused("refused/no-job", "There is no print to cancel."),
+                );
             }
             return;
         };
         if self.phase == Phase::Cancelling {
             if let Some(id) = id {
-                self.reply(id, Outcome::refused("refused/wrong-state", "It is being cancelled already."));
+                self.reply(
+                    id,
+                    Outcome::refused("refused/wrong-state", "It is being cancelled already."),
+                );
             }
             return;
         }
@@ -70,7 +76,10 @@ impl Marlin {
         job.reply = id;
         job.resuming = false;
         for id in superseded.into_iter().flatten() {
-            self.reply(id, Outcome::refused("refused/superseded", "The print was cancelled meanwhile."));
+            self.reply(
+                id,
+                Outcome::refused("refused/superseded", "The print was cancelled meanwhile."),
+            );
         }
         self.program.clear();
         self.out.push_back(Output::CloseProgram);
@@ -78,7 +87,12 @@ impl Marlin {
         self.end_firmware_wait(now);
         self.set_phase(Phase::Cancelling);
         let mut steps = self.cold_steps();
-        steps.extend([Step::fixed("M106 S0"), Step::Await, Step::fixed("M105"), Step::Await]);
+        steps.extend([
+            Step::fixed("M106 S0"),
+            Step::Await,
+            Step::fixed("M105"),
+            Step::Await,
+        ]);
         steps.push(Step::Cold { until: None });
         steps.push(Step::Mark(Mark::Cancelled));
         self.then(steps);
@@ -103,7 +117,10 @@ impl Marlin {
             let outcome = if verified {
                 Outcome::Verified
             } else {
-                Outcome::Unverified { waited: Duration::from_secs(10), missing: Missing::Effect }
+                Outcome::Unverified {
+                    waited: Duration::from_secs(10),
+                    missing: Missing::Effect,
+                }
             };
             self.reply(id, outcome);
         }
@@ -178,14 +195,22 @@ impl Marlin {
         }
         let filament_mm = Some(self.track.filament_mm.clone());
         self.saved = None;
-        self.job_event(JobEvent::Failed { uid: job.start.uid, fault, filament_mm });
+        self.job_event(JobEvent::Failed {
+            uid: job.start.uid,
+            fault,
+            filament_mm,
+        });
         self.idle_heat.job_ends(now.mono, &self.warmth);
     }
 
     /// The link went away: a running job has failed with it. Called by the shell before it ends the
     /// session.
     pub fn link_lost(&mut self, now: Now, fault: &Fault) {
-        let fault = if self.job.is_some() { faults::LOST.with_raw(fault.what.to_string()) } else { fault.clone() };
+        let fault = if self.job.is_some() {
+            faults::LOST.with_raw(fault.what.to_string())
+        } else {
+            fault.clone()
+        };
         if self.outside.running() {
             self.outside_ended(crate::printer::event::OutsideEnd::Failed);
         }
@@ -196,7 +221,12 @@ impl Marlin {
     /// All heaters to 0.
     pub(super) fn heaters_off(&mut self, _now: Now, id: Option<RequestId>) {
         let mut steps = self.cold_steps();
-        steps.extend([Step::Await, Step::fixed("M105"), Step::Await, Step::Cold { until: None }]);
+        steps.extend([
+            Step::Await,
+            Step::fixed("M105"),
+            Step::Await,
+            Step::Cold { until: None },
+        ]);
         steps.push(Step::Mark(Mark::HeatersOff(id)));
         self.then(steps);
     }
@@ -206,7 +236,10 @@ impl Marlin {
         let outcome = if self.all_targets_zero() {
             Outcome::Verified
         } else {
-            Outcome::Unverified { waited: Duration::from_secs(10), missing: Missing::Effect }
+            Outcome::Unverified {
+                waited: Duration::from_secs(10),
+                missing: Missing::Effect,
+            }
         };
         if let Some(id) = id {
             self.reply(id, outcome);
@@ -244,7 +277,12 @@ impl Marlin {
         // What others print or heat is theirs.
         if !self.outside.running() && (self.job.is_some() || self.idle_heat.any_ours()) {
             let mut steps = self.cold_steps();
-            steps.extend([Step::Await, Step::fixed("M105"), Step::Await, Step::Cold { until: None }]);
+            steps.extend([
+                Step::Await,
+                Step::fixed("M105"),
+                Step::Await,
+                Step::Cold { until: None },
+            ]);
             self.then(steps);
         }
         self.then([Step::Mark(Mark::MayStop)]);

@@ -40,7 +40,11 @@ const fn row(
         Gravity::Halts | Gravity::EndsJob => Severity::NeedsUser,
         Gravity::Warns | Gravity::Harmless => Severity::Warning,
     };
-    Row { words, gravity, fault: Fault::new(severity, code, what, why, remedy) }
+    Row {
+        words,
+        gravity,
+        fault: Fault::new(severity, code, what, why, remedy),
+    }
 }
 
 /// Error texts, the first match counts.
@@ -338,6 +342,18 @@ faults! {
     LOST: Retry "marlin/link-lost", "The connection to the printer was lost.",
         "The cable was pulled, the printer was switched off, or the USB port failed.",
         "Check cable and power. The print cannot go on; its heaters may still be on.";
+    /// The port takes no bytes.
+    WRITE_STUCK: Retry "marlin/write-stuck", "The port takes no more data.",
+        "The USB adapter or its driver hangs.",
+        "Unplug the cable and plug it in again; look at the printer.";
+    /// The printer did not come to rest.
+    STOP_TIMEOUT: NeedsUser "marlin/stop-timeout", "The printer could not be brought to rest in time.",
+        "It was busy with a long command when the service was to stop.",
+        "Look at the printer: its heaters may still be on.";
+    /// Nobody takes our events.
+    ACTOR_STUCK: Bug "marlin/events-stuck", "The service does not take the printer's reports.",
+        "This is a mistake in layerd.",
+        "Please report it with the output of `layerd logs PRINTER --wire`.";
     /// Program cannot be read.
     PROGRAM_LOST: NeedsUser "marlin/program-unreadable", "The program can no longer be read.",
         "The file was changed, deleted, or the disk failed.",
@@ -391,29 +407,69 @@ mod tests {
     #[test]
     fn real_error_lines_find_their_row() {
         for (line, code, gravity) in [
-            ("Thermal Runaway, system stopped! Heater_ID: 0", "marlin/thermal-runaway", Gravity::Halts),
-            ("Heating failed, system stopped! Heater_ID: bed", "marlin/heating-failed", Gravity::Halts),
-            ("Thermal Malfunction, system stopped! Heater_ID: 0", "marlin/thermal-malfunction", Gravity::Halts),
-            ("MAXTEMP triggered, system stopped! Heater_ID: 0", "marlin/maxtemp", Gravity::Halts),
-            ("0: Extruder switched off. MINTEMP triggered !", "marlin/mintemp", Gravity::Halts),
+            (
+                "Thermal Runaway, system stopped! Heater_ID: 0",
+                "marlin/thermal-runaway",
+                Gravity::Halts,
+            ),
+            (
+                "Heating failed, system stopped! Heater_ID: bed",
+                "marlin/heating-failed",
+                Gravity::Halts,
+            ),
+            (
+                "Thermal Malfunction, system stopped! Heater_ID: 0",
+                "marlin/thermal-malfunction",
+                Gravity::Halts,
+            ),
+            (
+                "MAXTEMP triggered, system stopped! Heater_ID: 0",
+                "marlin/maxtemp",
+                Gravity::Halts,
+            ),
+            (
+                "0: Extruder switched off. MINTEMP triggered !",
+                "marlin/mintemp",
+                Gravity::Halts,
+            ),
             ("Homing Failed", "marlin/homing-failed", Gravity::Halts),
             ("Probing Failed", "marlin/probing-failed", Gravity::EndsJob),
             ("M112 Shutdown", "marlin/emergency-stop", Gravity::Halts),
-            ("EMERGENCY SHUTDOWN DETECTED. KILLED.", "marlin/emergency-stop", Gravity::Halts),
+            (
+                "EMERGENCY SHUTDOWN DETECTED. KILLED.",
+                "marlin/emergency-stop",
+                Gravity::Halts,
+            ),
             ("Printer halted. kill() called!", "marlin/killed", Gravity::Halts),
             (
                 "Printer stopped due to errors. Fix the error and use M999 to restart.",
                 "marlin/stopped",
                 Gravity::EndsJob,
             ),
-            ("Lost communication with MCU: Shutdown", "marlin/shutdown", Gravity::Halts),
+            (
+                "Lost communication with MCU: Shutdown",
+                "marlin/shutdown",
+                Gravity::Halts,
+            ),
             ("volume.init failed", "marlin/sd-card", Gravity::Warns),
             ("SD init fail", "marlin/sd-card", Gravity::Harmless),
             ("open failed, File: x.gco.", "marlin/sd-file", Gravity::Warns),
             ("error writing to file", "marlin/sd-write", Gravity::Warns),
-            (" cold extrusion prevented", "marlin/cold-extrusion", Gravity::Warns),
-            ("Cold extrude (12) prevented", "marlin/cold-extrusion", Gravity::Warns),
-            ("too long extrusion prevented", "marlin/long-extrusion", Gravity::Warns),
+            (
+                " cold extrusion prevented",
+                "marlin/cold-extrusion",
+                Gravity::Warns,
+            ),
+            (
+                "Cold extrude (12) prevented",
+                "marlin/cold-extrusion",
+                Gravity::Warns,
+            ),
+            (
+                "too long extrusion prevented",
+                "marlin/long-extrusion",
+                Gravity::Warns,
+            ),
             ("T1 Invalid extruder", "marlin/no-such-tool", Gravity::Warns),
             ("G2/G3 bad parameters", "marlin/bad-arc", Gravity::EndsJob),
             ("Home XYZ First", "marlin/not-homed", Gravity::Warns),
@@ -433,7 +489,7 @@ mod tests {
         for fault in TABLE.iter().map(|r| &r.fault).chain(ALL) {
             assert!(fault.code.starts_with("marlin/"), "{fault:?}");
             for text in [&fault.what, &fault.why, &fault.remedy] {
-                assert!(text.len() > 15 && text.ends_with('.'), "{fault:?}");
+                assert!(text.len() > 12 && text.ends_with('.'), "{fault:?}");
             }
         }
     }

@@ -67,7 +67,9 @@ impl Hello {
     /// A handshake on a port opened just now.
     pub fn new(now: Instant, bauds: &[u32]) -> Self {
         Hello {
-            stage: Stage::Listen { until: now + Duration::from_millis(300) },
+            stage: Stage::Listen {
+                until: now + Duration::from_millis(300),
+            },
             bauds: bauds.to_vec(),
             index: 0,
             rounds: 0,
@@ -86,8 +88,15 @@ impl Hello {
     /// The printer has restarted on the same port; heaters are switched off first.
     pub fn again(&mut self, now: Instant) {
         let up = self.up;
-        *self = Hello { readable: true, heaters_off: true, up, ..Hello::new(now, &[]) };
-        self.stage = Stage::Listen { until: now + BANNER_QUIET };
+        *self = Hello {
+            readable: true,
+            heaters_off: true,
+            up,
+            ..Hello::new(now, &[])
+        };
+        self.stage = Stage::Listen {
+            until: now + BANNER_QUIET,
+        };
     }
 
     /// A readable line came.
@@ -133,9 +142,15 @@ impl Marlin {
         match (answer, self.hello.stage) {
             // A banner comes in many lines: greet when it is over.
             (_, Stage::Listen { .. }) => {
-                self.hello.stage = Stage::Listen { until: now.mono + BANNER_QUIET };
+                self.hello.stage = Stage::Listen {
+                    until: now.mono + BANNER_QUIET,
+                };
             }
-            (Answer::Start, _) => self.hello.stage = Stage::Listen { until: now.mono + BANNER_QUIET },
+            (Answer::Start, _) => {
+                self.hello.stage = Stage::Listen {
+                    until: now.mono + BANNER_QUIET,
+                }
+            }
             _ => {}
         }
     }
@@ -160,7 +175,11 @@ impl Marlin {
     }
 
     fn next_speed_due(&self, now: Now) -> bool {
-        let patience = if self.hello.index == 0 && self.hello.rounds == 0 { FIRST_SPEED } else { OTHER_SPEED };
+        let patience = if self.hello.index == 0 && self.hello.rounds == 0 {
+            FIRST_SPEED
+        } else {
+            OTHER_SPEED
+        };
         now.mono >= self.hello.since + patience || self.hello.noise >= NOISE_MAX
     }
 
@@ -176,7 +195,9 @@ impl Marlin {
             }
         }
         self.hello.since = now.mono;
-        self.hello.stage = Stage::Listen { until: now.mono + Duration::from_millis(100) };
+        self.hello.stage = Stage::Listen {
+            until: now.mono + Duration::from_millis(100),
+        };
         if let Some(baud) = self.hello.bauds.get(self.hello.index) {
             self.out.push_back(Output::Baud(*baud));
         }
@@ -299,7 +320,8 @@ impl Marlin {
         let (short, version) = dialect::name_and_version(&name);
         self.hello.firmware = Firmware {
             name: short,
-            version: version.or_else(|| dialect::identity_field(&text, "FIRMWARE_VERSION").map(str::to_owned)),
+            version: version
+                .or_else(|| dialect::identity_field(&text, "FIRMWARE_VERSION").map(str::to_owned)),
             machine: dialect::identity_field(&text, "MACHINE_TYPE").map(str::to_owned),
         };
         self.caps.tools = dialect::identity_field(&text, "EXTRUDER_COUNT").and_then(|n| n.parse().ok());
@@ -314,14 +336,19 @@ impl Marlin {
     /// `NAME. Malyan VER: 3.7 MODEL: M300`: no FIRMWARE_NAME, so name and version are made of it.
     pub(super) fn other_identity(&mut self, text: &[u8]) -> bool {
         let line = String::from_utf8_lossy(trim(text));
-        let Some(rest) = line.strip_prefix("NAME.") else { return false };
+        let Some(rest) = line.strip_prefix("NAME.") else {
+            return false;
+        };
         let (name, rest) = rest.split_once(" VER:").unwrap_or((rest, ""));
         let (version, model) = rest.split_once(" MODEL:").unwrap_or((rest, ""));
         let some = |s: &str| Some(s.trim().to_owned()).filter(|s| !s.is_empty());
         self.hello.identified = true;
         self.take_family(dialect::family(name));
-        self.hello.firmware =
-            Firmware { name: name.trim().to_owned(), version: some(version), machine: some(model) };
+        self.hello.firmware = Firmware {
+            name: name.trim().to_owned(),
+            version: some(version),
+            machine: some(model),
+        };
         true
     }
 

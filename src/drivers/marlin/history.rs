@@ -56,8 +56,16 @@ pub struct History {
 impl History {
     /// An empty history whose next number is `next`.
     pub fn starting_at(next: u32) -> Self {
-        let slot = Sent { wire: Vec::with_capacity(WIRE_MAX + 1), tag: Tag::Step, patience: Patience::Short };
-        History { slots: vec![slot; HISTORY_LINES as usize], next, oldest: next }
+        let slot = Sent {
+            wire: Vec::with_capacity(WIRE_MAX + 1),
+            tag: Tag::Step,
+            patience: Patience::Short,
+        };
+        History {
+            slots: vec![slot; HISTORY_LINES as usize],
+            next,
+            oldest: next,
+        }
     }
 
     /// Forgets everything; the next number is `next`.
@@ -134,7 +142,9 @@ mod tests {
     #[test]
     fn lines_are_numbered_and_summed_as_the_firmware_wants_it() {
         let mut history = History::starting_at(0);
-        let n = history.add(b"M110 N0", Tag::Step, Patience::Short).expect("short");
+        let n = history
+            .add(b"M110 N0", Tag::Step, Patience::Short)
+            .expect("short");
         assert_eq!(history.get(n).expect("kept").wire, b"N0 M110 N0*125\n");
     }
 
@@ -142,7 +152,9 @@ mod tests {
     fn old_lines_leave_and_the_same_bytes_come_back() {
         let mut history = History::starting_at(1);
         for i in 0..200 {
-            history.add(format!("G1 X{i}").as_bytes(), Tag::Step, Patience::Short).expect("short");
+            history
+                .add(format!("G1 X{i}").as_bytes(), Tag::Step, Patience::Short)
+                .expect("short");
         }
         assert_eq!((history.oldest(), history.next()), (201 - HISTORY_LINES, 201));
         assert!(history.get(100).is_none());

@@ -88,7 +88,9 @@ impl Marlin {
     }
 
     pub(super) fn idle_heat_tick(&mut self, now: Now) {
-        let Some(limit) = self.settings.idle_heaters_off else { return };
+        let Some(limit) = self.settings.idle_heaters_off else {
+            return;
+        };
         if self.phase != Phase::Idle || self.job.is_some() || self.outside.running() || !self.hot() {
             self.idle_heat.since = None;
             if std::mem::take(&mut self.idle_heat.told) {
@@ -112,7 +114,12 @@ impl Marlin {
             self.idle_heat.since = Some(now.mono);
             let steps = self.cold_steps();
             self.then(steps);
-            self.notify(now, "The heaters were switched off: the printer stood idle.", "", &[]);
+            self.notify(
+                now,
+                "The heaters were switched off: the printer stood idle.",
+                "",
+                &[],
+            );
         } else if !std::mem::replace(&mut self.idle_heat.told, true) {
             self.notify(
                 now,

@@ -1,7 +1,10 @@
 //! Marlin and its relatives over USB serial.
 
 pub mod answer;
+#[cfg(test)]
+mod bench;
 mod caps;
+pub mod config;
 pub mod dialect;
 mod ending;
 pub mod faults;
@@ -21,14 +24,16 @@ mod reports;
 pub mod scan;
 mod script;
 pub mod sender;
+mod session;
 pub mod settings;
+pub mod shell;
 pub mod silence;
+pub mod sim;
 pub mod temps;
 pub mod thermal_watch;
 pub mod track;
 mod urgent;
 mod users;
-pub mod sim;
 
 use super::{BoxFuture, Build, Factory, Found};
 use crate::config::Section;

@@ -42,7 +42,10 @@ impl Outside {
 
     /// A file name was told.
     pub fn file(&mut self, name: &[u8]) {
-        let name: String = String::from_utf8_lossy(trim(name)).chars().take(NAME_MAX).collect();
+        let name: String = String::from_utf8_lossy(trim(name))
+            .chars()
+            .take(NAME_MAX)
+            .collect();
         if !name.is_empty() && name != "(no file)" {
             self.file = Some(name);
         }
@@ -69,7 +72,10 @@ impl Marlin {
             self.outside_resumed();
         }
         let percent = (at as f64 / of as f64 * 100.0) as f32;
-        self.event(Event::Progress(Progress { percent: Some(percent.clamp(0.0, 100.0)), ..Progress::default() }));
+        self.event(Event::Progress(Progress {
+            percent: Some(percent.clamp(0.0, 100.0)),
+            ..Progress::default()
+        }));
     }
 
     pub(super) fn sd_idle(&mut self, _now: Now) {
@@ -79,7 +85,11 @@ impl Marlin {
         self.outside.misses += 1;
         if self.outside.misses >= MISSES {
             let nearly = self.outside.at.saturating_mul(100) >= self.outside.of.saturating_mul(99);
-            self.outside_ended(if nearly { OutsideEnd::Done } else { OutsideEnd::Cancelled });
+            self.outside_ended(if nearly {
+                OutsideEnd::Done
+            } else {
+                OutsideEnd::Cancelled
+            });
         }
     }
 
@@ -90,7 +100,10 @@ impl Marlin {
     }
 
     pub(super) fn outside_ended(&mut self, end: OutsideEnd) {
-        self.outside = Outside { next: self.outside.next, ..Outside::default() };
+        self.outside = Outside {
+            next: self.outside.next,
+            ..Outside::default()
+        };
         self.job_event(JobEvent::OutsideEnded { end });
         if self.phase == Phase::Idle {
             self.event(Event::Activity(Activity::Idle));
@@ -134,14 +147,22 @@ impl Marlin {
 
     /// Asks the card now and then.
     pub(super) fn outside_tick(&mut self, now: Now) {
-        if self.phase != Phase::Idle || self.job.is_some() || !self.caps.has("SDCARD") || !self.script.is_empty() {
+        if self.phase != Phase::Idle
+            || self.job.is_some()
+            || !self.caps.has("SDCARD")
+            || !self.script.is_empty()
+        {
             return;
         }
         let due = *self.outside.next.get_or_insert(now.mono + LOOK_EVERY);
         if now.mono < due {
             return;
         }
-        let every = if self.outside.running { ASK_EVERY } else { LOOK_EVERY };
+        let every = if self.outside.running {
+            ASK_EVERY
+        } else {
+            LOOK_EVERY
+        };
         self.outside.next = Some(now.mono + every);
         self.then([Step::fixed("M27")]);
         if self.outside.running && self.outside.file.is_none() && self.caps.has("LONG_FILENAME") {
@@ -150,6 +171,10 @@ impl Marlin {
     }
 
     pub(super) fn outside_deadline(&self) -> Option<Instant> {
-        if self.phase == Phase::Idle && self.caps.has("SDCARD") { self.outside.next } else { None }
+        if self.phase == Phase::Idle && self.caps.has("SDCARD") {
+            self.outside.next
+        } else {
+            None
+        }
     }
 }

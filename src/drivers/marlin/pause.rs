@@ -71,7 +71,10 @@ impl Marlin {
         job.reply = id;
         job.resuming = false;
         if let Some(id) = interrupted {
-            self.reply(id, Outcome::refused("refused/superseded", "A pause was asked for meanwhile."));
+            self.reply(
+                id,
+                Outcome::refused("refused/superseded", "A pause was asked for meanwhile."),
+            );
         }
         let _ = now;
         if resuming {
@@ -104,7 +107,13 @@ impl Marlin {
         if self.quirks.holds_motors {
             self.then([Step::fixed("M84 S0")]);
         }
-        self.then([Step::fixed("M400"), Step::Await, Step::fixed("M114"), Step::Await, Step::Mark(Mark::Stopped)]);
+        self.then([
+            Step::fixed("M400"),
+            Step::Await,
+            Step::fixed("M114"),
+            Step::Await,
+            Step::Mark(Mark::Stopped),
+        ]);
     }
 
     /// All moves are done: capture, then park.
@@ -201,7 +210,10 @@ impl Marlin {
             return;
         };
         let Some(mut saved) = self.saved.clone() else {
-            self.reply(id, Outcome::refused("refused/wrong-state", "There is nothing to resume."));
+            self.reply(
+                id,
+                Outcome::refused("refused/wrong-state", "There is nothing to resume."),
+            );
             return;
         };
         // A fan that was tuned in the pause stays as it was tuned.
@@ -216,7 +228,9 @@ impl Marlin {
             return;
         }
         if !self.quirks.holds_motors
-            && saved.since.is_some_and(|s| now.mono >= s + Duration::from_secs(u64::from(MOTORS_TIMEOUT_S)))
+            && saved
+                .since
+                .is_some_and(|s| now.mono >= s + Duration::from_secs(u64::from(MOTORS_TIMEOUT_S)))
         {
             self.notice(now, &faults::MOTORS_SLEPT, Level::Warning);
         }
@@ -231,7 +245,10 @@ impl Marlin {
         for (heater, target) in &saved.targets {
             steps.extend(set_target(*heater, *target));
         }
-        steps.push(Step::Heat { targets: saved.targets.clone(), until: None });
+        steps.push(Step::Heat {
+            targets: saved.targets.clone(),
+            until: None,
+        });
         if self.quirks.holds_motors {
             let timeout = saved.track.motors_timeout_s.unwrap_or(MOTORS_TIMEOUT_S);
             steps.push(Step::made(format!("M84 S{timeout}")));
@@ -294,7 +311,13 @@ impl Marlin {
             self.notice(now, &faults::REHEAT, Level::Error);
             let reply = self.job.as_mut().and_then(|j| j.reply.take());
             if let Some(id) = reply {
-                self.reply(id, Outcome::Rejected { by_printer: String::new(), fault: Some(faults::REHEAT) });
+                self.reply(
+                    id,
+                    Outcome::Rejected {
+                        by_printer: String::new(),
+                        fault: Some(faults::REHEAT),
+                    },
+                );
             }
             self.set_phase(Phase::Paused(why));
         }
@@ -380,5 +403,9 @@ pub fn set_target(heater: Heater, target_c: f32) -> Option<Step> {
 fn mm(value: f64) -> String {
     let text = format!("{value:.5}");
     let text = text.trim_end_matches('0').trim_end_matches('.');
-    if text.is_empty() || text == "-0" { "0".to_owned() } else { text.to_owned() }
+    if text.is_empty() || text == "-0" {
+        "0".to_owned()
+    } else {
+        text.to_owned()
+    }
 }

@@ -45,7 +45,10 @@ impl People {
 }
 
 fn words(text: &[u8]) -> String {
-    String::from_utf8_lossy(trim(text)).chars().take(TEXT_MAX).collect()
+    String::from_utf8_lossy(trim(text))
+        .chars()
+        .take(TEXT_MAX)
+        .collect()
 }
 
 impl Marlin {
@@ -82,9 +85,12 @@ impl Marlin {
             }
             "probe_failed" => self.tell(now, "marlin/probing-failed", "Bed probing failed.", &words(rest)),
             "probe_rewipe" | "probe_retry" => {
-                self.event(Event::Message("The printer wipes its nozzle and probes again.".to_owned()));
+                self.event(Event::Message(
+                    "The printer wipes its nozzle and probes again.".to_owned(),
+                ));
             }
-            "start" | "disconnect" | "shutdown" | "poweroff" | "sd_inserted" | "sd_ejected" | "sd_updated" => {}
+            "start" | "disconnect" | "shutdown" | "poweroff" | "sd_inserted" | "sd_ejected"
+            | "sd_updated" => {}
             _ => {}
         }
     }
@@ -99,8 +105,16 @@ impl Marlin {
     /// `paused`: the printer stands still by its own means.
     fn firmware_paused(&mut self, now: Now, why: PauseReason) {
         if self.job.is_some() {
-            let front = self.sender.front().map(|n| self.sender.text(n)).unwrap_or_default();
-            let why = if front.contains(" M600") { PauseReason::FilamentChange } else { why };
+            let front = self
+                .sender
+                .front()
+                .map(|n| self.sender.text(n))
+                .unwrap_or_default();
+            let why = if front.contains(" M600") {
+                PauseReason::FilamentChange
+            } else {
+                why
+            };
             self.paused_by_firmware(now, why);
         } else {
             self.outside_paused();
@@ -196,7 +210,10 @@ impl Marlin {
     pub(super) fn answer_prompt(&mut self, now: Now, id: RequestId, button: u8) {
         if self.people.shown {
             if usize::from(button) >= self.people.buttons.len().max(1) {
-                self.reply(id, Outcome::refused("refused/no-such-button", "The prompt has no such button."));
+                self.reply(
+                    id,
+                    Outcome::refused("refused/no-such-button", "The prompt has no such button."),
+                );
                 return;
             }
             self.press(now, button);
@@ -207,7 +224,10 @@ impl Marlin {
         } else if self.idle_heat.asked() {
             self.heaters_off(now, Some(id));
         } else {
-            self.reply(id, Outcome::refused("refused/no-prompt", "The printer asks nothing now."));
+            self.reply(
+                id,
+                Outcome::refused("refused/no-prompt", "The printer asks nothing now."),
+            );
         }
     }
 

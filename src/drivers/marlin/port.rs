@@ -158,7 +158,11 @@ pub fn adopt(fd: OwnedFd) -> Result<SerialStream, Fault> {
 
 /// Changes the speed of an open port and drops what was received at the old one.
 pub fn set_baud(stream: &SerialStream, baud: u32) -> Result<(), Fault> {
-    let fd = borrow(stream);
+    set_baud_of(borrow(stream), baud)
+}
+
+/// The same for a bare descriptor.
+pub fn set_baud_of(fd: BorrowedFd<'_>, baud: u32) -> Result<(), Fault> {
     let refused = |errno: Errno| faults::settings_refused(Path::new("serial port"), baud, &errno.into());
     let mut settings = tcgetattr(fd).map_err(refused)?;
     settings.set_speed(baud).map_err(refused)?;

@@ -100,13 +100,19 @@ impl Marlin {
         if let Some(job) = &self.job
             && job.start.uid == start.uid
         {
-            self.reply(id, Outcome::refused("refused/already-started", "This job runs already."));
+            self.reply(
+                id,
+                Outcome::refused("refused/already-started", "This job runs already."),
+            );
             return;
         }
         if self.phase != Phase::Idle || self.job.is_some() || self.outside.running() {
             self.reply(
                 id,
-                Outcome::refused("refused/wrong-state", "A print can be started only when the printer is idle."),
+                Outcome::refused(
+                    "refused/wrong-state",
+                    "A print can be started only when the printer is idle.",
+                ),
             );
             return;
         }
@@ -118,7 +124,8 @@ impl Marlin {
         self.program.clear();
         self.saved = None;
         self.out.push_back(Output::OpenProgram(start.clone()));
-        self.out.push_back(Output::Record(Record::Begin { uid: start.uid }));
+        self.out
+            .push_back(Output::Record(Record::Begin { uid: start.uid }));
         self.job = Some(Job {
             start,
             seen: false,
@@ -157,7 +164,9 @@ impl Marlin {
             }
             return false;
         }
-        let Some((place, verdict)) = self.judge_next() else { return false };
+        let Some((place, verdict)) = self.judge_next() else {
+            return false;
+        };
         if let Some(job) = &mut self.job {
             job.sent = place;
         }
@@ -174,7 +183,11 @@ impl Marlin {
             Verdict::Instead(text) => {
                 self.program.next += 1;
                 let patience = silence::patience(text.as_bytes());
-                if self.sender.push(now.mono, text.as_bytes(), Tag::Program(place), patience).is_err() {
+                if self
+                    .sender
+                    .push(now.mono, text.as_bytes(), Tag::Program(place), patience)
+                    .is_err()
+                {
                     self.too_long(now, place);
                 }
             }
@@ -204,7 +217,11 @@ impl Marlin {
     fn judge_next(&mut self) -> Option<(Place, Verdict)> {
         let batch = self.program.batches.front()?;
         let line = batch.lines.get(self.program.next)?;
-        let place = Place { source_line: line.source_line, layer: line.layer, byte_end: line.byte_end };
+        let place = Place {
+            source_line: line.source_line,
+            layer: line.layer,
+            byte_end: line.byte_end,
+        };
         let text = batch.text_of(line);
         // Nearly every line.
         if let [b'G', b'0' | b'1', b' ', ..] = text {
@@ -215,7 +232,11 @@ impl Marlin {
     }
 
     fn judge(&self, text: &[u8], preheated: Option<Heater>) -> Verdict {
-        let words = || String::from_utf8_lossy(text.get(3..).unwrap_or_default()).trim().to_owned();
+        let words = || {
+            String::from_utf8_lossy(text.get(3..).unwrap_or_default())
+                .trim()
+                .to_owned()
+        };
         let Some((letter, number)) = command(text) else {
             return Verdict::Send(silence::patience(text));
         };
@@ -262,9 +283,18 @@ impl Marlin {
     }
 
     fn send_program_line(&mut self, now: Now, place: Place, patience: Patience) {
-        let Marlin { program, sender, track, .. } = self;
-        let Some(batch) = program.batches.front() else { return };
-        let Some(line) = batch.lines.get(program.next) else { return };
+        let Marlin {
+            program,
+            sender,
+            track,
+            ..
+        } = self;
+        let Some(batch) = program.batches.front() else {
+            return;
+        };
+        let Some(line) = batch.lines.get(program.next) else {
+            return;
+        };
         let text = batch.text_of(line);
         let sent = sender.push(now.mono, text, Tag::Program(place), patience);
         track.follow(text);
@@ -281,7 +311,10 @@ impl Marlin {
                 let shorter = shorten(text);
                 program.next += 1;
                 match shorter {
-                    Some(text) if sender.push(now.mono, &text, Tag::Program(place), patience).is_ok() => {}
+                    Some(text)
+                        if sender
+                            .push(now.mono, &text, Tag::Program(place), patience)
+                            .is_ok() => {}
                     _ => self.too_long(now, place),
                 }
             }
@@ -293,8 +326,10 @@ impl Marlin {
     }
 
     fn too_long(&mut self, now: Now, place: Place) {
-        let fault = faults::LINE_TOO_LONG
-            .with_what(format!("Line {} of the program is too long for the printer.", place.source_line));
+        let fault = faults::LINE_TOO_LONG.with_what(format!(
+            "Line {} of the program is too long for the printer.",
+            place.source_line
+        ));
         self.fail_job(now, fault);
     }
 
@@ -339,7 +374,12 @@ impl Marlin {
         let Some(job) = self.job.take() else { return };
         self.program.clear();
         self.out.push_back(Output::Record(Record::End));
-        self.reports.job_ends(&mut self.out, job.start.program.size, job.place, job.start.program.layers);
+        self.reports.job_ends(
+            &mut self.out,
+            job.start.program.size,
+            job.place,
+            job.start.program.layers,
+        );
         if !job.seen {
             // A program without any command: nothing to see, but it ran.
             self.job_event(JobEvent::Started { uid: job.start.uid });
@@ -348,7 +388,10 @@ impl Marlin {
             self.reply(id, Outcome::Verified);
         }
         let filament_mm = Some(self.track.filament_mm.clone());
-        self.job_event(JobEvent::Done { uid: job.start.uid, filament_mm });
+        self.job_event(JobEvent::Done {
+            uid: job.start.uid,
+            filament_mm,
+        });
         self.idle_heat.job_ends(now.mono, &self.warmth);
         self.set_phase(Phase::Idle);
     }

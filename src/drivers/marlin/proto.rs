@@ -310,11 +310,17 @@ impl Marlin {
             }
             _ if self.phase == Phase::Halted => self.reply(
                 id,
-                Outcome::refused("refused/halted", "The printer has halted. Reset it, then reconnect."),
+                Outcome::refused(
+                    "refused/halted",
+                    "The printer has halted. Reset it, then reconnect.",
+                ),
             ),
             _ if self.phase == Phase::Hello => self.reply(
                 id,
-                Outcome::refused("refused/not-ready", "The printer is not ready yet: it does not answer commands."),
+                Outcome::refused(
+                    "refused/not-ready",
+                    "The printer is not ready yet: it does not answer commands.",
+                ),
             ),
             Command::Start(job) => self.start(now, id, job),
             Command::Pause => self.pause(now, id),
@@ -474,7 +480,12 @@ impl Marlin {
     }
 
     fn other_text(&mut self, now: Now, text: &[u8]) {
-        const HALTS: &[&[u8]] = &[b"M112 Shutdown", b"EMERGENCY SHUTDOWN", b"Homing Failed", b"Printer halted"];
+        const HALTS: &[&[u8]] = &[
+            b"M112 Shutdown",
+            b"EMERGENCY SHUTDOWN",
+            b"Homing Failed",
+            b"Printer halted",
+        ];
         if HALTS.iter().any(|h| super::scan::starts_no_case(text, h)) {
             let (_, fault) = faults::of_line(text);
             self.halting_line(now, fault);
@@ -537,8 +548,20 @@ impl Marlin {
         self.saved = None;
         self.track = Track::default();
         self.phase = Phase::Hello;
-        self.event(Event::Activity(Activity::NotReady("The printer is starting up.".to_owned())));
+        self.event(Event::Activity(Activity::NotReady(
+            "The printer is starting up.".to_owned(),
+        )));
         self.hello.again(now.mono);
+    }
+
+    /// Lets the shell tell something in order with the core's own events.
+    pub fn event_for_shell(&mut self, event: Event) {
+        self.event(event);
+    }
+
+    /// The session ends with print and port left as they are.
+    pub fn detached(&self) -> bool {
+        self.stopping == Some(StopMode::Detach)
     }
 
     pub(super) fn event(&mut self, event: Event) {

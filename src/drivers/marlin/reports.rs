@@ -127,7 +127,11 @@ impl Reports {
     /// When the next report or poll is due.
     pub fn deadline(&self, phase: Phase) -> Option<Instant> {
         let levels = self.progress_changed.then_some(self.next_levels);
-        let poll = if matches!(phase, Phase::Hello | Phase::Halted) { None } else { self.next_poll };
+        let poll = if matches!(phase, Phase::Hello | Phase::Halted) {
+            None
+        } else {
+            self.next_poll
+        };
         [levels, poll].into_iter().flatten().min()
     }
 }
@@ -158,7 +162,11 @@ impl Marlin {
             };
             let target_c = reading.target_c.or(known.and_then(|w| w.target_c));
             self.warmth.insert(reading.heater, Warmth { actual_c, target_c });
-            self.event(Event::Heat { heater: reading.heater, actual_c, target_c: reading.target_c });
+            self.event(Event::Heat {
+                heater: reading.heater,
+                actual_c,
+                target_c: reading.target_c,
+            });
             self.watch_reading(now, reading.heater, actual_c, target_c);
         }
     }
@@ -178,7 +186,12 @@ impl Marlin {
                 .position(|(i, w)| w == [name, b':'] && (i == 0 || line.get(i - 1) == Some(&b' ')))?;
             float_at(trim(line.get(at + 2..)?)).map(|(v, _)| v as f32)
         };
-        let position = Position { x_mm: value(b'X'), y_mm: value(b'Y'), z_mm: value(b'Z'), e_mm: value(b'E') };
+        let position = Position {
+            x_mm: value(b'X'),
+            y_mm: value(b'Y'),
+            z_mm: value(b'Z'),
+            e_mm: value(b'E'),
+        };
         self.position = Some(position);
         self.event(Event::Position(position));
         self.idle_heat_moved(position);
@@ -251,7 +264,10 @@ impl Marlin {
             line: Some(u64::from(place.source_line)),
         };
         self.event(Event::Progress(progress));
-        self.event(Event::Traffic(Traffic { lines: self.sender.lines, resends: self.sender.resends }));
+        self.event(Event::Traffic(Traffic {
+            lines: self.sender.lines,
+            resends: self.sender.resends,
+        }));
         if now.mono >= self.reports.next_checkpoint {
             self.reports.next_checkpoint = now.mono + CHECKPOINT_EVERY;
             let checkpoint = self.checkpoint(place);
@@ -295,7 +311,10 @@ impl Marlin {
         if let Some(all) = program.estimate_s {
             return Some((all as f32 * (1.0 - done).max(0.0)) as u32);
         }
-        let elapsed = now.mono.saturating_duration_since(self.reports.job_since).as_secs_f32();
+        let elapsed = now
+            .mono
+            .saturating_duration_since(self.reports.job_since)
+            .as_secs_f32();
         // Before a few percent an extrapolation says nothing.
         (done > 0.03).then(|| (elapsed / done * (1.0 - done)).max(0.0) as u32)
     }
@@ -308,8 +327,13 @@ impl Marlin {
         if !works || self.track.percent.is_some() || now.mono < self.reports.next_screen {
             return;
         }
-        let Some(percent) = percent.map(|p| p.clamp(0.0, 100.0) as u8) else { return };
-        if self.reports.screen_percent == Some(percent) || self.phase != Phase::Printing || !self.script.is_empty() {
+        let Some(percent) = percent.map(|p| p.clamp(0.0, 100.0) as u8) else {
+            return;
+        };
+        if self.reports.screen_percent == Some(percent)
+            || self.phase != Phase::Printing
+            || !self.script.is_empty()
+        {
             return;
         }
         self.reports.screen_percent = Some(percent);

@@ -13,12 +13,14 @@ pub fn trim(mut line: &[u8]) -> &[u8] {
 
 /// Whether it begins so, whatever the case.
 pub fn starts_no_case(line: &[u8], prefix: &[u8]) -> bool {
-    line.get(..prefix.len()).is_some_and(|head| head.eq_ignore_ascii_case(prefix))
+    line.get(..prefix.len())
+        .is_some_and(|head| head.eq_ignore_ascii_case(prefix))
 }
 
 /// Whether it holds these words, whatever the case.
 pub fn contains_no_case(line: &[u8], needle: &[u8]) -> bool {
-    line.windows(needle.len().max(1)).any(|w| w.eq_ignore_ascii_case(needle))
+    line.windows(needle.len().max(1))
+        .any(|w| w.eq_ignore_ascii_case(needle))
 }
 
 /// The decimal number at the beginning and its length; `None` without one or beyond 32 bits.
@@ -105,7 +107,11 @@ pub fn command(text: &[u8]) -> Option<(u8, u32)> {
 }
 
 fn command_len(text: &[u8]) -> usize {
-    1 + text.iter().skip(1).take_while(|b| b.is_ascii_digit() || **b == b'.').count()
+    1 + text
+        .iter()
+        .skip(1)
+        .take_while(|b| b.is_ascii_digit() || **b == b'.')
+        .count()
 }
 
 #[cfg(test)]

@@ -90,7 +90,9 @@ impl Marlin {
 
     /// Does the next step. `false`: it has to wait, or there is none.
     pub(super) fn next_step(&mut self, now: Now) -> bool {
-        let Some(step) = self.script.front_mut() else { return false };
+        let Some(step) = self.script.front_mut() else {
+            return false;
+        };
         match step {
             Step::Line(text) => {
                 let text = std::mem::take(text);

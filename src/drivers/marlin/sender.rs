@@ -76,9 +76,16 @@ struct Flight {
 enum Rewind {
     None,
     /// A `Resend` came; its `ok` is awaited. `None`: go back nowhere, only swallow the `ok`.
-    AwaitOk { to: Option<u32>, since: Instant, hold: bool },
+    AwaitOk {
+        to: Option<u32>,
+        since: Instant,
+        hold: bool,
+    },
     /// The refused line was perhaps a copy; the `ok` of the real one may still come.
-    Hold { to: u32, until: Instant },
+    Hold {
+        to: u32,
+        until: Instant,
+    },
 }
 
 /// The sending side of the line protocol.
@@ -206,7 +213,11 @@ impl Sender {
 
     /// The text as sent, for messages.
     pub fn text(&self, number: u32) -> String {
-        let wire = self.history.get(number).map(|s| s.wire.as_slice()).unwrap_or_default();
+        let wire = self
+            .history
+            .get(number)
+            .map(|s| s.wire.as_slice())
+            .unwrap_or_default();
         String::from_utf8_lossy(wire).trim_end().to_owned()
     }
 
@@ -284,7 +295,11 @@ impl Sender {
         self.tx.extend_from_slice(text);
         self.tx.push(b'\n');
         if answered && self.flight.len() < 12 {
-            self.flight.push_back(Flight { what: What::Loose, at: now, bytes: 0 });
+            self.flight.push_back(Flight {
+                what: What::Loose,
+                at: now,
+                bytes: 0,
+            });
         }
     }
 
@@ -294,14 +309,20 @@ impl Sender {
     }
 
     fn transmit(&mut self, now: Instant, number: u32) {
-        let Some(line) = self.history.get(number) else { return };
+        let Some(line) = self.history.get(number) else {
+            return;
+        };
         self.tx.extend_from_slice(&line.wire);
         let bytes = line.wire.len() as u16;
         if self.flight.is_empty() {
             // Nothing was expected before: silence is counted from here.
             self.last_alive = now;
         }
-        self.flight.push_back(Flight { what: What::Numbered(number), at: now, bytes });
+        self.flight.push_back(Flight {
+            what: What::Numbered(number),
+            at: now,
+            bytes,
+        });
         self.sent = number + 1;
     }
 
@@ -334,7 +355,11 @@ impl Sender {
             self.flight.retain(|f| f.what != What::Probe);
         }
         self.tx.extend_from_slice(b"M105\n");
-        self.flight.push_back(Flight { what: What::Probe, at: now, bytes: 5 });
+        self.flight.push_back(Flight {
+            what: What::Probe,
+            at: now,
+            bytes: 5,
+        });
     }
 
     fn ack_through(&mut self, number: u32) {
@@ -345,8 +370,14 @@ impl Sender {
         self.renumber_tried = false;
         match self.rewind {
             Rewind::Hold { to, .. } if to <= number => self.rewind = Rewind::None,
-            Rewind::AwaitOk { to: Some(to), since, .. } if to <= number => {
-                self.rewind = Rewind::AwaitOk { to: None, since, hold: false };
+            Rewind::AwaitOk {
+                to: Some(to), since, ..
+            } if to <= number => {
+                self.rewind = Rewind::AwaitOk {
+                    to: None,
+                    since,
+                    hold: false,
+                };
             }
             _ => {}
         }
@@ -423,7 +454,9 @@ impl Sender {
 
     /// The answer to the flight at `index` came; what stands before it stays unanswered.
     fn answered(&mut self, index: usize) {
-        let Some(entry) = self.flight.get(index).copied() else { return };
+        let Some(entry) = self.flight.get(index).copied() else {
+            return;
+        };
         let skipped = self
             .flight
             .iter()
@@ -438,7 +471,9 @@ impl Sender {
     }
 
     fn stray_or_released(&mut self, skipped: bool) {
-        if skipped || (self.acked < self.sent && !self.flight.iter().any(|f| matches!(f.what, What::Numbered(_)))) {
+        if skipped
+            || (self.acked < self.sent && !self.flight.iter().any(|f| matches!(f.what, What::Numbered(_))))
+        {
             self.uncertain = Some(false);
         }
     }
@@ -516,7 +551,11 @@ impl Sender {
         self.probes = 0;
         let cause = self.cause.take();
         let believable = wanted.filter(|n| {
-            *n >= self.history.oldest().max(self.acked.saturating_sub(BELIEVED_BACK)) && *n <= self.sent
+            *n >= self
+                .history
+                .oldest()
+                .max(self.acked.saturating_sub(BELIEVED_BACK))
+                && *n <= self.sent
         });
         let Some(number) = believable else {
             return self.bad_number(now, wanted);
@@ -531,7 +570,11 @@ impl Sender {
             self.await_ok(now, None, false);
             return Ok(());
         }
-        let count = if self.same_resend.0 == number { self.same_resend.1 + 1 } else { 1 };
+        let count = if self.same_resend.0 == number {
+            self.same_resend.1 + 1
+        } else {
+            1
+        };
         self.same_resend = (number, count);
         if count > SAME_RESEND_MAX {
             if self.renumber_tried {
@@ -547,7 +590,12 @@ impl Sender {
         let hold = cause == Some(Cause::WrongNumber)
             && number + 1 == self.sent
             && count == 1
-            && self.flight.iter().filter(|f| matches!(f.what, What::Numbered(_))).count() == 1;
+            && self
+                .flight
+                .iter()
+                .filter(|f| matches!(f.what, What::Numbered(_)))
+                .count()
+                == 1;
         self.await_ok(now, Some(number), hold);
         Ok(())
     }
@@ -569,7 +617,10 @@ impl Sender {
 
     fn end_of_refusal(&mut self, now: Instant, to: Option<u32>, hold: bool) {
         self.rewind = match to {
-            Some(to) if hold => Rewind::Hold { to, until: now + HOLD },
+            Some(to) if hold => Rewind::Hold {
+                to,
+                until: now + HOLD,
+            },
             _ => Rewind::None,
         };
         if !hold && let Some(to) = to {
@@ -584,7 +635,8 @@ impl Sender {
             .iter()
             .filter(|f| matches!(f.what, What::Numbered(n) if n > to))
             .count() as u32;
-        self.flight.retain(|f| !matches!(f.what, What::Numbered(n) if n >= to));
+        self.flight
+            .retain(|f| !matches!(f.what, What::Numbered(n) if n >= to));
         self.flight.retain(|f| f.what != What::Probe);
         self.uncertain = None;
         self.sent = to;
@@ -614,7 +666,11 @@ impl Sender {
         let sum = line.bytes().fold(0u8, |s, b| s ^ b);
         line.push_str(&format!("*{sum}"));
         self.push_loose(now, line.as_bytes(), true);
-        self.rewind = Rewind::AwaitOk { to: Some(number), since: now, hold: false };
+        self.rewind = Rewind::AwaitOk {
+            to: Some(number),
+            since: now,
+            hold: false,
+        };
     }
 
     /// When [`Sender::tick`] is next due; only a hint, early calls do nothing.
@@ -662,10 +718,14 @@ impl Sender {
         {
             self.flight.pop_front();
         }
-        let Some(front) = self.flight.front() else { return Ok(()) };
+        let Some(front) = self.flight.front() else {
+            return Ok(());
+        };
         let since = front.at.max(self.last_alive);
         let limits = silence::limits(self.patience(), planned, self.keepalive);
-        let Some(give_up) = limits.give_up_after else { return Ok(()) };
+        let Some(give_up) = limits.give_up_after else {
+            return Ok(());
+        };
         let first = limits.probe_after.unwrap_or(give_up);
         let waited = now.saturating_duration_since(since);
         let due = match self.last_probe {

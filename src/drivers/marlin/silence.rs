@@ -46,12 +46,17 @@ pub fn patience(text: &[u8]) -> Patience {
     let minutes = |m: u64| Patience::Long(Duration::from_secs(60 * m));
     let Some((letter, number)) = command(text) else {
         // A tool change without a number (`Tx`, `T?`) loads filament.
-        return if matches!(text.first(), Some(b'T' | b't')) { minutes(5) } else { Patience::Short };
+        return if matches!(text.first(), Some(b'T' | b't')) {
+            minutes(5)
+        } else {
+            Patience::Short
+        };
     };
     match (letter, number) {
         (b'G', 0..=3) => Patience::Short,
         (b'G', 4) => {
-            let ms = word(text, b'P').unwrap_or(0.0).max(0.0) + word(text, b'S').unwrap_or(0.0).max(0.0) * 1000.0;
+            let ms =
+                word(text, b'P').unwrap_or(0.0).max(0.0) + word(text, b'S').unwrap_or(0.0).max(0.0) * 1000.0;
             Patience::Drain(Duration::from_millis(ms.min(86_400_000.0) as u64))
         }
         (b'G', 27..=28) => minutes(5),
@@ -86,9 +91,18 @@ pub fn limits(patience: Patience, planned: Duration, keepalive: bool) -> Limits 
     // Planned times come from feed rates only: accelerations make real moves longer.
     let queued = planned.mul_f32(2.0);
     let (probe, give_up) = match patience {
-        Patience::Person => return Limits { probe_after: None, give_up_after: None },
+        Patience::Person => {
+            return Limits {
+                probe_after: None,
+                give_up_after: None,
+            };
+        }
         Patience::Short => {
-            let first = if keepalive { FIRST_PROBE_KEEPALIVE } else { FIRST_PROBE };
+            let first = if keepalive {
+                FIRST_PROBE_KEEPALIVE
+            } else {
+                FIRST_PROBE
+            };
             (Some(first + queued), FLOOR + queued)
         }
         // While it heats the printer tells so every second (`W:`) or says `busy`, which both count as
@@ -96,9 +110,15 @@ pub fn limits(patience: Patience, planned: Duration, keepalive: bool) -> Limits 
         Patience::Heating => (Some(Duration::from_secs(60)), Duration::from_secs(60)),
         Patience::Long(limit) if keepalive => (Some(FLOOR), limit.max(FLOOR)),
         Patience::Long(limit) => (Some(limit.max(FLOOR)), limit.max(FLOOR)),
-        Patience::Drain(extra) => (Some(Duration::from_secs(20) + queued + extra), FLOOR + queued + extra),
+        Patience::Drain(extra) => (
+            Some(Duration::from_secs(20) + queued + extra),
+            FLOOR + queued + extra,
+        ),
     };
-    Limits { probe_after: probe, give_up_after: Some(give_up) }
+    Limits {
+        probe_after: probe,
+        give_up_after: Some(give_up),
+    }
 }
 
 #[cfg(test)]
@@ -108,7 +128,10 @@ mod tests {
     #[test]
     fn commands_that_block_are_known() {
         assert_eq!(patience(b"G1 X5"), Patience::Short);
-        assert_eq!(patience(b"G4 S2 P500"), Patience::Drain(Duration::from_millis(2500)));
+        assert_eq!(
+            patience(b"G4 S2 P500"),
+            Patience::Drain(Duration::from_millis(2500))
+        );
         assert_eq!(patience(b"M109 S210"), Patience::Heating);
         assert_eq!(patience(b"M600"), Patience::Person);
         assert_eq!(patience(b"M400"), Patience::Drain(Duration::ZERO));
@@ -119,8 +142,16 @@ mod tests {
 
     #[test]
     fn nothing_is_given_up_in_less_than_half_a_minute() {
-        for p in [Patience::Short, Patience::Heating, Patience::Drain(Duration::ZERO), Patience::Long(Duration::ZERO)] {
-            assert!(limits(p, Duration::ZERO, true).give_up_after >= Some(FLOOR), "{p:?}");
+        for p in [
+            Patience::Short,
+            Patience::Heating,
+            Patience::Drain(Duration::ZERO),
+            Patience::Long(Duration::ZERO),
+        ] {
+            assert!(
+                limits(p, Duration::ZERO, true).give_up_after >= Some(FLOOR),
+                "{p:?}"
+            );
         }
         assert_eq!(limits(Patience::Person, Duration::ZERO, true).give_up_after, None);
     }

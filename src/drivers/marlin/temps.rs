@@ -58,7 +58,11 @@ pub fn read(line: &[u8], active_tool: u8, mut take: impl FnMut(Reading)) -> Extr
         };
         if let Some(actual_c) = field.value {
             extras.any = true;
-            take(Reading { heater, actual_c, target_c: field.target });
+            take(Reading {
+                heater,
+                actual_c,
+                target_c: field.target,
+            });
         }
     }
     extras
@@ -84,7 +88,11 @@ fn fields(line: &[u8]) -> impl Iterator<Item = Field<'_>> {
                 rest = tail;
                 // `W:?` has no number but is a field all the same.
                 if name == b"W" {
-                    return Some(Field { name, value: None, target: None });
+                    return Some(Field {
+                        name,
+                        value: None,
+                        target: None,
+                    });
                 }
                 continue;
             };
@@ -128,7 +136,11 @@ fn repetier_target(line: &[u8]) -> Option<Reading> {
         return None;
     };
     let (target, _) = float_at(value)?;
-    Some(Reading { heater, actual_c: f32::NAN, target_c: Some(target as f32) })
+    Some(Reading {
+        heater,
+        actual_c: f32::NAN,
+        target_c: Some(target as f32),
+    })
 }
 
 #[cfg(test)]
@@ -137,7 +149,9 @@ mod tests {
 
     fn all(line: &str) -> Vec<(String, f32, Option<f32>)> {
         let mut out = Vec::new();
-        read(line.as_bytes(), 0, |r| out.push((r.heater.to_string(), r.actual_c, r.target_c)));
+        read(line.as_bytes(), 0, |r| {
+            out.push((r.heater.to_string(), r.actual_c, r.target_c))
+        });
         out
     }
 
@@ -145,13 +159,22 @@ mod tests {
     fn the_usual_report() {
         assert_eq!(
             all("ok T:210.0 /215.0 B:60.1 /60.0 @:64 B@:32"),
-            [("tool0".to_owned(), 210.0, Some(215.0)), ("bed".to_owned(), 60.1, Some(60.0))]
+            [
+                ("tool0".to_owned(), 210.0, Some(215.0)),
+                ("bed".to_owned(), 60.1, Some(60.0))
+            ]
         );
     }
 
     #[test]
     fn spacing_does_not_matter() {
-        for line in ["T:21.3 /200.0", "T:21.3/200.0", "T:21.3/ 200.0", "T: 21.3 / 200", " T0:21.3 /200.0 (12.5)"] {
+        for line in [
+            "T:21.3 /200.0",
+            "T:21.3/200.0",
+            "T:21.3/ 200.0",
+            "T: 21.3 / 200",
+            " T0:21.3 /200.0 (12.5)",
+        ] {
             assert_eq!(all(line), [("tool0".to_owned(), 21.3, Some(200.0))], "{line}");
         }
         assert_eq!(all("T:210"), [("tool0".to_owned(), 210.0, None)]);
@@ -181,7 +204,10 @@ mod tests {
 
     #[test]
     fn an_open_thermistor_has_no_value() {
-        assert_eq!(all("T:inf /0.0 B:20.0 /0.0"), [("bed".to_owned(), 20.0, Some(0.0))]);
+        assert_eq!(
+            all("T:inf /0.0 B:20.0 /0.0"),
+            [("bed".to_owned(), 20.0, Some(0.0))]
+        );
         assert_eq!(all("T:-15.0 /0.0"), [("tool0".to_owned(), -15.0, Some(0.0))]);
     }
 

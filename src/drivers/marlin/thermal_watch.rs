@@ -84,13 +84,25 @@ impl ThermalWatch {
             return None;
         }
         let (over, notice_k, stop_k, words) = if target_c <= 0.0 {
-            (actual_c - w.lowest_c, RISE_NOTICE_K, RISE_STOP_K, faults::WATCH_RISING)
+            (
+                actual_c - w.lowest_c,
+                RISE_NOTICE_K,
+                RISE_STOP_K,
+                faults::WATCH_RISING,
+            )
         } else {
-            (actual_c - target_c, OVER_NOTICE_K, OVER_STOP_K, faults::WATCH_OVERSHOOT)
+            (
+                actual_c - target_c,
+                OVER_NOTICE_K,
+                OVER_STOP_K,
+                faults::WATCH_OVERSHOOT,
+            )
         };
         let words = words.with_raw(format!("{heater}: {actual_c:.0} of {target_c:.0} °C"));
         if over >= stop_k && actual_c >= HOT_C && rising {
-            return Some(Alarm::Stop(faults::WATCH_STOP.with_raw(words.raw.unwrap_or_default())));
+            return Some(Alarm::Stop(
+                faults::WATCH_STOP.with_raw(words.raw.unwrap_or_default()),
+            ));
         }
         if over >= notice_k && (target_c > 0.0 || actual_c >= 50.0) {
             return (!std::mem::replace(&mut w.told, true)).then_some(Alarm::Notice(words));
@@ -100,7 +112,8 @@ impl ThermalWatch {
                 w.gain_from_c = actual_c;
                 w.gain_since = now;
             } else if now >= w.gain_since + DRIVEN && !std::mem::replace(&mut w.told, true) {
-                let words = faults::WATCH_COLD.with_raw(format!("{heater}: {actual_c:.0} of {target_c:.0} °C"));
+                let words =
+                    faults::WATCH_COLD.with_raw(format!("{heater}: {actual_c:.0} of {target_c:.0} °C"));
                 return Some(Alarm::Notice(words));
             }
         } else {
@@ -153,10 +166,16 @@ mod tests {
     #[test]
     fn a_heater_that_runs_away_is_told_of_and_then_stopped() {
         let alarms = run(0.0, 60.0, 0.5, 400);
-        assert!(matches!(&alarms[0], (_, Alarm::Notice(f)) if f.code == "marlin/watch-rising"), "{alarms:?}");
+        assert!(
+            matches!(&alarms[0], (_, Alarm::Notice(f)) if f.code == "marlin/watch-rising"),
+            "{alarms:?}"
+        );
         assert!(matches!(&alarms[1], (_, Alarm::Stop(_))), "{alarms:?}");
         let alarms = run(200.0, 195.0, 0.5, 300);
-        assert!(matches!(&alarms[0], (_, Alarm::Notice(f)) if f.code == "marlin/watch-overshoot"), "{alarms:?}");
+        assert!(
+            matches!(&alarms[0], (_, Alarm::Notice(f)) if f.code == "marlin/watch-overshoot"),
+            "{alarms:?}"
+        );
         assert!(alarms.iter().any(|(_, a)| matches!(a, Alarm::Stop(_))));
     }
 

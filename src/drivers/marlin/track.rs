@@ -88,8 +88,12 @@ impl Track {
     /// Follows one line.
     pub fn follow(&mut self, text: &[u8]) {
         match text {
-            [b'G', b'0' | b'1', b' ' | b'A'..=b'Z', ..] => self.travel(text.get(2..).unwrap_or_default(), false),
-            [b'G', b'2' | b'3', b' ' | b'A'..=b'Z', ..] => self.travel(text.get(2..).unwrap_or_default(), true),
+            [b'G', b'0' | b'1', b' ' | b'A'..=b'Z', ..] => {
+                self.travel(text.get(2..).unwrap_or_default(), false)
+            }
+            [b'G', b'2' | b'3', b' ' | b'A'..=b'Z', ..] => {
+                self.travel(text.get(2..).unwrap_or_default(), true)
+            }
             _ => self.other(text),
         }
     }
@@ -112,15 +116,27 @@ impl Track {
                 b'J' => 6,
                 _ => continue,
             };
-            let Some((value, len)) = float_at(tail) else { continue };
+            let Some((value, len)) = float_at(tail) else {
+                continue;
+            };
             rest = tail.get(len..).unwrap_or_default();
             let value = value * scale;
             match index {
                 0..=2 => {
-                    let Some(axis) = self.axes.get_mut(index) else { continue };
-                    let to = if self.relative { axis.at_mm.unwrap_or(0.0) + value } else { value };
+                    let Some(axis) = self.axes.get_mut(index) else {
+                        continue;
+                    };
+                    let to = if self.relative {
+                        axis.at_mm.unwrap_or(0.0) + value
+                    } else {
+                        value
+                    };
                     if let Some(step) = moved.get_mut(index) {
-                        *step = if self.relative { value } else { to - axis.at_mm.unwrap_or(to) };
+                        *step = if self.relative {
+                            value
+                        } else {
+                            to - axis.at_mm.unwrap_or(to)
+                        };
                     }
                     if !self.relative || axis.at_mm.is_some() {
                         axis.at_mm = Some(to);
@@ -184,9 +200,14 @@ impl Track {
 
     fn other(&mut self, text: &[u8]) {
         let scale = if self.inches { 25.4 } else { 1.0 };
-        let Some((letter, number)) = command(text) else { return };
+        let Some((letter, number)) = command(text) else {
+            return;
+        };
         match (letter, number) {
-            (b'G', 0..=3) => self.travel(&text.get(2..).unwrap_or_default().to_ascii_uppercase(), number > 1),
+            (b'G', 0..=3) => self.travel(
+                &text.get(2..).unwrap_or_default().to_ascii_uppercase(),
+                number > 1,
+            ),
             (b'G', 4) => self.drained(),
             (b'G', 20) => self.inches = true,
             (b'G', 21) => self.inches = false,
@@ -213,7 +234,11 @@ impl Track {
             (b'M', 83) => self.relative_e = true,
             (b'M', 106 | 107) => {
                 let fan = word(text, b'P').unwrap_or(0.0) as usize;
-                let speed = if number == 107 { 0.0 } else { word(text, b'S').unwrap_or(255.0) };
+                let speed = if number == 107 {
+                    0.0
+                } else {
+                    word(text, b'S').unwrap_or(255.0)
+                };
                 if let Some(slot) = self.fans.get_mut(fan) {
                     *slot = Some(speed.clamp(0.0, 255.0) as u8);
                 }
@@ -223,7 +248,9 @@ impl Track {
                 None => self.homed = false,
             },
             (b'M', 73) => {
-                self.percent = word(text, b'P').map(|p| p.clamp(0.0, 100.0) as f32).or(self.percent);
+                self.percent = word(text, b'P')
+                    .map(|p| p.clamp(0.0, 100.0) as f32)
+                    .or(self.percent);
                 self.minutes_left = word(text, b'R').map(|r| r.max(0.0) as u32).or(self.minutes_left);
             }
             (b'M', 400) => self.drained(),
@@ -272,7 +299,17 @@ mod tests {
 
     #[test]
     fn modes_position_and_filament_are_followed() {
-        let t = after(&["G28", "G90", "M82", "G92 E0", "G1 X10 Y20 Z0.3 F1200", "G1 X20 E1.5", "M106 S128", "T1", "G1 E2.5"]);
+        let t = after(&[
+            "G28",
+            "G90",
+            "M82",
+            "G92 E0",
+            "G1 X10 Y20 Z0.3 F1200",
+            "G1 X20 E1.5",
+            "M106 S128",
+            "T1",
+            "G1 E2.5",
+        ]);
         assert_eq!(t.xyz(), [Some(20.0), Some(20.0), Some(0.3)]);
         assert_eq!((t.e_mm, t.feed_mm_min, t.tool), (2.5, Some(1200.0), 1));
         assert_eq!(t.filament_mm, [1.5, 1.0]);

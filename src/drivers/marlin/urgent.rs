@@ -54,7 +54,11 @@ impl Marlin {
             let _ = self.sender.push(now.mono, b"M112", Tag::Step, Patience::Short);
         }
         self.last_words();
-        if let Some(before) = self.estop.replace(Estop { id, at: now.mono, written: false }) {
+        if let Some(before) = self.estop.replace(Estop {
+            id,
+            at: now.mono,
+            written: false,
+        }) {
             self.reply(before.id, Outcome::Sent);
         }
         self.end_job_as_failed(now, fault.clone());
@@ -79,7 +83,10 @@ impl Marlin {
         let outcome = if estop.written {
             Outcome::Sent
         } else {
-            Outcome::Unverified { waited: LAST_WORDS, missing: Missing::Ack }
+            Outcome::Unverified {
+                waited: LAST_WORDS,
+                missing: Missing::Ack,
+            }
         };
         let id = estop.id;
         self.estop = None;

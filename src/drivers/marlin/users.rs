@@ -41,7 +41,10 @@ impl Users {
     pub fn refuse_all(&mut self, out: &mut VecDeque<Output>, why: &str) {
         self.lines.clear();
         for asked in self.asked.drain(..) {
-            let outcome = Outcome::refused("refused/link-ended", format!("Not all lines were executed. {why}"));
+            let outcome = Outcome::refused(
+                "refused/link-ended",
+                format!("Not all lines were executed. {why}"),
+            );
             out.push_back(Output::Reply(asked.id, outcome));
         }
     }
@@ -52,7 +55,10 @@ fn tidy(line: &str) -> String {
     let line = line.split(';').next().unwrap_or_default().trim();
     let text = matches!(
         command(line.as_bytes()),
-        Some((b'M', 0 | 1 | 16 | 23 | 28 | 30 | 32 | 33 | 75 | 117 | 118 | 486 | 550..=554 | 587 | 928))
+        Some((
+            b'M',
+            0 | 1 | 16 | 23 | 28 | 30 | 32 | 33 | 75 | 117 | 118 | 486 | 550..=554 | 587 | 928
+        ))
     ) || command(line.as_bytes()).is_none() && !line.starts_with(['T', 't']);
     if text {
         // The command word alone.
@@ -66,7 +72,10 @@ fn tidy(line: &str) -> String {
 impl Marlin {
     pub(super) fn send_gcode(&mut self, now: Now, id: RequestId, lines: Vec<String>) {
         if self.users.asked.len() >= REQUESTS_MAX {
-            self.reply(id, Outcome::refused("refused/busy", "Too much G-code is waiting already."));
+            self.reply(
+                id,
+                Outcome::refused("refused/busy", "Too much G-code is waiting already."),
+            );
             return;
         }
         let lines: Vec<String> = lines.iter().map(|l| tidy(l)).filter(|l| !l.is_empty()).collect();
@@ -85,7 +94,10 @@ impl Marlin {
                 Some((b'M', 28 | 29 | 110 | 928)) => {
                     self.reply(
                         id,
-                        Outcome::refused("refused/not-sendable", format!("{line} would disturb the connection.")),
+                        Outcome::refused(
+                            "refused/not-sendable",
+                            format!("{line} would disturb the connection."),
+                        ),
                     );
                     return;
                 }
@@ -98,7 +110,12 @@ impl Marlin {
         }
         self.users.serial = self.users.serial.wrapping_add(1);
         let serial = self.users.serial;
-        self.users.asked.push_back(Asked { serial, id, left: lines.len(), rejected: None });
+        self.users.asked.push_back(Asked {
+            serial,
+            id,
+            left: lines.len(),
+            rejected: None,
+        });
         self.users.lines.extend(lines.into_iter().map(|l| (serial, l)));
     }
 
@@ -106,9 +123,15 @@ impl Marlin {
         if self.phase == Phase::Hello || !self.users_may_go() {
             return false;
         }
-        let Some((serial, line)) = self.users.lines.pop_front() else { return false };
+        let Some((serial, line)) = self.users.lines.pop_front() else {
+            return false;
+        };
         let patience = silence::patience(line.as_bytes());
-        if self.sender.push(now.mono, line.as_bytes(), Tag::User(serial), patience).is_err() {
+        if self
+            .sender
+            .push(now.mono, line.as_bytes(), Tag::User(serial), patience)
+            .is_err()
+        {
             self.user_rejected(serial, &faults::LINE_TOO_LONG.what);
             self.user_acked(now, serial);
             return true;
@@ -138,7 +161,9 @@ impl Marlin {
             Some((b'M', 141 | 191)) => Heater::Chamber,
             _ => return,
         };
-        let Some(target) = word(text, b'S').or(word(text, b'R')) else { return };
+        let Some(target) = word(text, b'S').or(word(text, b'R')) else {
+            return;
+        };
         self.idle_heat.ours(now.mono, heater, target as f32);
         if let Some(saved) = &mut self.saved {
             saved.targets.insert(heater, target as f32);
@@ -146,15 +171,22 @@ impl Marlin {
     }
 
     pub(super) fn user_acked(&mut self, _now: Now, serial: u32) {
-        let Some(index) = self.users.asked.iter().position(|a| a.serial == serial) else { return };
-        let Some(asked) = self.users.asked.get_mut(index) else { return };
+        let Some(index) = self.users.asked.iter().position(|a| a.serial == serial) else {
+            return;
+        };
+        let Some(asked) = self.users.asked.get_mut(index) else {
+            return;
+        };
         asked.left = asked.left.saturating_sub(1);
         if asked.left > 0 {
             return;
         }
         if let Some(asked) = self.users.asked.remove(index) {
             let outcome = match asked.rejected {
-                Some(by_printer) => Outcome::Rejected { by_printer, fault: None },
+                Some(by_printer) => Outcome::Rejected {
+                    by_printer,
+                    fault: None,
+                },
                 None => Outcome::Sent,
             };
             self.reply(asked.id, outcome);
@@ -173,8 +205,12 @@ impl Marlin {
         let front = self.sender.front().and_then(|n| self.sender.tag(n));
         match (front, command(text)) {
             (Some(Tag::User(serial)), _) => self.user_rejected(serial, &words),
-            (_, Some((b'G', 20))) if self.job.is_some() => self.fail_job(now, faults::NO_INCHES.with_raw(words)),
-            (_, Some((b'G', 2 | 3))) if self.job.is_some() => self.fail_job(now, faults::NO_ARCS.with_raw(words)),
+            (_, Some((b'G', 20))) if self.job.is_some() => {
+                self.fail_job(now, faults::NO_INCHES.with_raw(words))
+            }
+            (_, Some((b'G', 2 | 3))) if self.job.is_some() => {
+                self.fail_job(now, faults::NO_ARCS.with_raw(words))
+            }
             (_, Some((b'M', 600 | 601))) if self.phase == Phase::Printing => {
                 let why = crate::printer::model::PauseReason::FilamentChange;
                 self.begin_pause(now, why, None);
