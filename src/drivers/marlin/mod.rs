@@ -4,6 +4,7 @@ pub mod found;
 pub mod memory;
 pub mod port;
 mod port_faults;
+pub mod self_test;
 pub mod sim;
 
 use super::{BoxFuture, Build, Factory, Found};
