@@ -1,6 +1,7 @@
 //! Marlin and its relatives over USB serial.
 
 pub mod found;
+pub mod memory;
 pub mod port;
 mod port_faults;
 pub mod sim;

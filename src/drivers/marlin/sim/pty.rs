@@ -316,7 +316,7 @@ fn wait(wake: &OwnedFd, master: Option<&OwnedFd>, wants: PollFlags, time: Option
     }
     match poll(&mut fds, timeout.as_ref()) {
         Ok(_) | Err(Errno::INTR) => {}
-        Err(_) => std::thread::sleep(LOOK_FOR_OPENING),
+        Err(_) => std::thread::park_timeout(LOOK_FOR_OPENING),
     }
     let _ = rustix::io::read(wake, &mut [0u8; 8]);
     match (fds.get(1), master) {
