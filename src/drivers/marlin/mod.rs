@@ -39,6 +39,7 @@ mod users;
 
 use super::{BoxFuture, Build, Factory, Found};
 use crate::config::Section;
+use crate::config::model::Common;
 
 /// The Marlin driver.
 pub static FACTORY: MarlinFactory = MarlinFactory;
@@ -52,8 +53,8 @@ impl Factory for MarlinFactory {
         "marlin"
     }
 
-    fn configure(&self, _section: &mut Section<'_>) -> Option<Box<dyn Build>> {
-        None
+    fn configure(&self, common: &Common, section: &mut Section<'_>) -> Option<Box<dyn Build>> {
+        Some(Box::new(config::Config::read(common, section)?))
     }
 
     fn probe(&self) -> BoxFuture<'_, Vec<Found>> {
