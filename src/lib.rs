@@ -1,11 +1,10 @@
 //! layerd: the agent beside your 3D printers.
 
-#![deny(unsafe_code)]
-#![warn(missing_docs)]
-
+pub mod agent;
 pub mod config;
 pub mod drivers;
 pub mod gcode;
 pub mod host;
 pub mod job;
 pub mod printer;
+pub mod sys;

@@ -129,7 +129,8 @@ pub struct Context {
 pub trait Driver: Send {
     /// One session: returns when the link is lost (`Err`) or the stop was carried out (`Ok`).
     ///
-    /// Sends [`Event::Opening`] and [`Event::Up`] itself. Dropping the future ends the session and
+    /// Answers [`crate::printer::command::Command::Ping`] at once in every phase, also while it
+    /// opens or shakes hands. Sends [`Event::Opening`] and [`Event::Up`] itself. Dropping the future ends the session and
     /// closes the port.
     fn run<'a>(&'a mut self, link: &'a mut Link, stop: &'a Stop) -> BoxFuture<'a, Result<(), Fault>>;
 }
@@ -140,6 +141,9 @@ pub trait Build: Send + Sync + fmt::Debug {
     fn build(&self, context: Context) -> Box<dyn Driver>;
     /// Whether another configuration would drive the same thing in the same way (reload).
     fn same_as(&self, other: &dyn Build) -> bool;
+    /// Whether the link *is* the printer (a serial cable): when it stays down a person could not
+    /// reach the printer either, so it counts as offline and a running job as failed.
+    fn link_is_printer(&self) -> bool;
     /// For comparing in `same_as`.
     fn as_any(&self) -> &dyn std::any::Any;
     /// `layerd check`: can the printer be reached? Opens no port that a print may own.

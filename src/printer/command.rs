@@ -86,6 +86,9 @@ pub enum Command {
     HeatersOff,
     /// Drop the link and take it up again.
     Reconnect,
+    /// Are you there? Every session answers [`Outcome::Sent`] at once, whatever the printer does,
+    /// also while it opens the port or shakes hands. A driver that does not is restarted.
+    Ping,
 }
 
 impl Command {
@@ -103,6 +106,7 @@ impl Command {
             Command::Answer { .. } => "answer",
             Command::HeatersOff => "heaters off",
             Command::Reconnect => "reconnect",
+            Command::Ping => "ping",
         }
     }
 }

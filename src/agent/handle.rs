@@ -1,0 +1,308 @@
+//! What the API, the upstreams and the command line hold: handles to the agent and its printers.
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot, watch};
+use uuid::Uuid;
+
+use super::journal::Journal;
+use crate::printer::command::{Command, Request, RequestId};
+use crate::printer::model::{Now, State};
+use crate::printer::outcome::{Missing, Outcome, Refusal};
+use crate::printer::wire::WireRing;
+
+/// Everything known about a printer at one moment.
+#[derive(Clone, Debug)]
+pub struct Snapshot {
+    /// When it was taken.
+    pub at: Now,
+    /// What is known.
+    pub state: State,
+    /// Number of the job in hand in the database, where it has one.
+    pub job_id: Option<i64>,
+}
+
+/// An order to print a file of the spool.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PrintOrder {
+    /// SHA-256 of the spool file, hex.
+    pub sha256: String,
+    /// Name as people know it.
+    pub name: String,
+    /// Objects to leave out, by id or name.
+    pub skip: Vec<String>,
+    /// Identity of the demand: the same one twice starts one print.
+    pub start_id: Option<String>,
+}
+
+/// What an accepted print is known by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Accepted {
+    /// Stable identity of the job.
+    pub uid: Uuid,
+    /// Its number.
+    pub job_id: i64,
+}
+
+/// A command that was accepted; its end comes later, always.
+#[derive(Debug)]
+pub struct Pending {
+    pub(super) answer: oneshot::Receiver<Outcome>,
+    pub(super) limit: Duration,
+}
+
+impl Pending {
+    /// Waits for the end of the command, at most for its own time limit.
+    pub async fn outcome(self) -> Outcome {
+        match tokio::time::timeout(self.limit, self.answer).await {
+            Ok(Ok(outcome)) => outcome,
+            // The session ended under the request: nobody saw what came of it.
+            Ok(Err(_)) => Outcome::Unverified {
+                waited: Duration::ZERO,
+                missing: Missing::Ack,
+            },
+            Err(_) => Outcome::Unverified {
+                waited: self.limit,
+                missing: Missing::Ack,
+            },
+        }
+    }
+}
+
+/// A message to a printer's actor. Bounded channel (32); when full the sender is told "busy".
+#[derive(Debug)]
+pub(super) enum Ask {
+    /// A command; the first answer is the guard's.
+    Command {
+        command: Command,
+        accepted: oneshot::Sender<Result<Pending, Refusal>>,
+    },
+    /// A print; the first answer is the pre-flight's.
+    Print {
+        order: PrintOrder,
+        accepted: oneshot::Sender<Result<(Accepted, Pending), Refusal>>,
+    },
+    /// The bed was cleared.
+    ClearBed {
+        rating: Option<u8>,
+        done: oneshot::Sender<Outcome>,
+    },
+    /// A person closes a notice.
+    Dismiss {
+        key: String,
+        done: oneshot::Sender<Outcome>,
+    },
+}
+
+/// A handle to one printer. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct PrinterHandle {
+    pub(super) shared: Arc<Shared>,
+}
+
+/// What outlives restarts of the actor and of the driver.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub name: Arc<str>,
+    pub id: i64,
+    pub driver: &'static str,
+    pub snapshot: watch::Sender<Arc<Snapshot>>,
+    pub asks: Mutex<mpsc::Sender<Ask>>,
+    pub urgent: Mutex<mpsc::Sender<Request>>,
+    pub journal: Journal,
+    pub wire: Arc<WireRing>,
+    /// Seconds since the agent began at the actor's last turn.
+    pub beat_s: AtomicU64,
+    pub next_request: AtomicU64,
+}
+
+impl Shared {
+    pub fn request_id(&self) -> RequestId {
+        RequestId(self.next_request.fetch_add(1, Ordering::Relaxed))
+    }
+}
+
+const BUSY: &str = "refused/busy";
+
+impl PrinterHandle {
+    /// Name in the configuration.
+    pub fn name(&self) -> &str {
+        &self.shared.name
+    }
+
+    /// Small stable number.
+    pub fn id(&self) -> i64 {
+        self.shared.id
+    }
+
+    /// Kind of driver.
+    pub fn driver(&self) -> &'static str {
+        self.shared.driver
+    }
+
+    /// The latest snapshot.
+    pub fn snapshot(&self) -> Arc<Snapshot> {
+        self.shared.snapshot.borrow().clone()
+    }
+
+    /// Snapshots as they change; slow readers miss some, never the latest.
+    pub fn watch(&self) -> watch::Receiver<Arc<Snapshot>> {
+        self.shared.snapshot.subscribe()
+    }
+
+    /// What happened lately, in words.
+    pub fn journal(&self) -> &Journal {
+        &self.shared.journal
+    }
+
+    /// The last raw traffic.
+    pub fn wire(&self) -> &WireRing {
+        &self.shared.wire
+    }
+
+    /// Asks for a command; returns as soon as it was accepted or refused.
+    pub async fn submit(&self, command: Command) -> Result<Pending, Refusal> {
+        if matches!(command, Command::EmergencyStop) {
+            return self.emergency_stop();
+        }
+        let (accepted, answer) = oneshot::channel();
+        self.ask(Ask::Command { command, accepted })?;
+        answer.await.unwrap_or_else(|_| Err(busy()))
+    }
+
+    /// Asks for a command and waits for its end.
+    pub async fn command(&self, command: Command) -> Outcome {
+        match self.submit(command).await {
+            Ok(pending) => pending.outcome().await,
+            Err(refusal) => Outcome::Refused(refusal),
+        }
+    }
+
+    /// Asks for a print; returns when the pre-flight has passed or the order was refused.
+    pub async fn print(&self, order: PrintOrder) -> Result<(Accepted, Pending), Refusal> {
+        let (accepted, answer) = oneshot::channel();
+        self.ask(Ask::Print { order, accepted })?;
+        answer.await.unwrap_or_else(|_| Err(busy()))
+    }
+
+    /// The bed was cleared by a person, who may rate the print from 1 to 4.
+    pub async fn clear_bed(&self, rating: Option<u8>) -> Outcome {
+        let (done, answer) = oneshot::channel();
+        match self.ask(Ask::ClearBed { rating, done }) {
+            Ok(()) => answer.await.unwrap_or_else(|_| Outcome::Refused(busy())),
+            Err(refusal) => Outcome::Refused(refusal),
+        }
+    }
+
+    /// A person has seen a notice and closes it.
+    pub async fn dismiss(&self, key: &str) -> Outcome {
+        let (done, answer) = oneshot::channel();
+        match self.ask(Ask::Dismiss {
+            key: key.to_owned(),
+            done,
+        }) {
+            Ok(()) => answer.await.unwrap_or_else(|_| Outcome::Refused(busy())),
+            Err(refusal) => Outcome::Refused(refusal),
+        }
+    }
+
+    /// Straight to the driver's own lane, past the actor and every queue.
+    fn emergency_stop(&self) -> Result<Pending, Refusal> {
+        let (reply, answer) = oneshot::channel();
+        let limit = Duration::from_secs(10);
+        let request = Request {
+            id: self.shared.request_id(),
+            command: Command::EmergencyStop,
+            deadline: std::time::Instant::now() + limit,
+            reply,
+        };
+        let lane = self
+            .shared
+            .urgent
+            .lock()
+            .unwrap_or_else(|e| e.into_inner())
+            .clone();
+        match lane.try_send(request) {
+            Ok(()) => Ok(Pending { answer, limit }),
+            Err(mpsc::error::TrySendError::Full(_)) => Err(Refusal::new(
+                BUSY,
+                "An emergency stop is already on its way and has not been taken up. \
+                 Switch the printer off at the mains.",
+            )),
+            Err(mpsc::error::TrySendError::Closed(_)) => Err(Refusal::new(
+                "refused/offline",
+                "The emergency stop could NOT be written: the driver is not running. \
+                 Switch the printer off at the mains.",
+            )),
+        }
+    }
+
+    fn ask(&self, ask: Ask) -> Result<(), Refusal> {
+        let lane = self.shared.asks.lock().unwrap_or_else(|e| e.into_inner()).clone();
+        lane.try_send(ask).map_err(|_| busy())
+    }
+}
+
+fn busy() -> Refusal {
+    Refusal::new(
+        BUSY,
+        "The printer is busy with other requests. Try again in a moment.",
+    )
+}
+
+/// A handle to the whole agent. Cheap to clone.
+#[derive(Clone)]
+pub struct AgentHandle {
+    pub(super) inner: Arc<AgentShared>,
+}
+
+pub(super) struct AgentShared {
+    pub printers: Mutex<Vec<PrinterHandle>>,
+    pub draining: AtomicBool,
+    pub runtime_dir: PathBuf,
+    pub state_dir: PathBuf,
+}
+
+impl AgentHandle {
+    /// The printers in the order of the configuration.
+    pub fn printers(&self) -> Vec<PrinterHandle> {
+        self.inner
+            .printers
+            .lock()
+            .unwrap_or_else(|e| e.into_inner())
+            .clone()
+    }
+
+    /// A printer by name.
+    pub fn by_name(&self, name: &str) -> Option<PrinterHandle> {
+        self.printers().into_iter().find(|p| p.name() == name)
+    }
+
+    /// A printer by number.
+    pub fn by_id(&self, id: i64) -> Option<PrinterHandle> {
+        self.printers().into_iter().find(|p| p.id() == id)
+    }
+
+    /// Finish what prints, start nothing new.
+    pub fn drain(&self, on: bool) {
+        self.inner.draining.store(on, Ordering::Relaxed);
+    }
+
+    /// Whether new starts are refused.
+    pub fn is_draining(&self) -> bool {
+        self.inner.draining.load(Ordering::Relaxed)
+    }
+
+    /// Memory-backed directory (socket, line memory).
+    pub fn runtime_dir(&self) -> &std::path::Path {
+        &self.inner.runtime_dir
+    }
+
+    /// Durable directory.
+    pub fn state_dir(&self) -> &std::path::Path {
+        &self.inner.state_dir
+    }
+}
