@@ -3,3 +3,4 @@
 pub mod machine;
 pub mod preflight;
 pub mod record;
+pub mod store;
