@@ -22,6 +22,7 @@ mod port_faults;
 mod program;
 pub mod proto;
 mod reports;
+pub mod resume_point;
 pub mod scan;
 mod script;
 pub mod self_test;
