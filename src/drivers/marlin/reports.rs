@@ -124,10 +124,11 @@ impl Reports {
         same
     }
 
-    /// When the next report or poll is due.
-    pub fn deadline(&self, phase: Phase) -> Option<Instant> {
+    /// When the next report or poll is due. `room`: a poll could go out; without room it waits for an
+    /// answer, not for the clock.
+    pub fn deadline(&self, phase: Phase, room: bool) -> Option<Instant> {
         let levels = self.progress_changed.then_some(self.next_levels);
-        let poll = if matches!(phase, Phase::Hello | Phase::Halted) {
+        let poll = if !room || matches!(phase, Phase::Hello | Phase::Halted) {
             None
         } else {
             self.next_poll
