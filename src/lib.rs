@@ -1,6 +1,7 @@
 //! layerd: the agent beside your 3D printers.
 
 pub mod agent;
+pub mod api;
 pub mod config;
 pub mod drivers;
 pub mod gcode;
