@@ -1,4 +1,6 @@
 //! Jobs: what is printed, was printed, and what a restart must know.
 
 pub mod machine;
+pub mod preflight;
 pub mod record;
+pub mod store;
