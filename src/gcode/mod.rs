@@ -1,3 +1,7 @@
 //! G-code: reading it, understanding it, preparing it for the wire. Pure; depends on nothing of ours.
 
+pub mod file;
+pub mod layers;
+pub mod lex;
+pub mod lines;
 pub mod source;

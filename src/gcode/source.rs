@@ -1,6 +1,13 @@
 //! A program as a streaming printer gets it: comments, blanks and host lines gone, each line with
 //! its place in the file.
 
+use std::io::Write as _;
+
+pub use super::file::{FileChanged, FileSource};
+use super::layers::{self, LayerCount, LayerStyle};
+use super::lex::{self, Body, Dialect};
+use super::lines::{BOM, LineSink, RawLine, Splitter, each_line};
+
 /// One command of a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LineRef {
@@ -36,3 +43,243 @@ impl Batch {
             .unwrap_or_default()
     }
 }
+
+/// What the preparer has to know about the printer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PrepareOptions {
+    /// The firmware has PAREN_COMMENTS: `(…)` is a comment and is taken out.
+    pub paren_comments: bool,
+}
+
+/// Longest command that is handed on, bytes. A longer one keeps its head and so still trips the
+/// firmware's own limit (96) where that is enforced.
+pub const MAX_COMMAND: usize = 1024;
+
+/// Turns a file's bytes, pushed in chunks of any size, into wire-ready commands.
+///
+/// Taken out: `;` comments, blank lines, `@` host lines, the file's own line numbers and checksums,
+/// and every `*` in a text (Marlin cuts a text there, Prusa's firmware refuses the line). Letters
+/// become upper case, but for texts, quoted strings and the values of named commands.
+///
+/// ```
+/// use layerd::gcode::source::{Batch, Prepare, PrepareOptions};
+///
+/// let mut prepare = Prepare::new(PrepareOptions::default());
+/// let mut batch = Batch::default();
+/// prepare.feed(b"; hello\nN1 g1 x1.5 y2*17\nm117 Almost", &mut batch);
+/// prepare.feed(b" done\n", &mut batch);
+/// prepare.finish(&mut batch);
+/// let texts: Vec<_> = batch.lines.iter().map(|l| batch.text_of(l)).collect();
+/// assert_eq!(texts, [&b"G1 X1.5 Y2"[..], b"M117 Almost done"]);
+/// assert_eq!(batch.lines[1].source_line, 3);
+/// ```
+#[derive(Clone, Debug)]
+pub struct Prepare {
+    splitter: Splitter,
+    cutter: Cutter,
+}
+
+#[derive(Clone, Debug)]
+struct Cutter {
+    dialect: Dialect,
+    line: u32,
+    layers: LayerCount,
+    scratch: Vec<u8>,
+}
+
+impl Prepare {
+    /// For a file read from its beginning.
+    pub fn new(options: PrepareOptions) -> Self {
+        Self::at(options, 0, 0, 0)
+    }
+
+    /// For a file read from a byte on, behind this line and in this layer.
+    pub fn at(options: PrepareOptions, from_byte: u64, from_line: u32, layer: u32) -> Self {
+        Prepare {
+            splitter: Splitter::at(from_byte),
+            cutter: Cutter {
+                dialect: Dialect {
+                    paren_comments: options.paren_comments,
+                },
+                line: from_line,
+                layers: LayerCount::at(layer),
+                scratch: Vec::new(),
+            },
+        }
+    }
+
+    /// Adds the commands of the next bytes to the batch.
+    pub fn feed(&mut self, chunk: &[u8], batch: &mut Batch) {
+        self.splitter.push(
+            chunk,
+            &mut Into {
+                cutter: &mut self.cutter,
+                batch,
+            },
+        );
+    }
+
+    /// The file is over: adds a last line that lacks its end (Marlin runs it) and marks the batch.
+    pub fn finish(&mut self, batch: &mut Batch) {
+        self.splitter.finish(&mut Into {
+            cutter: &mut self.cutter,
+            batch,
+        });
+        batch.last = true;
+    }
+
+    /// File offset of the next byte to feed.
+    pub fn offset(&self) -> u64 {
+        self.splitter.offset()
+    }
+
+    /// Lines of the file seen so far.
+    pub fn line(&self) -> u32 {
+        self.cutter.line
+    }
+}
+
+struct Into<'a> {
+    cutter: &'a mut Cutter,
+    batch: &'a mut Batch,
+}
+
+impl LineSink for Into<'_> {
+    fn block(&mut self, block: &[u8], start: u64) {
+        each_line(block, start, |line| self.cutter.take(line, self.batch));
+    }
+
+    fn line(&mut self, line: RawLine<'_>) {
+        self.cutter.take(line, self.batch);
+    }
+}
+
+impl Cutter {
+    fn take(&mut self, raw: RawLine<'_>, batch: &mut Batch) {
+        self.line = self.line.saturating_add(1);
+        let bytes = if raw.start == 0 {
+            raw.bytes.strip_prefix(BOM).unwrap_or(raw.bytes)
+        } else {
+            raw.bytes
+        };
+        // A move without anything special in it goes the short way.
+        if is_plain_move(bytes) {
+            self.emit(bytes, raw, batch);
+            return;
+        }
+        let parts = lex::line(bytes, self.dialect);
+        if let Some(style) = parts.comment.and_then(layers::mark_in) {
+            self.layers.mark(style);
+        }
+        let verbatim_from = match parts.body {
+            Body::Empty | Body::Host(_) => return,
+            Body::Code(code) => code.text_begin(),
+            Body::Extended(named) => {
+                if layers::is_print_stats_mark(&named) {
+                    self.layers.mark(LayerStyle::PrintStats);
+                }
+                Some(0)
+            }
+            Body::Other(_) => None,
+        };
+        let mut text = std::mem::take(&mut self.scratch);
+        text.clear();
+        write_command(parts.body, verbatim_from, self.dialect, &mut text);
+        text.truncate(MAX_COMMAND);
+        let cut = lex::trim(&text);
+        if !cut.is_empty() {
+            self.emit(cut, raw, batch);
+        }
+        self.scratch = text;
+    }
+
+    fn emit(&self, text: &[u8], raw: RawLine<'_>, batch: &mut Batch) {
+        let start = batch.text.len();
+        batch.text.extend_from_slice(text);
+        batch.lines.push(LineRef {
+            // A batch is a few hundred kB at most; FileSource sees to it.
+            start: u32::try_from(start).unwrap_or(u32::MAX),
+            len: u32::try_from(text.len()).unwrap_or(u32::MAX),
+            source_line: self.line,
+            layer: self.layers.layer(),
+            byte_end: raw.end,
+        });
+    }
+}
+
+/// A short `G0`/`G1` line of capitals, digits, points, signs and single blanks: sent as it stands.
+fn is_plain_move(bytes: &[u8]) -> bool {
+    bytes.len() <= 90
+        && (bytes.starts_with(b"G1 ") || bytes.starts_with(b"G0 "))
+        && bytes.last() != Some(&b' ')
+        && bytes
+            .iter()
+            .all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || matches!(b, b' ' | b'.' | b'-' | b'+'))
+}
+
+fn write_number(number: u32, out: &mut Vec<u8>) {
+    // Writing to a Vec cannot fail.
+    let _ = write!(out, "{number}");
+}
+
+/// Writes a command as it goes to the wire.
+fn write_command(body: Body<'_>, verbatim_from: Option<usize>, dialect: Dialect, out: &mut Vec<u8>) {
+    let args = match body {
+        Body::Code(code) => {
+            out.push(code.letter);
+            if code.number != lex::Code::NO_NUMBER {
+                write_number(code.number, out);
+            }
+            if let Some(sub) = code.sub {
+                out.push(b'.');
+                write_number(sub, out);
+            }
+            if code.number == lex::Code::NO_NUMBER {
+                // `T?`, `Tx`, `Tc` (Prusa MMU): the letter is part of the name and keeps its case.
+                out.extend_from_slice(code.args);
+                return;
+            }
+            if !code.args.is_empty() {
+                out.push(b' ');
+            }
+            code.args
+        }
+        Body::Extended(named) => {
+            out.extend_from_slice(named.name);
+            if !named.args.is_empty() {
+                out.push(b' ');
+            }
+            named.args
+        }
+        Body::Other(text) => text,
+        Body::Empty | Body::Host(_) => return,
+    };
+    let split = verbatim_from.unwrap_or(args.len()).min(args.len());
+    let (words, text) = args.split_at(split);
+    let (mut quoted, mut paren) = (false, false);
+    for &byte in words {
+        match byte {
+            b'(' if dialect.paren_comments && !quoted => paren = true,
+            b')' if paren => paren = false,
+            _ if paren => {}
+            b'*' => {}
+            b'"' => {
+                quoted = !quoted;
+                out.push(byte);
+            }
+            0..=b' ' => out.push(b' '),
+            b if quoted => out.push(b),
+            b => out.push(b.to_ascii_uppercase()),
+        }
+    }
+    // Control bytes would end or garble the line on the wire.
+    out.extend(
+        text.iter()
+            .filter(|b| **b != b'*')
+            .map(|b| if *b < b' ' { b' ' } else { *b }),
+    );
+}
+
+#[cfg(test)]
+#[path = "tests_source.rs"]
+mod tests;

@@ -1,3 +1,6 @@
 //! The machine layerd runs on.
 
 pub mod fdstore;
+pub mod holders;
+pub mod serial;
+pub mod serial_ids;

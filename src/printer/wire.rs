@@ -44,7 +44,7 @@ impl WireRing {
 
     /// Adds a line (without its line end). `wall_us`: microseconds since 1970.
     pub fn push(&self, wall_us: i64, way: Way, line: &[u8]) {
-        let line = &line[..line.len().min(WIRE_LINE_MAX)];
+        let line = line.get(..WIRE_LINE_MAX).unwrap_or(line);
         // A poisoned ring is still only text for people.
         let mut ring = self.inner.lock().unwrap_or_else(|e| e.into_inner());
         while ring.bytes.len() + line.len() > ring.limit_bytes {

@@ -1,5 +1,9 @@
 //! Marlin and its relatives over USB serial.
 
+pub mod found;
+pub mod port;
+mod port_faults;
+
 use super::{BoxFuture, Build, Factory, Found};
 use crate::config::Section;
 
@@ -20,6 +24,6 @@ impl Factory for MarlinFactory {
     }
 
     fn probe(&self) -> BoxFuture<'_, Vec<Found>> {
-        Box::pin(async { Vec::new() })
+        Box::pin(async { found::found(&crate::host::serial::Roots::default()) })
     }
 }

@@ -1,0 +1,192 @@
+//! The only unsafe code of the project: what the safe system crates do not cover.
+//!
+//! Three things: taking over descriptors whose numbers come from the service manager, turning an
+//! owned descriptor into a serial stream, and the serial driver's low-latency flag. Each function is
+//! safe to call in any order and from any thread; the reason stands beside each block.
+
+#![allow(unsafe_code)]
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use serialport::TTYPort;
+use tokio_serial::SerialStream;
+
+/// First descriptor number that a service manager passes (`sd_listen_fds(3)`).
+const LISTEN_FDS_START: i32 = 3;
+
+/// More than this is not a descriptor store but a mistake.
+const LISTEN_FDS_MAX: usize = 1024;
+
+/// Set once the inherited descriptors have an owner.
+static TAKEN: AtomicBool = AtomicBool::new(false);
+
+/// What the service manager left in the environment of this process.
+#[derive(Debug, Default)]
+pub struct Inherited {
+    /// Descriptors with their names, close-on-exec set.
+    pub fds: Vec<(String, OwnedFd)>,
+}
+
+/// Takes the descriptors announced by `LISTEN_PID`, `LISTEN_FDS` and `LISTEN_FDNAMES`.
+///
+/// Gives them once; later calls give nothing. Call it first thing in `main`: then the variables
+/// are also removed, so that no child takes them for its own (`LISTEN_PID` guards against that too,
+/// which is why they simply stay when other threads are running already).
+pub fn take_listen_fds() -> Inherited {
+    let announced_for_us = std::env::var("LISTEN_PID")
+        .ok()
+        .and_then(|pid| pid.parse::<u32>().ok())
+        .is_some_and(|pid| pid == std::process::id());
+    let count = std::env::var("LISTEN_FDS")
+        .ok()
+        .and_then(|n| n.parse::<usize>().ok())
+        .unwrap_or(0)
+        .min(LISTEN_FDS_MAX);
+    let names = std::env::var("LISTEN_FDNAMES").unwrap_or_default();
+    if !announced_for_us || TAKEN.swap(true, Ordering::SeqCst) {
+        return Inherited::default();
+    }
+    remove_if_alone(&["LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"]);
+
+    let mut names = names.split(':');
+    let mut fds = Vec::new();
+    for number in (LISTEN_FDS_START..).take(count) {
+        let name = names.next().unwrap_or("unknown").to_owned();
+        // SAFETY: the borrow lasts for this check only; an unopened number is answered by EBADF.
+        let borrowed = unsafe { BorrowedFd::borrow_raw(number) };
+        if rustix::io::fcntl_setfd(borrowed, rustix::io::FdFlags::CLOEXEC).is_err() {
+            continue;
+        }
+        // SAFETY: the service manager opened this number for us before exec and announced it to
+        // this process id; TAKEN makes sure that it gets exactly one owner.
+        fds.push((name, unsafe { OwnedFd::from_raw_fd(number) }));
+    }
+    Inherited { fds }
+}
+
+/// Removes environment variables when this is the only thread.
+fn remove_if_alone(names: &[&str]) {
+    let alone = std::fs::read_dir("/proc/self/task").is_ok_and(|tasks| tasks.count() == 1);
+    if alone {
+        for name in names {
+            // SAFETY: there is no other thread that could read the environment meanwhile.
+            unsafe { std::env::remove_var(name) };
+        }
+    }
+}
+
+/// Makes a serial stream of an open terminal, without touching its settings or modem lines.
+///
+/// Takes the exclusive lock and `TIOCEXCL` again where that is possible; must be called within a
+/// tokio runtime.
+pub fn serial_stream(fd: OwnedFd) -> io::Result<SerialStream> {
+    // SAFETY: ownership of an open descriptor is passed on, nobody else closes it.
+    let port = unsafe { TTYPort::from_raw_fd(fd.into_raw_fd()) };
+    SerialStream::try_from(port).map_err(io::Error::from)
+}
+
+/// `struct serial_struct` of `linux/serial.h`.
+#[cfg(target_os = "linux")]
+#[repr(C)]
+#[derive(Debug)]
+struct SerialStruct {
+    kind: i32,
+    line: i32,
+    port: u32,
+    irq: i32,
+    flags: i32,
+    xmit_fifo_size: i32,
+    custom_divisor: i32,
+    baud_base: i32,
+    close_delay: u16,
+    io_type: u8,
+    reserved_char: u8,
+    hub6: i32,
+    closing_wait: u16,
+    closing_wait2: u16,
+    iomem_base: usize,
+    iomem_reg_shift: u16,
+    port_high: u32,
+    iomap_base: usize,
+}
+
+/// Asks the serial driver to hand over received bytes at once (`ASYNC_LOW_LATENCY`).
+///
+/// FTDI adapters otherwise hold short answers back for 16 ms. Drivers without the flag, and
+/// pseudo-terminals, answer with an error, which callers ignore.
+#[cfg(all(
+    target_os = "linux",
+    any(
+        target_arch = "x86_64",
+        target_arch = "x86",
+        target_arch = "aarch64",
+        target_arch = "arm",
+        target_arch = "riscv64"
+    )
+))]
+pub fn set_low_latency(fd: impl AsFd) -> io::Result<()> {
+    use rustix::ioctl::{Updater, ioctl};
+    const TIOCGSERIAL: rustix::ioctl::Opcode = 0x541E;
+    const TIOCSSERIAL: rustix::ioctl::Opcode = 0x541F;
+    const ASYNC_LOW_LATENCY: i32 = 1 << 13;
+
+    let mut settings = SerialStruct {
+        kind: 0,
+        line: 0,
+        port: 0,
+        irq: 0,
+        flags: 0,
+        xmit_fifo_size: 0,
+        custom_divisor: 0,
+        baud_base: 0,
+        close_delay: 0,
+        io_type: 0,
+        reserved_char: 0,
+        hub6: 0,
+        closing_wait: 0,
+        closing_wait2: 0,
+        iomem_base: 0,
+        iomem_reg_shift: 0,
+        port_high: 0,
+        iomap_base: 0,
+    };
+    // SAFETY: the structure has the layout of linux/serial.h and the kernel writes no more than it.
+    unsafe {
+        ioctl(
+            fd.as_fd(),
+            Updater::<TIOCGSERIAL, SerialStruct>::new(&mut settings),
+        )
+    }?;
+    settings.flags |= ASYNC_LOW_LATENCY;
+    // SAFETY: as above; the kernel only reads it.
+    unsafe {
+        ioctl(
+            fd.as_fd(),
+            Updater::<TIOCSSERIAL, SerialStruct>::new(&mut settings),
+        )
+    }?;
+    Ok(())
+}
+
+/// There is no such flag here.
+#[cfg(not(all(
+    target_os = "linux",
+    any(
+        target_arch = "x86_64",
+        target_arch = "x86",
+        target_arch = "aarch64",
+        target_arch = "arm",
+        target_arch = "riscv64"
+    )
+)))]
+pub fn set_low_latency(_fd: impl AsFd) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+/// The descriptor of a serial stream, for settings and for keeping a copy of it.
+pub fn serial_fd(stream: &SerialStream) -> BorrowedFd<'_> {
+    // SAFETY: the stream keeps its descriptor open at least as long as it is borrowed itself.
+    unsafe { BorrowedFd::borrow_raw(stream.as_raw_fd()) }
+}
