@@ -1,3 +1,4 @@
 //! Jobs: what is printed, was printed, and what a restart must know.
 
+pub mod machine;
 pub mod record;
