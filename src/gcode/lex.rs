@@ -390,7 +390,7 @@ fn compose(whole: &[u8], part: &[u8]) -> Micro {
 }
 
 fn pair(input: &[u8]) -> Out<'_, (&[u8], &[u8])> {
-    let (input, _) = take_while(|b| is_blank(b)).parse(input)?;
+    let (input, _) = take_while(is_blank).parse(input)?;
     // An unquoted `#` begins a comment (Klipper).
     let (input, key) = take_while1(|b| !is_blank(b) && b != b'=' && b != b'#').parse(input)?;
     let quoted = |mark: &'static [u8]| {

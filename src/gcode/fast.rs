@@ -1,0 +1,225 @@
+//! The short way for the lines that files are made of: `G0`/`G1` with plain words.
+//!
+//! It reads what slicers write and gives up at anything else; the grammar in [`super::lex`] then
+//! reads the line. A property test holds the two equal.
+
+use super::lex::{Code, Micro, UNIT, Words};
+
+/// Bit of the X word in [`MoveWords::mask`].
+pub const X: u8 = 1;
+/// Bit of the Y word.
+pub const Y: u8 = 2;
+/// Bit of the Z word.
+pub const Z: u8 = 4;
+/// Bit of the E word.
+pub const E: u8 = 8;
+/// Bit of the F word.
+pub const F: u8 = 16;
+
+/// The words of a straight move.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct MoveWords {
+    /// Values of X, Y, Z, E, F as written; 0 where absent.
+    pub value: [Micro; 5],
+    /// Which are there: [`X`] | [`Y`] | …
+    pub mask: u8,
+}
+
+impl MoveWords {
+    /// The words as the grammar reads them; a letter without a number counts as absent, the last of
+    /// two equal letters counts. `a_is_e`: the extruder goes by the letter A.
+    pub fn of(code: &Code<'_>, a_is_e: bool) -> Self {
+        Self::from_words(code.words(), a_is_e)
+    }
+
+    fn from_words(words: Words<'_>, a_is_e: bool) -> Self {
+        let mut moved = MoveWords::default();
+        for word in words {
+            let slot = match word.letter {
+                b'X' => 0,
+                b'Y' => 1,
+                b'Z' => 2,
+                b'E' => 3,
+                b'A' if a_is_e => 3,
+                b'F' => 4,
+                _ => continue,
+            };
+            if let (Some(value), Some(place)) = (word.value, moved.value.get_mut(slot)) {
+                *place = value;
+                moved.mask |= 1 << slot;
+            }
+        }
+        moved
+    }
+
+    /// Whether all of these bits are there.
+    #[inline]
+    pub fn any(&self, bits: u8) -> bool {
+        self.mask & bits != 0
+    }
+}
+
+/// A straight move read the short way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FastMove {
+    /// Its words.
+    pub words: MoveWords,
+    /// `G0`.
+    pub rapid: bool,
+    /// Bytes read: what stands there is the line end, a `;`, or the end of the text.
+    pub len: usize,
+}
+
+/// Reads a `G0`/`G1` at the beginning of a text that may hold more lines. `None` means: ask the
+/// grammar.
+#[inline]
+pub fn linear(text: &[u8]) -> Option<FastMove> {
+    let rapid = match text {
+        [b'G', b'1', b' ', ..] => false,
+        [b'G', b'0', b' ', ..] => true,
+        _ => return None,
+    };
+    let mut words = MoveWords::default();
+    let mut at = 3;
+    loop {
+        let slot = match text.get(at) {
+            Some(b'X') => 0,
+            Some(b'Y') => 1,
+            Some(b'Z') => 2,
+            Some(b'E') => 3,
+            Some(b'F') => 4,
+            Some(b' ') => {
+                at += 1;
+                continue;
+            }
+            Some(b'\n' | b'\r' | b';') | None => {
+                return Some(FastMove {
+                    words,
+                    rapid,
+                    len: at,
+                });
+            }
+            Some(_) => return None,
+        };
+        let (value, behind) = decimal(text, at + 1)?;
+        *words.value.get_mut(slot)? = value;
+        words.mask |= 1 << slot;
+        at = behind;
+    }
+}
+
+const SCALE: [Micro; 7] = [
+    UNIT,
+    UNIT / 10,
+    UNIT / 100,
+    UNIT / 1_000,
+    UNIT / 10_000,
+    UNIT / 100_000,
+    1,
+];
+
+/// A plain decimal: at most 6 digits before and after the point; then a blank, a line end, `;` or
+/// the next capital must follow, which the caller sees to.
+#[inline]
+fn decimal(text: &[u8], from: usize) -> Option<(Micro, usize)> {
+    let mut at = from;
+    let minus = match text.get(at) {
+        Some(b'-') => {
+            at += 1;
+            true
+        }
+        _ => false,
+    };
+    let begin = at;
+    let mut digits: i64 = 0;
+    while let Some(digit) = digit_at(text, at) {
+        digits = digits * 10 + i64::from(digit);
+        at += 1;
+        if at - begin > 6 {
+            return None;
+        }
+    }
+    let whole = at - begin;
+    let mut part = 0;
+    if text.get(at) == Some(&b'.') {
+        at += 1;
+        let point = at;
+        while let Some(digit) = digit_at(text, at) {
+            digits = digits * 10 + i64::from(digit);
+            at += 1;
+            if at - point > 6 {
+                return None;
+            }
+        }
+        part = at - point;
+    }
+    if whole + part == 0 {
+        return None;
+    }
+    let size = digits * SCALE.get(part)?;
+    Some((if minus { -size } else { size }, at))
+}
+
+#[inline]
+fn digit_at(text: &[u8], at: usize) -> Option<u8> {
+    let digit = text.get(at)?.wrapping_sub(b'0');
+    (digit < 10).then_some(digit)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gcode::lex::{self, Body, Dialect};
+    use proptest::prelude::*;
+
+    #[test]
+    fn plain_moves_go_the_short_way() {
+        let read = linear(b"G1 X10.5 Y-.25 E0.01234 F1800\nG1 X1").unwrap();
+        assert_eq!(read.words.value, [10_500_000, -250_000, 0, 12_340, 1_800_000_000]);
+        assert_eq!(
+            (read.words.mask, read.len, read.rapid),
+            (X | Y | E | F, 29, false)
+        );
+        for odd in [
+            "G1X1",
+            "g1 X1",
+            "G1 X1e2",
+            "G1 X",
+            "G1 X1234567",
+            "G1 X1.0000001",
+            "G1 A1",
+            "G10 X1",
+            "G1 X1*3",
+        ] {
+            assert!(linear(odd.as_bytes()).is_none(), "{odd}");
+        }
+    }
+
+    fn by_grammar(text: &[u8]) -> (MoveWords, bool) {
+        let line = lex::line(text, Dialect::default());
+        match line.body {
+            Body::Code(code) => (MoveWords::of(&code, false), code.is(b'G', 0)),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn the_short_way_equals_the_grammar(
+            text in "G[01] ([XYZEFxA ]{1,2}[-+]?[0-9]{0,7}[.]?[0-9]{0,7} ?){0,6}(;.{0,9})?",
+        ) {
+            if let Some(read) = linear(text.as_bytes()) {
+                prop_assert_eq!((read.words, read.rapid), by_grammar(text.as_bytes()));
+                let next = text.as_bytes().get(read.len);
+                prop_assert!(matches!(next, None | Some(b';')));
+            }
+        }
+
+        #[test]
+        fn what_slicers_write_goes_the_short_way(x in -999_999i64..999_999, e in 0i64..99_999, digits in 0usize..4) {
+            let text = format!("G1 X{:.*} Y{:.3} E.{e:05}", digits, x as f64 / 1000.0, x as f64 / 777.0);
+            let read = linear(text.as_bytes()).unwrap();
+            prop_assert_eq!((read.words, false), by_grammar(text.as_bytes()));
+        }
+    }
+}
