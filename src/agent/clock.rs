@@ -8,5 +8,8 @@ use crate::printer::model::Now;
 
 /// This moment.
 pub fn now() -> Now {
-    Now { mono: Instant::now(), wall: Timestamp::now() }
+    Now {
+        mono: Instant::now(),
+        wall: Timestamp::now(),
+    }
 }

@@ -48,8 +48,12 @@ pub struct Crew {
 
 impl Crew {
     /// Nobody yet.
-    pub fn new(agent: Arc<AgentShared>, means: Means) -> Self {
-        Crew { agent, means, members: Vec::new() }
+    pub(super) fn new(agent: Arc<AgentShared>, means: Means) -> Self {
+        Crew {
+            agent,
+            means,
+            members: Vec::new(),
+        }
     }
 
     /// The plans that run now.
@@ -61,8 +65,11 @@ impl Crew {
     pub async fn add(&mut self, plan: PrinterPlan) -> Result<(), StoreError> {
         let id = self.means.store.printer_id(&plan.name, plan.kind).await?;
         let now = clock::now();
-        let (snapshot, _) =
-            watch::channel(Arc::new(Snapshot { at: now, state: State::new(now), job_id: None }));
+        let (snapshot, _) = watch::channel(Arc::new(Snapshot {
+            at: now,
+            state: State::new(now),
+            job_id: None,
+        }));
         // Closed until the actor puts its own ends in.
         let (asks, _) = mpsc::channel(1);
         let (urgent, _) = mpsc::channel(1);
@@ -91,8 +98,16 @@ impl Crew {
         let (agent, means, shared) = (self.agent.clone(), self.means.clone(), shared.clone());
         let (build, settings) = (plan.build.clone(), plan.settings.clone());
         let span = tracing::info_span!("printer", printer = %shared.name);
-        let life = async move { Actor::new(shared, agent, build, means, settings, asks_rx).await.run().await };
-        #[allow(clippy::disallowed_methods, reason = "the handle is kept in the crew: watched, awaited, aborted")]
+        let life = async move {
+            Actor::new(shared, agent, build, means, settings, asks_rx)
+                .await
+                .run()
+                .await
+        };
+        #[allow(
+            clippy::disallowed_methods,
+            reason = "the handle is kept in the crew: watched, awaited, aborted"
+        )]
         tokio::spawn(life.instrument(span))
     }
 
@@ -100,16 +115,25 @@ impl Crew {
     pub fn look_after(&mut self) {
         let up_s = self.agent.up_s();
         for index in 0..self.members.len() {
-            let Some(member) = self.members.get(index) else { continue };
+            let Some(member) = self.members.get(index) else {
+                continue;
+            };
             let stuck = up_s.saturating_sub(member.shared.beat_s.load(Ordering::Relaxed)) > STUCK_AFTER_S;
             let dead = member.task.is_finished();
             if !stuck && !dead {
                 continue;
             }
             member.task.abort();
-            let what = if dead { "ended by itself" } else { "did not turn for 30 s" };
+            let what = if dead {
+                "ended by itself"
+            } else {
+                "did not turn for 30 s"
+            };
             tracing::error!(printer = %member.shared.name, code = "layerd/actor-restarted", "the printer's task {what}; it is restarted alone");
-            member.shared.journal.add(clock::now().wall, format!("layerd's task for this printer {what} and was restarted"));
+            member.shared.journal.add(
+                clock::now().wall,
+                format!("layerd's task for this printer {what} and was restarted"),
+            );
             let task = self.launch(&member.plan, &member.shared);
             if let Some(member) = self.members.get_mut(index) {
                 member.task = task;
@@ -119,7 +143,9 @@ impl Crew {
 
     /// Stops one printer and forgets it.
     pub async fn remove(&mut self, name: &str, mode: StopMode) {
-        let Some(at) = self.members.iter().position(|m| m.plan.name == name) else { return };
+        let Some(at) = self.members.iter().position(|m| m.plan.name == name) else {
+            return;
+        };
         let member = self.members.remove(at);
         self.publish();
         end(member, mode).await;
@@ -128,21 +154,36 @@ impl Crew {
     /// Stops all printers side by side. `detach`: the daemon is back in seconds.
     pub async fn stop(&mut self, detach: bool) {
         let ends = self.members.drain(..).map(|member| {
-            let mode = if detach { StopMode::Detach } else { member.plan.on_stop };
+            let mode = if detach {
+                StopMode::Detach
+            } else {
+                member.plan.on_stop
+            };
             end(member, mode)
         });
         futures_util::future::join_all(ends).await;
     }
 
     fn publish(&self) {
-        let handles = self.members.iter().map(|m| PrinterHandle { shared: m.shared.clone() }).collect();
+        let handles = self
+            .members
+            .iter()
+            .map(|m| PrinterHandle {
+                shared: m.shared.clone(),
+            })
+            .collect();
         *self.agent.printers.lock().unwrap_or_else(|e| e.into_inner()) = handles;
     }
 }
 
 async fn end(member: Member, mode: StopMode) {
     let (done, stopped) = oneshot::channel();
-    let lane = member.shared.asks.lock().unwrap_or_else(|e| e.into_inner()).clone();
+    let lane = member
+        .shared
+        .asks
+        .lock()
+        .unwrap_or_else(|e| e.into_inner())
+        .clone();
     let asked = lane.send(Ask::Stop { mode, done });
     let stop = async {
         if asked.await.is_ok() {

@@ -99,6 +99,11 @@ pub(super) enum Ask {
         key: String,
         done: oneshot::Sender<Outcome>,
     },
+    /// The daemon stops, or this printer leaves the configuration.
+    Stop {
+        mode: StopMode,
+        done: oneshot::Sender<()>,
+    },
 }
 
 /// A handle to one printer. Cheap to clone.

@@ -54,7 +54,10 @@ pub fn difference(old: &[PrinterPlan], new: &[PrinterPlan]) -> Difference {
             Some(_) => difference.changed.push(printer.clone()),
         }
     }
-    difference.gone =
-        old.iter().filter(|p| !new.iter().any(|n| n.name == p.name)).map(|p| p.name.clone()).collect();
+    difference.gone = old
+        .iter()
+        .filter(|p| !new.iter().any(|n| n.name == p.name))
+        .map(|p| p.name.clone())
+        .collect();
     difference
 }

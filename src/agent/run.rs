@@ -46,11 +46,7 @@ pub struct Agent {
 
 impl Agent {
     /// Starts all printers. None of them is waited for.
-    pub async fn start(
-        plans: Vec<PrinterPlan>,
-        means: Means,
-        systemd: Systemd,
-    ) -> Result<Self, StoreError> {
+    pub async fn start(plans: Vec<PrinterPlan>, means: Means, systemd: Systemd) -> Result<Self, StoreError> {
         let shared = Arc::new(AgentShared {
             printers: Mutex::new(Vec::new()),
             draining: AtomicBool::new(false),
@@ -65,12 +61,20 @@ impl Agent {
         for plan in plans {
             crew.add(plan).await?;
         }
-        Ok(Agent { shared, crew, means, systemd, waiting: VecDeque::new() })
+        Ok(Agent {
+            shared,
+            crew,
+            means,
+            systemd,
+            waiting: VecDeque::new(),
+        })
     }
 
     /// A handle for the API, the upstreams and the command line.
     pub fn handle(&self) -> AgentHandle {
-        AgentHandle { inner: self.shared.clone() }
+        AgentHandle {
+            inner: self.shared.clone(),
+        }
     }
 
     /// Runs until a signal or `stop` ends it; then stops everything in order.
@@ -102,14 +106,20 @@ impl Agent {
         self.systemd.watchdog();
         self.systemd.status(&self.status());
         for _ in 0..self.waiting.len() {
-            let Some(plan) = self.waiting.pop_front() else { break };
+            let Some(plan) = self.waiting.pop_front() else {
+                break;
+            };
             self.replace(plan).await;
         }
     }
 
     fn status(&self) -> String {
         let handle = self.handle();
-        let words: Vec<StateWord> = handle.printers().iter().map(|p| p.snapshot().state.word()).collect();
+        let words: Vec<StateWord> = handle
+            .printers()
+            .iter()
+            .map(|p| p.snapshot().state.word())
+            .collect();
         let count = |word| words.iter().filter(|w| **w == word).count();
         format!(
             "{} printers: {} printing, {} ready, {} offline",
@@ -124,7 +134,10 @@ impl Agent {
         self.systemd.reloading();
         match reread() {
             Err(mistakes) => {
-                tracing::error!(code = "config/reload-refused", "the new configuration does not check; the old one stays:\n{mistakes}");
+                tracing::error!(
+                    code = "config/reload-refused",
+                    "the new configuration does not check; the old one stays:\n{mistakes}"
+                );
             }
             Ok(plans) => {
                 let difference = difference(&self.crew.plans(), &plans);
@@ -153,7 +166,10 @@ impl Agent {
 
     /// Restarts a printer with new settings; a print is not disturbed by that, it waits for its end.
     async fn replace(&mut self, plan: PrinterPlan) {
-        let printing = self.handle().by_name(&plan.name).is_some_and(|p| p.snapshot().state.job.is_some());
+        let printing = self
+            .handle()
+            .by_name(&plan.name)
+            .is_some_and(|p| p.snapshot().state.job.is_some());
         if printing {
             tracing::info!(printer = %plan.name, "the new settings take effect at the end of the print");
             self.waiting.push_back(plan);
@@ -171,7 +187,11 @@ impl Agent {
     }
 
     fn stop_mode(&self, name: &str) -> StopMode {
-        self.crew.plans().iter().find(|p| p.name == name).map_or(StopMode::Leave, |p| p.on_stop)
+        self.crew
+            .plans()
+            .iter()
+            .find(|p| p.name == name)
+            .map_or(StopMode::Leave, |p| p.on_stop)
     }
 
     /// Ordered: no new work, printers to rest, database flushed. Each stage has its limit.
@@ -182,8 +202,11 @@ impl Agent {
         let detach = self.systemd.job_type().await == JobType::Restart;
         tracing::info!(detach, "stopping");
         self.crew.stop(detach).await;
-        if tokio::time::timeout(FLUSH_LIMIT, self.means.store.close()).await.is_err() {
-            tracing::error!(code = "store/flush-timeout", "the database could not be flushed in time");
+        if let Err(error) = self.means.store.close(FLUSH_LIMIT).await {
+            tracing::error!(
+                code = "store/not-flushed",
+                "the database could not be flushed: {error}"
+            );
         }
     }
 }

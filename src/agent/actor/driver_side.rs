@@ -47,13 +47,28 @@ impl DriverSide {
         let (requests, requests_rx) = mpsc::channel(REQUESTS_MAX);
         let (urgent, urgent_rx) = mpsc::channel(URGENT_MAX);
         let (events_tx, events) = mpsc::channel(EVENTS_MAX);
-        let link = Link { requests: requests_rx, urgent: urgent_rx, events: events_tx };
+        let link = Link {
+            requests: requests_rx,
+            urgent: urgent_rx,
+            events: events_tx,
+        };
         let stop = Stop::new();
         let span = tracing::info_span!("driver", printer = %shared.name, driver = shared.driver);
-        #[allow(clippy::disallowed_methods, reason = "the handle is kept: awaited in `join`, aborted in `abandon`")]
+        #[allow(
+            clippy::disallowed_methods,
+            reason = "the handle is kept: awaited in `join`, aborted in `abandon`"
+        )]
         let task = tokio::spawn(supervise(driver, link, stop.clone()).instrument(span));
         *shared.urgent.lock().unwrap_or_else(|e| e.into_inner()) = urgent;
-        DriverSide { requests, events, stop, task, ping: None, unanswered_since: None, pinged: now }
+        DriverSide {
+            requests,
+            events,
+            stop,
+            task,
+            ping: None,
+            unanswered_since: None,
+            pinged: now,
+        }
     }
 
     /// Hands a request to the driver; gives it back when there is no room.
@@ -86,17 +101,17 @@ impl DriverSide {
         self.pinged = now;
         let (reply, answer) = oneshot::channel();
         let deadline = now + WEDGED_AFTER;
-        let request = Request { id: shared.request_id(), command: Command::Ping, deadline, reply };
+        let request = Request {
+            id: shared.request_id(),
+            command: Command::Ping,
+            deadline,
+            reply,
+        };
         self.unanswered_since.get_or_insert(now);
         if self.requests.try_send(request).is_ok() {
             self.ping = Some(answer);
         }
         false
-    }
-
-    /// Whether the driver's task has ended by itself (it should only after a stop).
-    pub fn has_ended(&self) -> bool {
-        self.task.is_finished()
     }
 
     /// Orders the end of the session.

@@ -15,7 +15,7 @@ use crate::job::store::Store;
 use crate::printer::command::{CancelReason, Program, StartJob};
 use crate::printer::event::{Checkpoint, Event, JobEvent, OutsideEnd};
 use crate::printer::fault::{Fault, Severity};
-use crate::printer::model::{Activity, ActiveJob, Now, Origin, Progress, State};
+use crate::printer::model::{ActiveJob, Activity, Now, Origin, Progress, State};
 use crate::printer::notice::{Level, Notice};
 use crate::printer::reduce::reduce;
 
@@ -32,7 +32,12 @@ pub struct JobInHand {
 impl JobInHand {
     /// A job that begins.
     pub fn new(record: JobRecord, now: Now) -> Self {
-        JobInHand { machine: JobMachine::new(record), program: None, unsaved: None, saved_at: now.mono }
+        JobInHand {
+            machine: JobMachine::new(record),
+            program: None,
+            unsaved: None,
+            saved_at: now.mono,
+        }
     }
 
     /// Its record.
@@ -43,11 +48,6 @@ impl JobInHand {
     /// Its number, once it has one.
     pub fn id(&self) -> Option<i64> {
         Some(self.record().id).filter(|id| *id > 0)
-    }
-
-    /// The number that the database gave.
-    pub fn set_id(&mut self, id: i64) {
-        self.machine.set_id(id);
     }
 
     /// The program, once it is checked.
@@ -128,7 +128,11 @@ impl JobInHand {
             return None;
         }
         Some(Adopt {
-            job: StartJob { uid: record.uid, program, skip: record.skipped.clone() },
+            job: StartJob {
+                uid: record.uid,
+                program,
+                skip: record.skipped.clone(),
+            },
             checkpoint: self.unsaved.clone().or_else(|| record.checkpoint.clone()),
             paused: matches!(state.activity, Activity::Paused(_) | Activity::Pausing),
         })
@@ -137,7 +141,9 @@ impl JobInHand {
 
 /// Time since the start without the pauses.
 fn printed_for(record: &JobRecord, now: Now) -> Duration {
-    let Some(started) = record.started else { return Duration::ZERO };
+    let Some(started) = record.started else {
+        return Duration::ZERO;
+    };
     let paused_ms: i64 = record
         .pauses
         .iter()
@@ -181,12 +187,22 @@ pub async fn take_over(
         return (Some(job), None);
     }
     let program = match job.record().sha256.clone() {
-        Some(sha256) => means.spool.program(&sha256, &job.record().file).await.ok().map(Arc::new),
+        Some(sha256) => means
+            .spool
+            .program(&sha256, &job.record().file)
+            .await
+            .ok()
+            .map(Arc::new),
         None => None,
     };
     let Some(program) = program else {
         // Without its file nothing can go on; the driver's first session finds the printer idle.
-        job.apply(now, JobInput::Event(JobEvent::Interrupted { uid: job.record().uid }));
+        job.apply(
+            now,
+            JobInput::Event(JobEvent::Interrupted {
+                uid: job.record().uid,
+            }),
+        );
         job.save(&means.store, now);
         state.job = None;
         return (None, None);
@@ -202,7 +218,11 @@ fn active(record: &JobRecord) -> ActiveJob {
         uid: record.uid,
         file: record.file.clone(),
         origin: record.origin,
-        progress: Progress { percent: record.percent, layer: record.layer, ..Progress::default() },
+        progress: Progress {
+            percent: record.percent,
+            layer: record.layer,
+            ..Progress::default()
+        },
         started: record.started,
         skipped: record.skipped.clone(),
     }
@@ -234,7 +254,7 @@ impl Actor {
             self.job = None;
             if was && !matches!(event, JobEvent::Interrupted { .. }) {
                 self.state.bed_dirty = true;
-                self.means.store.set_bed_dirty_soon(&self.shared.name, true);
+                self.keep_bed(true);
             }
         }
         self.note(text);
@@ -257,12 +277,37 @@ impl Actor {
             "Look at the printer: its heaters may still be on. Then start the print again.",
         );
         let event = if job.is_outside() {
-            JobEvent::OutsideEnded { end: OutsideEnd::Failed }
+            JobEvent::OutsideEnded {
+                end: OutsideEnd::Failed,
+            }
         } else {
-            JobEvent::Failed { uid, fault, filament_mm: None }
+            JobEvent::Failed {
+                uid,
+                fault,
+                filament_mm: None,
+            }
         };
         reduce(&mut self.state, clock::now(), Event::Job(event.clone()));
         self.on_job(event);
+    }
+
+    /// Whether a print lies on the bed, durable.
+    pub(super) fn keep_bed(&mut self, dirty: bool) {
+        let (store, name) = (self.means.store.clone(), self.shared.name.clone());
+        self.chores
+            .push(Box::pin(async move { store.set_bed_dirty(&name, dirty).await }));
+    }
+
+    /// The rating that a person gave when clearing the bed belongs to the last print.
+    pub(super) fn rate_last_job(&mut self, rating: u8) {
+        let (store, name) = (self.means.store.clone(), self.shared.name.clone());
+        self.chores.push(Box::pin(async move {
+            if let Some(mut job) = store.last_job(&name).await? {
+                job.rating = Some(rating);
+                store.job_put(job).await?;
+            }
+            Ok(())
+        }));
     }
 
     fn begin_outside(&mut self, now: Now) {
@@ -270,9 +315,20 @@ impl Actor {
             return;
         }
         let Some(active) = &self.state.job else { return };
-        let record = JobRecord::new(active.uid, &self.shared.name, &active.file, Origin::Outside, now.wall);
+        let record = JobRecord::new(
+            active.uid,
+            &self.shared.name,
+            &active.file,
+            Origin::Outside,
+            now.wall,
+        );
         let mut job = JobInHand::new(record, now);
-        job.apply(now, JobInput::Event(JobEvent::OutsideStarted { file: Some(active.file.clone()) }));
+        job.apply(
+            now,
+            JobInput::Event(JobEvent::OutsideStarted {
+                file: Some(active.file.clone()),
+            }),
+        );
         job.save(&self.means.store, now);
         self.job = Some(job);
         self.note("a print was started at the printer");

@@ -6,7 +6,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
@@ -20,7 +20,7 @@ use crate::drivers::{Adopt, BoxFuture, Build, Context, StopMode};
 use crate::host::fdstore::FdStore;
 use crate::job::analysis_pool::AnalysisPool;
 use crate::job::spool::Spool;
-use crate::job::store::Store;
+use crate::job::store::{Store, StoreError};
 use crate::printer::command::{Command, Request};
 use crate::printer::event::{Event, JobEvent};
 use crate::printer::fault::{Fault, Severity};
@@ -87,15 +87,16 @@ pub struct Actor {
     job: Option<JobInHand>,
     preparing: Option<Preparing>,
     starts: FuturesUnordered<BoxFuture<'static, (Uuid, Outcome)>>,
+    /// Small writes to the database that nobody waits for.
+    chores: FuturesUnordered<BoxFuture<'static, Result<(), StoreError>>>,
     asks: mpsc::Receiver<Ask>,
     stopping: Option<oneshot::Sender<()>>,
     dirty: bool,
-    began: Instant,
 }
 
 impl Actor {
     /// Takes over a printer: looks up what it was doing when the last run ended, starts its driver.
-    pub async fn new(
+    pub(super) async fn new(
         shared: Arc<Shared>,
         agent: Arc<AgentShared>,
         build: Arc<dyn Build>,
@@ -124,10 +125,10 @@ impl Actor {
             job,
             preparing: None,
             starts: FuturesUnordered::new(),
+            chores: FuturesUnordered::new(),
             asks,
             stopping: None,
             dirty: true,
-            began: now.mono,
         };
         actor.publish();
         actor
@@ -158,6 +159,11 @@ impl Actor {
                 },
                 prepared = start::prepared(&mut self.preparing) => self.on_prepared(prepared),
                 Some((uid, outcome)) = self.starts.next(), if !self.starts.is_empty() => self.on_started(uid, outcome),
+                Some(done) = self.chores.next(), if !self.chores.is_empty() => {
+                    if let Err(error) = done {
+                        tracing::error!(printer = %self.shared.name, "{error}");
+                    }
+                }
                 _ = turn.tick() => self.on_turn(),
             }
             if self.dirty {
@@ -177,7 +183,10 @@ impl Actor {
             self.lose_job();
         }
         if self.stopping.is_none() && self.driver.is_wedged(now.mono, &self.shared) {
-            self.restart_driver("layerd/driver-wedged", "The driver of this printer did not answer for a minute.");
+            self.restart_driver(
+                "layerd/driver-wedged",
+                "The driver of this printer did not answer for a minute.",
+            );
         }
         if let Some(job) = &mut self.job {
             job.save_checkpoint_if_due(&self.means.store, now, self.settings.checkpoint);
@@ -232,7 +241,12 @@ impl Actor {
         let Some(fault) = why else { return };
         self.note(format!("link lost: {fault}"));
         // One notice per kind of trouble, not one per attempt.
-        if !self.state.notices.iter().any(|n| n.code.as_deref() == Some(&*fault.code)) {
+        if !self
+            .state
+            .notices
+            .iter()
+            .any(|n| n.code.as_deref() == Some(&*fault.code))
+        {
             let mut notice = Notice::of_fault(&fault, Level::Error, clock::now().wall);
             notice.key = "link".to_owned();
             reduce(&mut self.state, clock::now(), Event::Notice(notice));
@@ -280,10 +294,18 @@ impl Actor {
         let (reply, answer) = oneshot::channel();
         let limit = time_limit(&command);
         let deadline = clock::now().mono + limit;
-        let request = Request { id: self.shared.request_id(), command, deadline, reply };
+        let request = Request {
+            id: self.shared.request_id(),
+            command,
+            deadline,
+            reply,
+        };
         match self.driver.send(request) {
             Ok(()) => Ok(Pending { answer, limit }),
-            Err(_) => Err(Refusal::new("refused/busy", "The printer is busy with other requests. Try again in a moment.")),
+            Err(_) => Err(Refusal::new(
+                "refused/busy",
+                "The printer is busy with other requests. Try again in a moment.",
+            )),
         }
     }
 
@@ -309,9 +331,9 @@ impl Actor {
         self.state.bed_dirty = false;
         self.dirty = true;
         self.note("bed cleared");
-        self.means.store.set_bed_dirty_soon(&self.shared.name, false);
+        self.keep_bed(false);
         if let Some(rating) = rating {
-            self.means.store.rate_last_job_soon(&self.shared.name, rating);
+            self.rate_last_job(rating);
         }
         Outcome::Verified
     }
@@ -361,6 +383,7 @@ impl Actor {
         if let Some(job) = self.job.take() {
             job.save_now(&self.means.store).await;
         }
+        while self.chores.next().await.is_some() {}
         if let Some(done) = self.stopping.take() {
             let _ = done.send(());
         }
@@ -372,7 +395,11 @@ impl Actor {
     }
 
     fn raise_cleared(&mut self, key: &str) {
-        reduce(&mut self.state, clock::now(), Event::NoticeCleared(key.to_owned()));
+        reduce(
+            &mut self.state,
+            clock::now(),
+            Event::NoticeCleared(key.to_owned()),
+        );
         self.dirty = true;
     }
 

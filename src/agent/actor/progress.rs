@@ -50,10 +50,17 @@ pub fn complete(plan: Plan, mut progress: Progress, printed_for: Duration) -> Pr
 mod tests {
     use super::*;
 
-    const PLAN: Plan = Plan { size: Some(1000), estimate_s: Some(600), layers: Some(20) };
+    const PLAN: Plan = Plan {
+        size: Some(1000),
+        estimate_s: Some(600),
+        layers: Some(20),
+    };
 
     fn at(byte: u64, printed_s: u64, plan: Plan) -> Progress {
-        let progress = Progress { byte: Some(byte), ..Progress::default() };
+        let progress = Progress {
+            byte: Some(byte),
+            ..Progress::default()
+        };
         complete(plan, progress, Duration::from_secs(printed_s))
     }
 
@@ -67,15 +74,29 @@ mod tests {
 
     #[test]
     fn without_a_plan_nothing_is_guessed_early() {
-        let plan = Plan { estimate_s: None, ..PLAN };
+        let plan = Plan {
+            estimate_s: None,
+            ..PLAN
+        };
         assert_eq!(at(50, 60, plan).time_left_s, None);
         assert_eq!(at(500, 300, plan).time_left_s, Some(300));
-        assert_eq!(at(0, 0, Plan::default()), Progress { byte: Some(0), ..Progress::default() });
+        assert_eq!(
+            at(0, 0, Plan::default()),
+            Progress {
+                byte: Some(0),
+                ..Progress::default()
+            }
+        );
     }
 
     #[test]
     fn what_the_printer_says_stays() {
-        let said = Progress { percent: Some(7.0), time_left_s: Some(42), layers: Some(3), ..Progress::default() };
+        let said = Progress {
+            percent: Some(7.0),
+            time_left_s: Some(42),
+            layers: Some(3),
+            ..Progress::default()
+        };
         assert_eq!(complete(PLAN, said, Duration::ZERO), said);
     }
 }

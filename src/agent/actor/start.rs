@@ -18,7 +18,7 @@ use crate::printer::command::{CancelReason, Command, Program, StartJob};
 use crate::printer::event::{Event, JobEvent};
 use crate::printer::fault::{Fault, Severity};
 use crate::printer::guard::guard;
-use crate::printer::model::{Activity, ActiveJob, Origin, Progress};
+use crate::printer::model::{ActiveJob, Activity, Origin, Progress};
 use crate::printer::notice::{Level, Notice};
 use crate::printer::outcome::{Outcome, Refusal};
 use crate::printer::reduce::reduce;
@@ -46,7 +46,10 @@ pub async fn prepared(slot: &mut Option<Preparing>) -> Result<Prepared, Refusal>
     match slot {
         Some(preparing) => match (&mut preparing.task).await {
             Ok(result) => result,
-            Err(_) => Err(Refusal::new("layerd/preparation-failed", "The start could not be prepared: layerd failed while checking the file. See the log.")),
+            Err(_) => Err(Refusal::new(
+                "layerd/preparation-failed",
+                "The start could not be prepared: layerd failed while checking the file. See the log.",
+            )),
         },
         None => std::future::pending().await,
     }
@@ -58,10 +61,17 @@ impl Actor {
         let now = clock::now();
         let uid = Uuid::new_v4();
         // The guard is asked twice: now, and before anything goes to the printer.
-        let probe = Command::Start(StartJob { uid, program: Arc::new(placeholder(&order)), skip: Vec::new() });
+        let probe = Command::Start(StartJob {
+            uid,
+            program: Arc::new(placeholder(&order)),
+            skip: Vec::new(),
+        });
         let busy = self.preparing.is_some() || self.job.is_some();
         let verdict = match busy {
-            true => Err(Refusal::new("refused/wrong-state", "Another print is being prepared or runs on this printer.")),
+            true => Err(Refusal::new(
+                "refused/wrong-state",
+                "Another print is being prepared or runs on this printer.",
+            )),
             false => guard(&self.state, &self.limits(), &probe),
         };
         if let Err(refusal) = verdict {
@@ -82,16 +92,27 @@ impl Actor {
         self.note(format!("asked: print {}", order.name));
         let work = check(self.means.clone(), self.settings.clone(), order, record.clone());
         self.job = Some(JobInHand::new(record, now));
-        #[allow(clippy::disallowed_methods, reason = "the handle is kept in `preparing`: awaited or aborted")]
+        #[allow(
+            clippy::disallowed_methods,
+            reason = "the handle is kept in `preparing`: awaited or aborted"
+        )]
         let task = tokio::spawn(work);
-        self.preparing = Some(Preparing { task, uid, accepted: Some(accepted) });
+        self.preparing = Some(Preparing {
+            task,
+            uid,
+            accepted: Some(accepted),
+        });
         self.dirty = true;
     }
 
     /// The preparation is over: start, or say why not.
     pub(super) fn on_prepared(&mut self, result: Result<Prepared, Refusal>) {
-        let Some(mut preparing) = self.preparing.take() else { return };
-        let Some(accepted) = preparing.accepted.take() else { return };
+        let Some(mut preparing) = self.preparing.take() else {
+            return;
+        };
+        let Some(accepted) = preparing.accepted.take() else {
+            return;
+        };
         let now = clock::now();
         let result = result.and_then(|prepared| {
             let start = StartJob {
@@ -138,7 +159,10 @@ impl Actor {
             (uid, outcome)
         }));
         // A moment longer than the request itself, which answers for it.
-        let pending = Pending { answer, limit: limit + Duration::from_secs(5) };
+        let pending = Pending {
+            answer,
+            limit: limit + Duration::from_secs(5),
+        };
         let _ = accepted.send(Ok((Accepted { uid, job_id }, pending)));
     }
 
@@ -162,9 +186,15 @@ impl Actor {
         if let Some(mut preparing) = self.preparing.take() {
             preparing.task.abort();
             if let Some(accepted) = preparing.accepted.take() {
-                let _ = accepted.send(Err(Refusal::new("refused/cancelled", "The print was cancelled before it began.")));
+                let _ = accepted.send(Err(Refusal::new(
+                    "refused/cancelled",
+                    "The print was cancelled before it began.",
+                )));
             }
-            let event = JobEvent::Cancelled { uid: preparing.uid, filament_mm: None };
+            let event = JobEvent::Cancelled {
+                uid: preparing.uid,
+                filament_mm: None,
+            };
             reduce(&mut self.state, now, Event::Job(event.clone()));
             self.state.activity = Activity::Idle;
             self.on_job(event);
@@ -172,15 +202,24 @@ impl Actor {
         }
         let (done, answer) = oneshot::channel();
         let _ = done.send(Outcome::Verified);
-        Pending { answer, limit: Duration::from_secs(1) }
+        Pending {
+            answer,
+            limit: Duration::from_secs(1),
+        }
     }
 
     /// Ends a job that never began.
     fn give_up(&mut self, code: &str, message: &str) {
         let now = clock::now();
         let Some(mut job) = self.job.take() else { return };
-        let mut fault = Fault::new(Severity::NeedsUser, "job/not-started", "The print was not started.", "", "")
-            .with_what(message.to_owned());
+        let mut fault = Fault::new(
+            Severity::NeedsUser,
+            "job/not-started",
+            "The print was not started.",
+            "",
+            "",
+        )
+        .with_what(message.to_owned());
         fault.code = code.to_owned().into();
         if let Some(sha256) = &job.record().sha256 {
             self.means.spool.unpin(sha256, job.record().uid);
@@ -204,17 +243,37 @@ impl Actor {
 }
 
 /// Everything between an order and the first word to the printer. Ends with a durable record.
-async fn check(means: Means, settings: Settings, order: PrintOrder, record: JobRecord) -> Result<Prepared, Refusal> {
+async fn check(
+    means: Means,
+    settings: Settings,
+    order: PrintOrder,
+    record: JobRecord,
+) -> Result<Prepared, Refusal> {
     let refuse = |code: &'static str, text: String| Refusal::new(code, text);
     if let Some(start_id) = &order.start_id {
-        let seen = means.store.start_seen(start_id).await.map_err(|e| refuse("refused/database", e.to_string()))?;
+        let seen = means
+            .store
+            .start_seen(start_id)
+            .await
+            .map_err(|e| refuse("refused/database", e.to_string()))?;
         if seen {
-            return Err(refuse("refused/repeated-start", "This start was already executed once; it is not repeated.".to_owned()));
+            return Err(refuse(
+                "refused/repeated-start",
+                "This start was already executed once; it is not repeated.".to_owned(),
+            ));
         }
     }
     means.spool.pin(&order.sha256, record.uid);
-    let mut program = means.spool.program(&order.sha256, &order.name).await.map_err(|f| refuse("refused/file", f.to_string()))?;
-    let analysis = means.pool.analysis(&order.sha256).await.map_err(|f| refuse("refused/analysis", f.to_string()))?;
+    let mut program = means
+        .spool
+        .program(&order.sha256, &order.name)
+        .await
+        .map_err(|f| refuse("refused/file", f.to_string()))?;
+    let analysis = means
+        .pool
+        .analysis(&order.sha256)
+        .await
+        .map_err(|f| refuse("refused/analysis", f.to_string()))?;
     let report = preflight::check(&analysis, &settings.preflight, &order.name, &order.skip);
     if let Some(refusal) = report.refusal() {
         return Err(refusal);
@@ -227,8 +286,16 @@ async fn check(means: Means, settings: Settings, order: PrintOrder, record: JobR
     ready.skipped = report.skip.clone();
     ready.state = JobState::Starting;
     // Durable before the printer hears of it: a start is executed at most once, ever.
-    ready.id = means.store.job_put(ready.clone()).await.map_err(|e| refuse("refused/database", e.to_string()))?;
-    Ok(Prepared { record: ready, program: Arc::new(program), warnings: report.warnings() })
+    ready.id = means
+        .store
+        .job_put(ready.clone())
+        .await
+        .map_err(|e| refuse("refused/database", e.to_string()))?;
+    Ok(Prepared {
+        record: ready,
+        program: Arc::new(program),
+        warnings: report.warnings(),
+    })
 }
 
 fn placeholder(order: &PrintOrder) -> Program {
