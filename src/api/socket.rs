@@ -1,0 +1,101 @@
+//! The unix socket that carries the command line, and the server on it.
+
+use std::io;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use axum::Router;
+use tokio::net::{UnixListener, UnixStream};
+use tokio_util::sync::CancellationToken;
+
+/// File name in the runtime directory.
+pub const SOCKET_NAME: &str = "layerd.sock";
+
+/// Group whose members may use the socket, where it exists.
+const GROUP: &str = "layerd";
+
+/// How long open requests may go on after the stop.
+const DRAIN_LIMIT: Duration = Duration::from_secs(3);
+
+/// Why the socket could not be made.
+#[derive(Debug, thiserror::Error)]
+pub enum SocketError {
+    /// Another daemon answers there.
+    #[error(
+        "Another layerd already answers on {}. Stop it first, or give this one its own runtime_dir.",
+        .0.display()
+    )]
+    InUse(PathBuf),
+    /// The system said no.
+    #[error("Cannot make the socket {}: {source}. Check that the directory exists and may be written.", path.display())]
+    System {
+        /// Which socket.
+        path: PathBuf,
+        /// The system's words.
+        source: io::Error,
+    },
+}
+
+/// Makes the socket, mode 0660. One that nobody serves any more is replaced; a live one is not.
+pub async fn bind(path: &Path) -> Result<UnixListener, SocketError> {
+    let system = |source| SocketError::System { path: path.to_owned(), source };
+    if let Some(dir) = path.parent() {
+        std::fs::create_dir_all(dir).map_err(system)?;
+    }
+    if path.exists() {
+        if UnixStream::connect(path).await.is_ok() {
+            return Err(SocketError::InUse(path.to_owned()));
+        }
+        std::fs::remove_file(path).map_err(system)?;
+    }
+    let listener = UnixListener::bind(path).map_err(system)?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o660)).map_err(system)?;
+    if let Some(gid) = group_id(GROUP) {
+        // Only root and members may give it away; without that the owner alone uses it.
+        let _ = std::os::unix::fs::chown(path, None, Some(gid));
+    }
+    Ok(listener)
+}
+
+/// Serves until `stop`, then lets open requests end for a moment.
+pub async fn serve(listener: UnixListener, router: Router, stop: CancellationToken) -> io::Result<()> {
+    let limit = {
+        let stop = stop.clone();
+        async move {
+            stop.cancelled().await;
+            tokio::time::sleep(DRAIN_LIMIT).await;
+        }
+    };
+    let server = axum::serve(listener, router).with_graceful_shutdown(async move { stop.cancelled().await });
+    tokio::select! {
+        ended = server => ended,
+        () = limit => Ok(()),
+    }
+}
+
+/// Looks a group up in the system's file; other sources of groups are not worth a C library.
+fn group_id(name: &str) -> Option<u32> {
+    let text = std::fs::read_to_string("/etc/group").ok()?;
+    text.lines().find_map(|line| {
+        let mut parts = line.split(':');
+        (parts.next() == Some(name)).then(|| parts.nth(1)?.parse().ok()).flatten()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_stale_socket_is_replaced_and_a_live_one_is_not() {
+        let dir = tempfile::tempdir().expect("dir");
+        let path = dir.path().join("run/layerd.sock");
+        drop(bind(&path).await.expect("first"));
+        let live = bind(&path).await.expect("the first one is dead");
+        let mode = std::fs::metadata(&path).expect("there").permissions().mode();
+        assert_eq!(mode & 0o777, 0o660);
+        assert!(matches!(bind(&path).await, Err(SocketError::InUse(_))));
+        drop(live);
+    }
+}
