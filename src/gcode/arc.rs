@@ -42,9 +42,9 @@ impl Arc {
             Plane::Xz => [2, 0, 1],
             Plane::Yz => [1, 2, 0],
         };
-        let from = axes.map(|a| to_mm(moved.from[a]));
-        let to = axes.map(|a| to_mm(moved.to[a]));
-        let (dx, dy) = (to[0] - from[0], to[1] - from[1]);
+        let pick = |v: [Micro; 3]| axes.map(|a| to_mm(v.get(a).copied().unwrap_or(0)));
+        let ([x, y, z], [to_x, to_y, to_z]) = (pick(moved.from), pick(moved.to));
+        let (dx, dy) = (to_x - x, to_y - y);
         let closed = dx.hypot(dy) < 1e-6;
         let centre = match radius {
             Some(r) => {
@@ -56,20 +56,21 @@ impl Arc {
                 let height = (r * r - distance * distance / 4.0).max(0.0).sqrt();
                 let e = if clockwise != (r < 0.0) { -1.0 } else { 1.0 };
                 [
-                    (from[0] + to[0]) / 2.0 - e * height * dy / distance,
-                    (from[1] + to[1]) / 2.0 + e * height * dx / distance,
+                    (x + to_x) / 2.0 - e * height * dy / distance,
+                    (y + to_y) / 2.0 + e * height * dx / distance,
                 ]
             }
             None => {
-                let [a, b] = [offset[axes[0]], offset[axes[1]]].map(|o| to_mm(o.unwrap_or(0)));
+                let [a, b, _] = pick(offset.map(|o| o.unwrap_or(0)));
                 if a == 0.0 && b == 0.0 {
                     return None;
                 }
-                [from[0] + a, from[1] + b]
+                [x + a, y + b]
             }
         };
-        let start = (from[1] - centre[1]).atan2(from[0] - centre[0]);
-        let end = (to[1] - centre[1]).atan2(to[0] - centre[0]);
+        let [cx, cy]: [f64; 2] = centre;
+        let start = (y - cy).atan2(x - cx);
+        let end = (to_y - cy).atan2(to_x - cx);
         let mut sweep = if clockwise {
             (start - end).rem_euclid(TAU)
         } else {
@@ -84,10 +85,10 @@ impl Arc {
         Some(Arc {
             axes,
             centre,
-            radius: (from[0] - centre[0]).hypot(from[1] - centre[1]),
+            radius: (x - cx).hypot(y - cy),
             start,
             sweep: if clockwise { -sweep } else { sweep },
-            rise: to[2] - from[2],
+            rise: to_z - z,
         })
     }
 

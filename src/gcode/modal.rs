@@ -229,30 +229,25 @@ impl Modal {
         }
         let from = self.position;
         let placed = self.placed;
-        let mut to = from;
-        if self.absolute {
-            for axis in 0..3 {
-                if w.mask & (1 << axis) != 0 {
-                    to[axis] = w.value[axis] + self.offset[axis];
-                }
-            }
+        let [x, y, z, e, f] = w.value;
+        let [from_x, from_y, from_z] = from;
+        let [offset_x, offset_y, offset_z] = self.offset;
+        let to = if self.absolute {
             self.placed |= w.mask & (fast::X | fast::Y | fast::Z);
+            [
+                if w.any(fast::X) { x + offset_x } else { from_x },
+                if w.any(fast::Y) { y + offset_y } else { from_y },
+                if w.any(fast::Z) { z + offset_z } else { from_z },
+            ]
         } else {
-            for axis in 0..3 {
-                if w.mask & (1 << axis) != 0 {
-                    to[axis] = (from[axis] + w.value[axis]).clamp(-FAR, FAR);
-                }
-            }
-        }
-        self.position = to;
-        if w.any(fast::F) && w.value[4] > 0 {
-            self.feed = w.value[4];
-        }
-        let e = if w.any(fast::E) {
-            self.feed_e(w.value[3])
-        } else {
-            0
+            // An absent word is 0 here.
+            [from_x + x, from_y + y, from_z + z].map(|v| v.clamp(-FAR, FAR))
         };
+        self.position = to;
+        if w.any(fast::F) && f > 0 {
+            self.feed = f;
+        }
+        let e = if w.any(fast::E) { self.feed_e(e) } else { 0 };
         Move { from, to, e, placed }
     }
 
@@ -322,21 +317,21 @@ impl Modal {
     }
 
     fn curve(&mut self, code: &Code<'_>) -> Step {
-        let mut centre = [None; 3];
+        let (mut i, mut j, mut k) = (None, None, None);
         let (mut radius, mut turns) = (None, 0);
         for word in code.words() {
             let value = word.value.map(|v| if self.inches { in_mm(v) } else { v });
             match word.letter {
-                b'I' => centre[0] = value,
-                b'J' => centre[1] = value,
-                b'K' => centre[2] = value,
+                b'I' => i = value,
+                b'J' => j = value,
+                b'K' => k = value,
                 b'R' => radius = value,
                 b'P' => turns = word.value.unwrap_or(0) / lex::UNIT,
                 _ => {}
             }
         }
         let moved = self.go(&MoveWords::of(code, self.a_is_e));
-        match Arc::new(&moved, self.plane, code.number == 2, centre, radius, turns) {
+        match Arc::new(&moved, self.plane, code.number == 2, [i, j, k], radius, turns) {
             Some(arc) => Step::Curve(moved, arc),
             None => Step::BadCurve(moved),
         }
@@ -355,10 +350,9 @@ impl Modal {
         if axes == 0 {
             axes = fast::X | fast::Y | fast::Z;
         }
-        for axis in 0..3 {
+        for (axis, (position, offset)) in self.position.iter_mut().zip(&mut self.offset).enumerate() {
             if axes & (1 << axis) != 0 {
-                self.position[axis] = 0;
-                self.offset[axis] = 0;
+                (*position, *offset) = (0, 0);
             }
         }
         self.homed |= axes;
@@ -374,22 +368,20 @@ impl Modal {
         } else {
             words.mask
         };
-        for axis in 0..3 {
+        let value = if self.inches {
+            words.value.map(in_mm)
+        } else {
+            words.value
+        };
+        let axes = self.offset.iter_mut().zip(self.position.iter().zip(value));
+        for (axis, (offset, (position, value))) in axes.enumerate() {
             if mask & (1 << axis) != 0 {
-                let value = if self.inches {
-                    in_mm(words.value[axis])
-                } else {
-                    words.value[axis]
-                };
-                self.offset[axis] = (self.position[axis] - value).clamp(-FAR, FAR);
+                *offset = (position - value).clamp(-FAR, FAR);
             }
         }
+        let [_, _, _, e, _] = value;
         if mask & fast::E != 0 {
-            self.e = if self.inches {
-                in_mm(words.value[3])
-            } else {
-                words.value[3]
-            };
+            self.e = e;
         }
         QUIET
     }
@@ -502,11 +494,8 @@ impl Modal {
 
     /// Position as the file counts it, mm.
     pub fn logical_mm(&self) -> [f64; 3] {
-        let mut mm = [0.0; 3];
-        for axis in 0..3 {
-            mm[axis] = to_mm(self.position[axis] - self.offset[axis]);
-        }
-        mm
+        let ([x, y, z], [ox, oy, oz]) = (self.position, self.offset);
+        [to_mm(x - ox), to_mm(y - oy), to_mm(z - oz)]
     }
 
     /// Logical E, mm (or mm³ where volumetric).

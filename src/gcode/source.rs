@@ -168,11 +168,14 @@ impl Cutter {
             return;
         }
         let parts = lex::line(bytes, self.dialect);
-        if let Some(style) = parts.comment.and_then(layers::mark_in) {
-            self.layers.mark(style);
-        }
         let verbatim_from = match parts.body {
-            Body::Empty | Body::Host(_) => return,
+            Body::Empty => {
+                if let Some(style) = parts.comment.and_then(layers::mark_in) {
+                    self.layers.mark(style);
+                }
+                return;
+            }
+            Body::Host(_) => return,
             Body::Code(code) => code.text_begin(),
             Body::Extended(named) => {
                 if layers::is_print_stats_mark(&named) {

@@ -2,5 +2,7 @@
 
 pub mod fdstore;
 pub mod holders;
+pub mod notify;
 pub mod serial;
 pub mod serial_ids;
+pub mod systemd;

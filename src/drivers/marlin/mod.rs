@@ -3,6 +3,7 @@
 pub mod found;
 pub mod port;
 mod port_faults;
+pub mod sim;
 
 use super::{BoxFuture, Build, Factory, Found};
 use crate::config::Section;
