@@ -57,6 +57,10 @@ impl Agent {
             pool: means.pool.clone(),
             began: Instant::now(),
         });
+        // Lines of printers that have left the configuration are let go.
+        means
+            .fd_store
+            .forget_except(plans.iter().map(|p| p.name.as_str()));
         let mut crew = Crew::new(shared.clone(), means.clone());
         for plan in plans {
             crew.add(plan).await?;
