@@ -112,6 +112,49 @@ struct SerialStruct {
     iomap_base: usize,
 }
 
+/// Raises or drops the DTR line. Terminals without one (pseudo-terminals) answer with an error.
+#[cfg(all(
+    target_os = "linux",
+    any(
+        target_arch = "x86_64",
+        target_arch = "x86",
+        target_arch = "aarch64",
+        target_arch = "arm",
+        target_arch = "riscv64"
+    )
+))]
+pub fn set_dtr(fd: impl AsFd, high: bool) -> io::Result<()> {
+    use rustix::ioctl::{Setter, ioctl};
+    const TIOCMBIS: rustix::ioctl::Opcode = 0x5416;
+    const TIOCMBIC: rustix::ioctl::Opcode = 0x5417;
+    const TIOCM_DTR: i32 = 2;
+
+    // SAFETY: both calls read one C int through the pointer and write nothing.
+    unsafe {
+        if high {
+            ioctl(fd.as_fd(), Setter::<TIOCMBIS, i32>::new(TIOCM_DTR))
+        } else {
+            ioctl(fd.as_fd(), Setter::<TIOCMBIC, i32>::new(TIOCM_DTR))
+        }
+    }?;
+    Ok(())
+}
+
+/// Not known here.
+#[cfg(not(all(
+    target_os = "linux",
+    any(
+        target_arch = "x86_64",
+        target_arch = "x86",
+        target_arch = "aarch64",
+        target_arch = "arm",
+        target_arch = "riscv64"
+    )
+)))]
+pub fn set_dtr(_fd: impl AsFd, _high: bool) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
 /// Asks the serial driver to hand over received bytes at once (`ASYNC_LOW_LATENCY`).
 ///
 /// FTDI adapters otherwise hold short answers back for 16 ms. Drivers without the flag, and

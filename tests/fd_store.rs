@@ -1,6 +1,8 @@
 //! A serial line survives the daemon: what was kept before SIGTERM or `kill -9` is adopted afterwards
 //! with its unread bytes, its speed and its lock.
 
+#![allow(clippy::expect_used, clippy::indexing_slicing)]
+
 #[path = "support/manager.rs"]
 mod manager;
 

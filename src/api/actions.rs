@@ -52,9 +52,15 @@ pub async fn act(
     };
     let action = parts.get("action").map(String::as_str).unwrap_or_default();
     let printers = api.printers(&pid::pids(query.pid.as_deref(), &body)?)?;
-    let wait = body.pointer("/layerd/wait").and_then(Value::as_bool).unwrap_or(false);
+    let wait = body
+        .pointer("/layerd/wait")
+        .and_then(Value::as_bool)
+        .unwrap_or(false);
     let asked = read(&api, action, &body).await?;
-    let partial = matches!(asked, Asked::Print(_) | Asked::Command(Command::SkipObjects { .. }));
+    let partial = matches!(
+        asked,
+        Asked::Print(_) | Asked::Command(Command::SkipObjects { .. })
+    );
     let ends = join_all(printers.iter().map(|p| carry_out(p, asked.clone(), wait))).await;
     Ok(Json(answer(&printers, ends, &asked, partial)))
 }
@@ -67,7 +73,10 @@ struct End {
 }
 
 async fn carry_out(printer: &PrinterHandle, asked: Asked, wait: bool) -> End {
-    let bare = |outcome| End { outcome, job_id: None };
+    let bare = |outcome| End {
+        outcome,
+        job_id: None,
+    };
     if let Err(refusal) = rest_filter(printer, &asked) {
         return bare(Some(Outcome::Refused(refusal)));
     }
@@ -76,13 +85,22 @@ async fn carry_out(printer: &PrinterHandle, asked: Asked, wait: bool) -> End {
         Asked::Command(command) => printer.submit(command).await.map(|pending| (None, pending)),
         Asked::Print(order) => match tokio::time::timeout(ACCEPT_LIMIT, printer.print(order)).await {
             Ok(result) => result.map(|(accepted, pending)| (Some(accepted.job_id), pending)),
-            Err(_) => Err(Refusal::new("refused/busy", "The file is still being checked; try again later.")),
+            Err(_) => Err(Refusal::new(
+                "refused/busy",
+                "The file is still being checked; try again later.",
+            )),
         },
     };
     match ended {
         Err(refusal) => bare(Some(Outcome::Refused(refusal))),
-        Ok((job_id, pending)) if wait => End { outcome: Some(pending.outcome().await), job_id },
-        Ok((job_id, _)) => End { outcome: None, job_id },
+        Ok((job_id, pending)) if wait => End {
+            outcome: Some(pending.outcome().await),
+            job_id,
+        },
+        Ok((job_id, _)) => End {
+            outcome: None,
+            job_id,
+        },
     }
 }
 
@@ -91,14 +109,25 @@ fn answer(printers: &[PrinterHandle], ends: Vec<End>, asked: &Asked, partial: bo
     let all = ends.iter().all(good);
     let any = ends.iter().any(good);
     let status = all || (partial && any);
-    let first_bad = ends.iter().filter_map(|e| e.outcome.as_ref()).find(|o| !o.is_ok());
+    let first_bad = ends
+        .iter()
+        .filter_map(|e| e.outcome.as_ref())
+        .find(|o| !o.is_ok());
     let message = first_bad.map(|outcome| match (partial && any, asked) {
         (true, Asked::Print(_)) => format!("Started some jobs, but {}", outcome.message()),
         _ => outcome.message(),
     });
-    let native = |e: &End| e.outcome.as_ref().map_or_else(envelope::accepted, envelope::native);
+    let native = |e: &End| {
+        e.outcome
+            .as_ref()
+            .map_or_else(envelope::accepted, envelope::native)
+    };
     // One printer: its outcome. Several: the first that is not good, and all of them in `results`.
-    let mut layerd = ends.iter().find(|e| !good(e)).or(ends.first()).map_or(Value::Null, native);
+    let mut layerd = ends
+        .iter()
+        .find(|e| !good(e))
+        .or(ends.first())
+        .map_or(Value::Null, native);
     if ends.len() > 1 {
         let results: Vec<Value> = printers
             .iter()
@@ -113,10 +142,20 @@ fn answer(printers: &[PrinterHandle], ends: Vec<End>, asked: &Asked, partial: bo
     }
     let mut out = json!({"status": status, "message": message, "layerd": layerd});
     if let Asked::Print(order) = asked {
-        let started: Vec<i64> =
-            printers.iter().zip(&ends).filter(|(_, e)| good(e)).map(|(p, _)| p.id()).collect();
-        out["files"] = json!([{"name": order.name, "analysis": null, "printers": started, "queued": false, "cost": []}]);
-        out["jobIds"] = json!(ends.iter().filter(|e| good(e)).filter_map(|e| e.job_id).collect::<Vec<_>>());
+        let started: Vec<i64> = printers
+            .iter()
+            .zip(&ends)
+            .filter(|(_, e)| good(e))
+            .map(|(p, _)| p.id())
+            .collect();
+        out["files"] =
+            json!([{"name": order.name, "analysis": null, "printers": started, "queued": false, "cost": []}]);
+        out["jobIds"] = json!(
+            ends.iter()
+                .filter(|e| good(e))
+                .filter_map(|e| e.job_id)
+                .collect::<Vec<_>>()
+        );
         out["staggeredPrinterIds"] = json!([]);
     }
     out
@@ -127,8 +166,10 @@ fn answer(printers: &[PrinterHandle], ends: Vec<End>, asked: &Asked, partial: bo
 fn rest_filter(printer: &PrinterHandle, asked: &Asked) -> Result<(), Refusal> {
     let word = printer.snapshot().state.word();
     let sends = matches!(asked, Asked::Command(Command::SendGcode { tune: false, .. }));
-    let prints =
-        matches!(word, StateWord::Printing | StateWord::Pausing | StateWord::Resuming | StateWord::Cancelling);
+    let prints = matches!(
+        word,
+        StateWord::Printing | StateWord::Pausing | StateWord::Resuming | StateWord::Cancelling
+    );
     if !(sends && prints) {
         return Ok(());
     }
@@ -152,11 +193,20 @@ async fn read(api: &Api, action: &str, body: &Value) -> Result<Asked, Problem> {
         "HeatersOff" => Asked::Command(Command::HeatersOff),
         "SendGcode" => Asked::Command(Command::SendGcode {
             lines: gcode(body)?,
-            tune: body.pointer("/layerd/tune").and_then(Value::as_bool).unwrap_or(false),
+            tune: body
+                .pointer("/layerd/tune")
+                .and_then(Value::as_bool)
+                .unwrap_or(false),
         }),
-        "SkipObjects" => Asked::Command(Command::SkipObjects { ids: object_ids(body)? }),
-        "Answer" => Asked::Command(Command::Answer { button: button(body)? }),
-        "ClearBed" => Asked::ClearBed { rating: rating(body)? },
+        "SkipObjects" => Asked::Command(Command::SkipObjects {
+            ids: object_ids(body)?,
+        }),
+        "Answer" => Asked::Command(Command::Answer {
+            button: button(body)?,
+        }),
+        "ClearBed" => Asked::ClearBed {
+            rating: rating(body)?,
+        },
         "CreateJob" => Asked::Print(order(api, body).await?),
         "CancelPendingPrint" => return Err(Problem::said("No pending prints to cancel")),
         "RefreshMaterialData" => return Err(Problem::said("This printer reports no material data.")),
@@ -180,7 +230,9 @@ fn cancel_reason(body: &Value) -> Result<CancelReason, Problem> {
     let comment = match body.get("comment") {
         None | Some(Value::Null) => None,
         Some(Value::String(text)) if text.chars().count() <= COMMENT_MAX => Some(text.clone()),
-        Some(Value::String(_)) => return Err(bad(format!("`comment` is longer than {COMMENT_MAX} characters."))),
+        Some(Value::String(_)) => {
+            return Err(bad(format!("`comment` is longer than {COMMENT_MAX} characters.")));
+        }
         Some(_) => return Err(bad("`comment` must be a text.")),
     };
     Ok(CancelReason { reason, comment })
@@ -197,16 +249,23 @@ fn rating(body: &Value) -> Result<Option<u8>, Problem> {
 }
 
 fn button(body: &Value) -> Result<u8, Problem> {
-    body.get("button").and_then(small).ok_or_else(|| bad("`button` must be the number of a button, from 0."))
+    body.get("button")
+        .and_then(small)
+        .ok_or_else(|| bad("`button` must be the number of a button, from 0."))
 }
 
 fn small(value: &Value) -> Option<u8> {
-    let number = value.as_u64().or_else(|| value.as_str().and_then(|t| t.parse().ok()))?;
+    let number = value
+        .as_u64()
+        .or_else(|| value.as_str().and_then(|t| t.parse().ok()))?;
     u8::try_from(number).ok()
 }
 
 fn object_ids(body: &Value) -> Result<Vec<u32>, Problem> {
-    let list = body.get("object_ids").and_then(Value::as_array).ok_or_else(|| bad("`object_ids` must be a list."))?;
+    let list = body
+        .get("object_ids")
+        .and_then(Value::as_array)
+        .ok_or_else(|| bad("`object_ids` must be a list."))?;
     if list.is_empty() {
         return Err(bad("`object_ids` must not be empty."));
     }
@@ -229,10 +288,16 @@ fn gcode(body: &Value) -> Result<Vec<String>, Problem> {
                 return Err(bad(format!("`gcode` takes 1 to {GCODE_LINES_MAX} lines.")));
             }
             list.iter()
-                .map(|v| v.as_str().map(str::to_owned).ok_or_else(|| bad("`gcode` must be a list of texts.")))
+                .map(|v| {
+                    v.as_str()
+                        .map(str::to_owned)
+                        .ok_or_else(|| bad("`gcode` must be a list of texts."))
+                })
                 .collect::<Result<_, _>>()?
         }
-        (None | Some(Value::Null), Some(name)) => macro_lines(name, body.get("macro_context").unwrap_or(&Value::Null))?,
+        (None | Some(Value::Null), Some(name)) => {
+            macro_lines(name, body.get("macro_context").unwrap_or(&Value::Null))?
+        }
         _ => return Err(bad("Give `gcode` as a text or a list of lines, or `macro`.")),
     };
     let lines: Vec<String> = raw
@@ -252,11 +317,19 @@ fn gcode(body: &Value) -> Result<Vec<String>, Problem> {
 fn macro_lines(name: &str, context: &Value) -> Result<Vec<String>, Problem> {
     let number = |key: &str, default: f64, most: f64| {
         let value = context.get(key).and_then(Value::as_f64).unwrap_or(default);
-        if value > 0.0 && value <= most { Ok(value) } else { Err(bad(format!("`{key}` must be above 0 and at most {most}."))) }
+        if value > 0.0 && value <= most {
+            Ok(value)
+        } else {
+            Err(bad(format!("`{key}` must be above 0 and at most {most}.")))
+        }
     };
     let feed = |sign: &str| -> Result<Vec<String>, Problem> {
         let amount = number("amount", 10.0, 200.0)?;
-        Ok(vec!["M83".into(), format!("G1 E{sign}{amount} F300"), "M82".into()])
+        Ok(vec![
+            "M83".into(),
+            format!("G1 E{sign}{amount} F300"),
+            "M82".into(),
+        ])
     };
     match name {
         "home" => {
@@ -281,7 +354,9 @@ fn macro_lines(name: &str, context: &Value) -> Result<Vec<String>, Problem> {
 async fn order(api: &Api, body: &Value) -> Result<PrintOrder, Problem> {
     for key in ["queue_file", "multi_queue", "next_queue_item"] {
         if body.get(key).is_some_and(|v| !v.is_null() && *v != json!(false)) {
-            return Err(Problem::said(format!("`{key}` is not available on this host: the queue is the cloud's.")));
+            return Err(Problem::said(format!(
+                "`{key}` is not available on this host: the queue is the cloud's."
+            )));
         }
     }
     let text = |key: &str| body.get(key).and_then(Value::as_str).map(str::to_owned);
@@ -297,15 +372,30 @@ async fn order(api: &Api, body: &Value) -> Result<PrintOrder, Problem> {
             .collect::<Result<_, _>>()?,
         Some(_) => return Err(bad("`skipped_objects` must be a list.")),
     };
-    let start_id = body.pointer("/layerd/start_id").and_then(Value::as_str).map(str::to_owned);
+    let start_id = body
+        .pointer("/layerd/start_id")
+        .and_then(Value::as_str)
+        .map(str::to_owned);
     if let Some(reprint) = body.get("reprint").filter(|v| !v.is_null()) {
         let job = super::jobs::find(api, &reprint.to_string().replace('"', "")).await?;
-        let sha256 = job.sha256.ok_or_else(|| Problem::said("The file of that print is not kept."))?;
-        return Ok(PrintOrder { sha256, name: job.file, skip, start_id });
+        let sha256 = job
+            .sha256
+            .ok_or_else(|| Problem::said("The file of that print is not kept."))?;
+        return Ok(PrintOrder {
+            sha256,
+            name: job.file,
+            skip,
+            start_id,
+        });
     }
     let sha256 = text("file_id")
         .or_else(|| text("filesystem"))
         .ok_or_else(|| bad("Name the file: `file_id` (from files/Upload), or `reprint`."))?;
     let name = api.file_name(&sha256).await?;
-    Ok(PrintOrder { sha256, name, skip, start_id })
+    Ok(PrintOrder {
+        sha256,
+        name,
+        skip,
+        start_id,
+    })
 }

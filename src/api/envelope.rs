@@ -19,18 +19,28 @@ pub struct Problem {
 impl Problem {
     /// A business failure.
     pub fn said(message: impl Into<String>) -> Self {
-        Problem { status: StatusCode::OK, message: message.into() }
+        Problem {
+            status: StatusCode::OK,
+            message: message.into(),
+        }
     }
 
     /// A failure with a status of its own.
     pub fn with(status: StatusCode, message: impl Into<String>) -> Self {
-        Problem { status, message: message.into() }
+        Problem {
+            status,
+            message: message.into(),
+        }
     }
 }
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        (self.status, Json(json!({"status": false, "message": self.message}))).into_response()
+        (
+            self.status,
+            Json(json!({"status": false, "message": self.message})),
+        )
+            .into_response()
     }
 }
 

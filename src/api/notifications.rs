@@ -26,11 +26,19 @@ pub async fn list(State(api): State<Api>, Query(query): Query<NoticeQuery>) -> R
     let members: Map<String, Value> = printers
         .iter()
         .map(|p| {
-            let open: Vec<Value> = p.snapshot().state.notices.iter().map(view::cloud_notice).collect();
+            let open: Vec<Value> = p
+                .snapshot()
+                .state
+                .notices
+                .iter()
+                .map(view::cloud_notice)
+                .collect();
             (p.id().to_string(), json!(open))
         })
         .collect();
-    Ok(Json(json!({"status": true, "message": null, "printers": members})))
+    Ok(Json(
+        json!({"status": true, "message": null, "printers": members}),
+    ))
 }
 
 #[derive(Debug, Deserialize)]
@@ -64,14 +72,24 @@ pub async fn resolve(
     Query(query): Query<NoticeQuery>,
     body: axum::body::Bytes,
 ) -> Result<Json<Value>, Problem> {
-    let body: Resolve = serde_json::from_slice(&body)
-        .map_err(|e| Problem::with(StatusCode::BAD_REQUEST, format!("The body is not the JSON expected: {e}.")))?;
+    let body: Resolve = serde_json::from_slice(&body).map_err(|e| {
+        Problem::with(
+            StatusCode::BAD_REQUEST,
+            format!("The body is not the JSON expected: {e}."),
+        )
+    })?;
     let printers = api.printers(&pid::pids(query.pid.as_deref(), &json!({"pid": body.pid}))?)?;
     let mut steps = Vec::new();
     for wanted in &body.notifications {
         let found = printers.iter().find_map(|p| {
             let snapshot = p.snapshot();
-            snapshot.state.notices.iter().find(|n| n.id == wanted.id).cloned().map(|n| (p.clone(), n))
+            snapshot
+                .state
+                .notices
+                .iter()
+                .find(|n| n.id == wanted.id)
+                .cloned()
+                .map(|n| (p.clone(), n))
         });
         let Some((printer, notice)) = found else {
             return Err(Problem::said("Notification event(s) not found"));
@@ -90,7 +108,9 @@ pub async fn resolve(
         }
     }
     let message = Some(last.message()).filter(|m| !m.is_empty());
-    Ok(Json(json!({"status": last.is_ok(), "message": message, "layerd": envelope::native(&last)})))
+    Ok(Json(
+        json!({"status": last.is_ok(), "message": message, "layerd": envelope::native(&last)}),
+    ))
 }
 
 fn step(wanted: &Resolution, notice: &Notice) -> Result<Step, Problem> {
@@ -100,7 +120,10 @@ fn step(wanted: &Resolution, notice: &Notice) -> Result<Step, Problem> {
     match &wanted.action {
         Some(action) => {
             let text = action.as_str().map_or_else(|| action.to_string(), str::to_owned);
-            let number = text.parse::<u8>().ok().filter(|n| usize::from(*n) < notice.buttons.len());
+            let number = text
+                .parse::<u8>()
+                .ok()
+                .filter(|n| usize::from(*n) < notice.buttons.len());
             number.map(Step::Press).ok_or_else(|| {
                 let text: String = text.chars().take(40).collect();
                 Problem::said(format!("Invalid action {text} for event {}", wanted.id))
@@ -115,13 +138,22 @@ fn step(wanted: &Resolution, notice: &Notice) -> Result<Step, Problem> {
 }
 
 /// Closes every open notice; true also when nothing was open.
-pub async fn resolve_all(State(api): State<Api>, Query(query): Query<NoticeQuery>) -> Result<Json<Value>, Problem> {
+pub async fn resolve_all(
+    State(api): State<Api>,
+    Query(query): Query<NoticeQuery>,
+) -> Result<Json<Value>, Problem> {
     let printers: Vec<PrinterHandle> = match query.pid.as_deref() {
         Some(text) => api.printers(&pid::pids(Some(text), &Value::Null)?)?,
         None => api.agent.printers(),
     };
     for printer in printers {
-        let keys: Vec<String> = printer.snapshot().state.notices.iter().map(|n| n.key.clone()).collect();
+        let keys: Vec<String> = printer
+            .snapshot()
+            .state
+            .notices
+            .iter()
+            .map(|n| n.key.clone())
+            .collect();
         for key in keys {
             // Gone in the meantime is as good as closed.
             let _ = printer.dismiss(&key).await;

@@ -22,10 +22,16 @@ pub fn pids(query: Option<&str>, body: &Value) -> Result<Vec<i64>, Problem> {
         }
     }
     if out.is_empty() {
-        return Err(Problem::with(StatusCode::BAD_REQUEST, "No printer was named: give `pid`."));
+        return Err(Problem::with(
+            StatusCode::BAD_REQUEST,
+            "No printer was named: give `pid`.",
+        ));
     }
     if out.len() > PIDS_MAX {
-        return Err(Problem::with(StatusCode::BAD_REQUEST, "Too many printers in one request."));
+        return Err(Problem::with(
+            StatusCode::BAD_REQUEST,
+            "Too many printers in one request.",
+        ));
     }
     out.sort_unstable();
     out.dedup();
@@ -34,7 +40,10 @@ pub fn pids(query: Option<&str>, body: &Value) -> Result<Vec<i64>, Problem> {
 
 fn parse_value(value: &Value, out: &mut Vec<i64>) -> Result<(), Problem> {
     match value {
-        Value::Number(n) => n.as_i64().map(|id| out.push(id)).ok_or_else(|| bad(&n.to_string())),
+        Value::Number(n) => n
+            .as_i64()
+            .map(|id| out.push(id))
+            .ok_or_else(|| bad(&n.to_string())),
         Value::String(text) => parse_text(text, out),
         other => Err(bad(&other.to_string())),
     }
@@ -49,7 +58,10 @@ fn parse_text(text: &str, out: &mut Vec<i64>) -> Result<(), Problem> {
 
 fn bad(text: &str) -> Problem {
     let text: String = text.chars().take(40).collect();
-    Problem::with(StatusCode::BAD_REQUEST, format!("`pid` must be a printer's number, not {text:?}."))
+    Problem::with(
+        StatusCode::BAD_REQUEST,
+        format!("`pid` must be a printer's number, not {text:?}."),
+    )
 }
 
 #[cfg(test)]
@@ -74,7 +86,12 @@ mod tests {
 
     #[test]
     fn nonsense_is_named() {
-        assert!(pids(Some("x"), &Value::Null).expect_err("refused").message.contains("\"x\""));
+        assert!(
+            pids(Some("x"), &Value::Null)
+                .expect_err("refused")
+                .message
+                .contains("\"x\"")
+        );
         assert!(pids(None, &json!({})).is_err());
         assert!(pids(None, &json!({"pid": {"a": 1}})).is_err());
         assert!(pids(None, &json!({"pid": 1.5})).is_err());

@@ -53,7 +53,10 @@ struct Listing<'a> {
 }
 
 /// By GET.
-pub async fn get_query(State(api): State<Api>, Query(query): Query<GetQuery>) -> Result<Json<Value>, Problem> {
+pub async fn get_query(
+    State(api): State<Api>,
+    Query(query): Query<GetQuery>,
+) -> Result<Json<Value>, Problem> {
     if let Some(text) = &query.pid {
         let ids = pid::pids(Some(text), &Value::Null)?;
         if let [_] = ids.as_slice() {
@@ -80,8 +83,12 @@ pub async fn get_body(
     let body: GetBody = if body.iter().all(u8::is_ascii_whitespace) {
         GetBody::default()
     } else {
-        serde_json::from_slice(&body)
-            .map_err(|e| Problem::with(StatusCode::BAD_REQUEST, format!("The body is not the JSON expected: {e}.")))?
+        serde_json::from_slice(&body).map_err(|e| {
+            Problem::with(
+                StatusCode::BAD_REQUEST,
+                format!("The body is not the JSON expected: {e}."),
+            )
+        })?
     };
     let listing = Listing {
         page: body.page.unwrap_or(1),
@@ -96,7 +103,10 @@ pub async fn get_body(
 fn page_size(wanted: Option<usize>, most: usize) -> Result<usize, Problem> {
     let size = wanted.unwrap_or(PAGE_DEFAULT);
     if size == 0 || size > most {
-        return Err(Problem::with(StatusCode::BAD_REQUEST, format!("`page_size` must be from 1 to {most}.")));
+        return Err(Problem::with(
+            StatusCode::BAD_REQUEST,
+            format!("`page_size` must be from 1 to {most}."),
+        ));
     }
     Ok(size)
 }
@@ -122,20 +132,32 @@ fn list(api: &Api, listing: &Listing<'_>, trim: impl Fn(Value) -> Value) -> Resu
     let total = printers.len();
     let pages = total.div_ceil(listing.page_size).max(1);
     let first = (listing.page - 1).saturating_mul(listing.page_size);
-    let data: Vec<Value> =
-        printers.iter().skip(first).take(listing.page_size).map(|p| trim(row_of(p))).collect();
-    Ok(Json(json!({"status": true, "message": null, "page_amount": pages, "total": total, "data": data})))
+    let data: Vec<Value> = printers
+        .iter()
+        .skip(first)
+        .take(listing.page_size)
+        .map(|p| trim(row_of(p)))
+        .collect();
+    Ok(Json(
+        json!({"status": true, "message": null, "page_amount": pages, "total": total, "data": data}),
+    ))
 }
 
 fn row_of(printer: &PrinterHandle) -> Value {
     let snapshot = printer.snapshot();
-    let who = Who { name: printer.name(), id: printer.id(), driver: printer.driver() };
+    let who = Who {
+        name: printer.name(),
+        id: printer.id(),
+        driver: printer.driver(),
+    };
     view::row(who, &snapshot.state, snapshot.job_id, clock::now())
 }
 
 /// Drops the members and columns that were not asked for.
 fn trimmed(mut row: Value, query: &GetQuery) -> Value {
-    let Value::Object(members) = &mut row else { return row };
+    let Value::Object(members) = &mut row else {
+        return row;
+    };
     let drops = [
         ("printer", &query.no_printer),
         ("filament", &query.no_filament),
@@ -172,13 +194,21 @@ pub async fn logs(State(api): State<Api>, Query(query): Query<LogsQuery>) -> Res
     let ids = pid::pids(query.pid.as_deref(), &Value::Null)?;
     let printers = api.printers(&ids)?;
     let [printer] = printers.as_slice() else {
-        return Err(Problem::with(StatusCode::BAD_REQUEST, "Logs are given for one printer at a time."));
+        return Err(Problem::with(
+            StatusCode::BAD_REQUEST,
+            "Logs are given for one printer at a time.",
+        ));
     };
     let wire = query.wire.as_deref().is_some_and(|w| w != "0");
     let lines: Vec<String> = if wire {
         printer.wire().dump()
     } else {
-        printer.journal().lines().iter().map(|l| format!("{} {}", view::rfc3339(l.at), l.text)).collect()
+        printer
+            .journal()
+            .lines()
+            .iter()
+            .map(|l| format!("{} {}", view::rfc3339(l.at), l.text))
+            .collect()
     };
     Ok(Json(json!({"status": true, "message": null, "lines": lines})))
 }

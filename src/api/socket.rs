@@ -39,7 +39,10 @@ pub enum SocketError {
 
 /// Makes the socket, mode 0660. One that nobody serves any more is replaced; a live one is not.
 pub async fn bind(path: &Path) -> Result<UnixListener, SocketError> {
-    let system = |source| SocketError::System { path: path.to_owned(), source };
+    let system = |source| SocketError::System {
+        path: path.to_owned(),
+        source,
+    };
     if let Some(dir) = path.parent() {
         std::fs::create_dir_all(dir).map_err(system)?;
     }
@@ -79,7 +82,9 @@ fn group_id(name: &str) -> Option<u32> {
     let text = std::fs::read_to_string("/etc/group").ok()?;
     text.lines().find_map(|line| {
         let mut parts = line.split(':');
-        (parts.next() == Some(name)).then(|| parts.nth(1)?.parse().ok()).flatten()
+        (parts.next() == Some(name))
+            .then(|| parts.nth(1)?.parse().ok())
+            .flatten()
     })
 }
 

@@ -126,9 +126,14 @@ pub fn row(who: Who<'_>, state: &State, job_id: Option<i64>, now: Now) -> Value 
 
 fn printer(who: Who<'_>, state: &State) -> Value {
     let tools = tools(state);
-    let current: Vec<Value> = tools.iter().map(|t| t.map_or(Value::Null, |(actual, _)| whole(actual))).collect();
-    let target: Vec<Value> =
-        tools.iter().map(|t| t.and_then(|(_, target)| target).map_or(Value::Null, whole)).collect();
+    let current: Vec<Value> = tools
+        .iter()
+        .map(|t| t.map_or(Value::Null, |(actual, _)| whole(actual)))
+        .collect();
+    let target: Vec<Value> = tools
+        .iter()
+        .map(|t| t.and_then(|(_, target)| target).map_or(Value::Null, whole))
+        .collect();
     let bed = state.heaters.get(&Heater::Bed);
     let firmware = state.firmware.as_ref();
     json!({
@@ -178,7 +183,9 @@ fn printer(who: Who<'_>, state: &State) -> Value {
 /// The name of a driver as the cloud's own objects spell such names.
 fn integration(driver: &str) -> String {
     let mut letters = driver.chars();
-    letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
+    letters
+        .next()
+        .map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
 }
 
 /// Tools from 0 to the highest one seen; a gap is unknown.
@@ -189,7 +196,12 @@ fn tools(state: &State) -> Vec<Option<(f32, Option<f32>)>> {
     });
     let Some(last) = last.max() else { return Vec::new() };
     (0..=last)
-        .map(|n| state.heaters.get(&Heater::Tool(n)).map(|h| (h.actual_c, h.target_c)))
+        .map(|n| {
+            state
+                .heaters
+                .get(&Heater::Tool(n))
+                .map(|h| (h.actual_c, h.target_c))
+        })
         .collect()
 }
 
@@ -269,10 +281,17 @@ mod tests {
     use crate::printer::event::Event;
     use crate::printer::reduce::reduce;
 
-    const WHO: Who<'static> = Who { name: "ender3", id: 1, driver: "marlin" };
+    const WHO: Who<'static> = Who {
+        name: "ender3",
+        id: 1,
+        driver: "marlin",
+    };
 
     fn now() -> Now {
-        Now { mono: Instant::now(), wall: Timestamp::from_millisecond(1_700_000_000_042).expect("in range") }
+        Now {
+            mono: Instant::now(),
+            wall: Timestamp::from_millisecond(1_700_000_000_042).expect("in range"),
+        }
     }
 
     #[test]
@@ -285,7 +304,10 @@ mod tests {
         assert_eq!(shown["firmware"], Value::Null);
         assert_eq!(shown["since"], "2023-11-14T22:13:20.042Z");
         let row = row(WHO, &State::new(now), None, now);
-        assert_eq!(row["printer"]["temps"]["current"], json!({"tool": [], "bed": null}));
+        assert_eq!(
+            row["printer"]["temps"]["current"],
+            json!({"tool": [], "bed": null})
+        );
         assert_eq!(row["printer"]["integration"], "Marlin");
     }
 
@@ -294,11 +316,21 @@ mod tests {
         let now = now();
         let mut state = State::new(now);
         reduce(&mut state, now, Event::Up);
-        let heat = Event::Heat { heater: Heater::Tool(1), actual_c: 210.26, target_c: Some(210.0) };
+        let heat = Event::Heat {
+            heater: Heater::Tool(1),
+            actual_c: 210.26,
+            target_c: Some(210.0),
+        };
         reduce(&mut state, now, heat);
-        let later = Now { mono: now.mono + Duration::from_millis(1500), ..now };
+        let later = Now {
+            mono: now.mono + Duration::from_millis(1500),
+            ..now
+        };
         let shown = native(WHO, &state, later);
-        assert_eq!(shown["temps"], json!({"tool1": {"actual": 210.3, "target": 210.0, "age_ms": 1500}}));
+        assert_eq!(
+            shown["temps"],
+            json!({"tool1": {"actual": 210.3, "target": 210.0, "age_ms": 1500}})
+        );
         let row = row(WHO, &state, None, later);
         assert_eq!(row["printer"]["temps"]["current"]["tool"], json!([null, 210]));
     }
@@ -311,7 +343,12 @@ mod tests {
         let shown = native(WHO, &state, now);
         let lists = &shown["capabilities"];
         let count = |list: &str, name: &str| {
-            lists[list].as_array().expect("list").iter().filter(|v| *v == name).count()
+            lists[list]
+                .as_array()
+                .expect("list")
+                .iter()
+                .filter(|v| *v == name)
+                .count()
         };
         for name in ["layer.progress", "time.left", "print.start.predownload"] {
             assert_eq!(count("supported", name) + count("unsupported", name), 1, "{name}");
@@ -324,7 +361,10 @@ mod tests {
         use crate::printer::fault::{Fault, Severity};
         let fault = Fault::new(Severity::Warning, "a/b", "", "Why.", "Do.").with_what("ü".repeat(3000));
         let shown = cloud_notice(&Notice::of_fault(&fault, Level::Warning, Timestamp::UNIX_EPOCH));
-        assert_eq!(shown["payload"]["title"].as_str().expect("text").chars().count(), 255);
+        assert_eq!(
+            shown["payload"]["title"].as_str().expect("text").chars().count(),
+            255
+        );
         assert!(shown["payload"].get("actions").is_none());
     }
 }

@@ -1,7 +1,14 @@
-//! Configuration: plain data with exact places for every mistake.
+//! Configuration: plain data with exact places for every mistake. Used by all, uses none.
 
-/// One table of the configuration while it is read.
-#[derive(Debug)]
-pub struct Section<'a> {
-    _doc: std::marker::PhantomData<&'a ()>,
-}
+pub mod diagnose;
+pub mod load;
+pub mod model;
+pub mod secrets;
+pub mod section;
+#[cfg(test)]
+mod tests;
+
+pub use diagnose::Diagnostics;
+pub use model::Config;
+pub use secrets::Secret;
+pub use section::Section;

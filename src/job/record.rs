@@ -144,4 +144,27 @@ impl JobRecord {
             rating: None,
         }
     }
+
+    /// Seconds it stood still in pauses, up to its end or else `now`.
+    pub fn paused_s(&self, now: Timestamp) -> u64 {
+        let end = self.ended.unwrap_or(now);
+        let ms: i64 = self
+            .pauses
+            .iter()
+            .map(|p| (p.to.unwrap_or(end).as_millisecond() - p.from.as_millisecond()).max(0))
+            .sum();
+        (ms / 1000).max(0) as u64
+    }
+
+    /// Seconds from start to end with pauses; `None` before it has started and ended.
+    pub fn duration_s(&self) -> Option<u64> {
+        let (started, ended) = (self.started?, self.ended?);
+        Some(((ended.as_millisecond() - started.as_millisecond()).max(0) / 1000) as u64)
+    }
+
+    /// Seconds of printing, pauses left out; `None` before it has started and ended.
+    pub fn print_s(&self) -> Option<u64> {
+        let ended = self.ended?;
+        Some(self.duration_s()?.saturating_sub(self.paused_s(ended)))
+    }
 }

@@ -1,24 +1,31 @@
 #!/usr/bin/env python3
-"""Streaming: layerd, a minimal C sender and OctoPrint's MachineCom against the same instant-ok sink.
+"""Streaming: layerd, a minimal C sender and OctoPrint's MachineCom against the same instant-ok printer.
 
-    stream.py LAYERD SINK_DIR [--lines 200000] [--rounds 3] [--octoprint-python PYTHON]
+    cargo build --profile quick --bins --example ok-sink
+    tests/bench/stream.py target/quick/layerd [--lines 200000] [--rounds 3]
 
-SINK_DIR holds ok_sink.c, host.c, gen.py and bench_octoprint.py. Prints one table: lines a second (by the
-sink's clock) and CPU microseconds a line (of the sender), idle and with both cores kept busy by other
-processes. The received file must equal the sent one.
+One table: lines a second by the sink's clock, as a multiple of the C sender's, and CPU microseconds a line
+of the sender, with the machine idle and with every core kept busy by other processes. What the sink
+received must equal the file. MachineCom takes part when a Python with the package octoprint is there
+(--octoprint-python; default: the one that tests/peers/run makes).
+
+    --slow 115200      instead: a line of that speed with 1 ms answer latency and ADVANCED_OK, window on and off
 """
 import argparse
-import filecmp
 import json
 import os
 import re
 import shutil
-import signal
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+ROOT = os.path.dirname(os.path.dirname(HERE))
+# What a host may say beside the program.
+HOST_LINES = re.compile(r"(M105|M110|M115|M155|M113|M114|M27|M73|M75|M77|M400|M21|M20|M117|M84|M85|M104 S0|M140 S0)\b")
 
 
 def cpu_s(pid):
@@ -28,122 +35,178 @@ def cpu_s(pid):
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
+def write_program(path, count):
+    """The same slicer-like file for the same count: short moves, a travel now and then, a layer each 2000."""
+    seed, x, y, e = 1, 110.0, 110.0, 0.0
+
+    def chance(below):
+        nonlocal seed
+        seed = (seed * 6364136223846793005 + 1442695040888963407) % 2**64
+        return (seed >> 33) % below
+
+    with open(path, "w") as f:
+        for i in range(count):
+            if i % 2000 == 0:
+                f.write(f"G1 Z{0.2 + 0.2 * (i // 2000):.2f} F1200\n")
+                continue
+            x = min(max(x + (chance(4001) - 2000) / 1000, 10.0), 210.0)
+            y = min(max(y + (chance(4001) - 2000) / 1000, 10.0), 210.0)
+            if i % 50 == 0:
+                f.write(f"G0 F9000 X{x:.3f} Y{y:.3f}\n")
+            else:
+                e += (1 + chance(40)) / 800
+                f.write(f"G1 X{x:.3f} Y{y:.3f} E{e:.5f}\n")
+
+
 class Sink:
-    def __init__(self, work, *options):
-        self.got = os.path.join(work, "got.gcode")
-        self.link = os.path.join(work, "sink")
-        self.out = open(os.path.join(work, "sink.out"), "w+")
-        self.process = subprocess.Popen([os.path.join(work, "ok_sink"), "-l", self.link, "-t", "1800", "-f", self.got, *options],
-                                        stdout=self.out)
-        end = time.monotonic() + 5
-        while not os.path.islink(self.link) and time.monotonic() < end:
-            time.sleep(0.01)
+    """The printer: tests/bench/ok_sink.rs."""
+
+    def __init__(self, binary, work, *options, cpu=None):
+        self.link, self.received = os.path.join(work, "sink"), os.path.join(work, "received")
+        pinned = [] if cpu is None else ["taskset", "-c", str(cpu)]
+        self.process = subprocess.Popen([*pinned, binary, "--link", self.link, "--received", self.received, *options],
+                                        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        assert self.process.stdout.readline().startswith("PTY "), "the sink did not start"
 
     def result(self):
-        self.process.terminate()
-        self.process.wait()
-        self.out.seek(0)
-        return json.loads(self.out.read().splitlines()[-1])
+        told, _ = self.process.communicate()
+        return json.loads(told)
 
 
-def c_host(work, gcode, _):
-    done = subprocess.run([os.path.join(work, "host"), os.path.join(work, "sink"), gcode, "1"], capture_output=True, text=True, timeout=900)
-    return json.loads(done.stdout)
+class Daemon:
+    """layerd with one printer on the sink."""
 
+    def __init__(self, binary, work, settings="", cpu=None):
+        self.binary, self.work = binary, work
+        self.config, self.log = os.path.join(work, "layerd.toml"), os.path.join(work, "log")
+        with open(self.config, "w") as f:
+            f.write(f'[agent]\nstate_dir = "{work}/state"\nruntime_dir = "{work}/run"\n[api]\nlisten = []\n'
+                    f'[printer.p]\ndriver = "marlin"\nport = "{work}/sink"\nbaud = 115200\nbed = [500, 500, 500]\n'
+                    f'preflight = "warn"\n{settings}\n')
+        pinned = [] if cpu is None else ["taskset", "-c", str(cpu)]
+        self.process = subprocess.Popen([*pinned, binary, "--config", self.config, "run"], stderr=open(self.log, "w"))
+        self.until(lambda s: s["state"] == "operational", 60)
 
-def octoprint(work, gcode, o):
-    done = subprocess.run([o.octoprint_python, os.path.join(o.sink_dir, "bench_octoprint.py"), os.path.realpath(os.path.join(work, "sink")), gcode, "1700"],
-                          capture_output=True, text=True, timeout=1800)
-    return json.loads(done.stdout.splitlines()[-1])
+    def run(self, *words):
+        return subprocess.run([self.binary, "--config", self.config, *words], capture_output=True, text=True, timeout=3600)
 
+    def status(self):
+        try:
+            return json.loads(self.run("--json", "printers").stdout)[0]
+        except (ValueError, IndexError):
+            return {"state": None, "job": None}
 
-def layerd(work, gcode, o):
-    config = os.path.join(work, "layerd.toml")
-    with open(config, "w") as f:
-        f.write(f'[agent]\nstate_dir = "{work}/state"\nruntime_dir = "{work}/run"\n[api]\nlisten = []\n'
-                f'[printer.p]\ndriver = "marlin"\nport = "{work}/sink"\nbaud = 115200\nbed = [500, 500, 500]\npreflight = "warn"\n{o.settings}\n')
-    daemon = subprocess.Popen([o.layerd, "--config", config, "run"], stderr=open(os.path.join(work, "log"), "w"))
-    try:
-        run = lambda *words: subprocess.run([o.layerd, "--config", config, *words], capture_output=True, text=True, timeout=1800)
-        end = time.monotonic() + 40
-        while '"operational"' not in run("--json", "printers").stdout.replace(" ", ""):
-            assert time.monotonic() < end, open(os.path.join(work, "log")).read()
-            time.sleep(0.1)
-        before, began = cpu_s(daemon.pid), time.monotonic()
-        done = run("print", "p", gcode)
-        assert done.returncode == 0, done.stderr
+    def until(self, what, seconds, pause=0.1):
+        end = time.monotonic() + seconds
         while True:
-            state = json.loads(run("--json", "printers").stdout)[0]
-            if state["job"] is None and state["state"] == "operational":
-                break
-            time.sleep(0.2)
-        lines = sum(1 for line in open(gcode) if line.strip())
-        span = time.monotonic() - began
-        return {"lines_per_s": lines / span, "cpu_us_per_line": (cpu_s(daemon.pid) - before) * 1e6 / lines}
-    finally:
-        daemon.send_signal(signal.SIGTERM)
-        daemon.wait(60)
-        shutil.rmtree(os.path.join(work, "state"), ignore_errors=True)
+            seen = self.status()
+            if what(seen):
+                return seen
+            assert time.monotonic() < end, json.dumps(seen)[:500] + "\n" + open(self.log).read()[-2000:]
+            time.sleep(pause)
+
+    def print_file(self, gcode):
+        """Prints to the end; CPU seconds of the daemon from the order to the end."""
+        before = cpu_s(self.process.pid)
+        done = self.run("print", "p", gcode)
+        assert done.returncode == 0, done.stderr + open(self.log).read()[-2000:]
+        # Rarely asked: answering is the daemon's work, too.
+        self.until(lambda s: s["job"] is None and s["state"] == "operational", 3000, pause=1.0)
+        return cpu_s(self.process.pid) - before
+
+    def stop(self):
+        self.process.terminate()
+        try:
+            self.process.wait(60)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+        shutil.rmtree(os.path.join(self.work, "state"), ignore_errors=True)
 
 
-def same_as_sent(got, sent):
-    """Whether the sink got exactly the file; a host's own lines (M105, M400 …) may stand between."""
-    wanted = [l.rstrip("\n") for l in open(sent) if l.strip()]
+def same_as_sent(received, sent):
+    """Every line of the file once and in order; a host's own lines may stand between."""
+    with open(sent) as f:
+        wanted = [line.rstrip("\n") for line in f if line.strip()]
     at = 0
-    for line in open(got):
-        line = line.rstrip("\n")
-        if at < len(wanted) and line == wanted[at]:
-            at += 1
-        elif not re.match(r"M(105|110|115|155|113|114|27|73|75|77|400|21|20|117|84|85)\b", line):
-            return False
-    return at == len(wanted)
+    with open(received) as f:
+        for line in f:
+            line = line.rstrip("\n")
+            if at < len(wanted) and line == wanted[at]:
+                at += 1
+            elif not HOST_LINES.match(line):
+                return f"DIFFERS at program line {at + 1}: {line!r}"
+    return "identical" if at == len(wanted) else f"ENDS at program line {at} of {len(wanted)}"
 
 
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("layerd")
-    p.add_argument("sink_dir")
+    p.add_argument("--sink", default=os.path.join(ROOT, "target/quick/examples/ok-sink"))
     p.add_argument("--lines", type=int, default=200000)
     p.add_argument("--rounds", type=int, default=3)
-    p.add_argument("--octoprint-python", help="a Python that has octoprint and pyserial")
-    p.add_argument("--settings", default="", help="more lines for the printer's table")
-    p.add_argument("--sink", default="", help="more options for the sink")
-    p.add_argument("--only", help="one of the senders")
-    p.add_argument("--no-busy", action="store_true")
+    p.add_argument("--octoprint-python", default=os.path.join(ROOT, "target/peers/venv/bin/python"))
+    p.add_argument("--octoprint-lines", type=int, default=20000, help="MachineCom needs minutes for what others do in seconds")
+    p.add_argument("--only", help="one of: c, layerd, machinecom")
+    p.add_argument("--load", choices=["idle", "busy", "both"], default="both")
+    p.add_argument("--slow", type=int, metavar="BAUD")
     o = p.parse_args()
+    o.layerd = os.path.abspath(o.layerd)
     work = tempfile.mkdtemp(prefix="layerd-stream-")
-    for name in ("ok_sink", "host"):
-        subprocess.run(["cc", "-O2", "-o", os.path.join(work, name), os.path.join(o.sink_dir, name + ".c")], check=True)
-    gcode = os.path.join(work, "bench.gcode")
-    with open(gcode, "w") as f:
-        subprocess.run([sys.executable, os.path.join(o.sink_dir, "gen.py"), str(o.lines)], stdout=f, check=True)
-    senders = {"C ping-pong": c_host, "layerd": layerd}
-    if o.octoprint_python:
-        senders["OctoPrint MachineCom"] = octoprint
-    if o.only:
-        senders = {o.only: senders[o.only]}
-    print(f"{o.lines} lines, {o.rounds} rounds, sink {o.sink or 'instant'}; median lines/s by the sink's clock, CPU µs a line of the sender")
-    for load in ("idle",) if o.no_busy else ("idle", "both cores busy"):
-        busy = [subprocess.Popen(["sh", "-c", "while :; do :; done"]) for _ in range(0 if load == "idle" else os.cpu_count())]
+    gcode, short = os.path.join(work, "bench.gcode"), os.path.join(work, "short.gcode")
+    write_program(gcode, 5000 if o.slow else o.lines)
+    write_program(short, min(o.lines, o.octoprint_lines))
+    ping_pong = os.path.join(work, "ping_pong")
+    subprocess.run(["cc", "-O2", "-o", ping_pong, os.path.join(HERE, "ping_pong.c")], check=True)
+
+    def c_sender(file):
+        done = subprocess.run([ping_pong, os.path.join(work, "sink"), file], capture_output=True, text=True, check=True)
+        return json.loads(done.stdout)["cpu_us_per_line"]
+
+    def machinecom(file):
+        port = os.path.realpath(os.path.join(work, "sink"))
+        done = subprocess.run([o.octoprint_python, os.path.join(HERE, "machinecom.py"), port, file], capture_output=True, text=True)
+        return json.loads(done.stdout.splitlines()[-1])["cpu_us_per_line"]
+
+    def layerd(file, settings=""):
+        daemon = Daemon(o.layerd, work, settings)
         try:
-            rows = {name: [] for name in senders}
+            return daemon.print_file(file) * 1e6 / sum(1 for _ in open(file))
+        finally:
+            daemon.stop()
+
+    senders = {"C ping-pong": (c_sender, gcode), "layerd": (layerd, gcode), "MachineCom": (machinecom, short)}
+    sink_options = []
+    if o.slow:
+        sink_options = ["--baud", str(o.slow), "--latency-us", "1000", "--advanced-ok"]
+        senders = {"window off": (lambda f: layerd(f, 'window = "off"'), gcode), "window auto": (layerd, gcode)}
+        o.load = "idle"
+    elif o.only:
+        senders = {name: s for name, s in senders.items() if name.lower().startswith(o.only)}
+    elif not os.path.exists(o.octoprint_python):
+        print(f"MachineCom: skipped: no {o.octoprint_python} (tests/peers/run makes it)")
+        del senders["MachineCom"]
+
+    print(f"{o.lines} lines (MachineCom {min(o.lines, o.octoprint_lines)}), median of {o.rounds}; {os.cpu_count()} cores")
+    for load in ("idle", "busy") if o.load == "both" else (o.load,):
+        busy = [subprocess.Popen(["sh", "-c", "while :; do :; done"]) for _ in range(os.cpu_count() if load == "busy" else 0)]
+        rows = {name: [] for name in senders}
+        try:
             for _ in range(o.rounds):
-                for name, send in senders.items():
-                    sink = Sink(work, *o.sink.split())
-                    told = send(work, gcode, o)
+                for name, (send, file) in senders.items():
+                    sink = Sink(o.sink, work, *sink_options)
+                    cpu_us = send(file)
                     seen = sink.result()
-                    told["lines_per_s"] = seen.get("lines_per_s", told["lines_per_s"])
-                    told["same"] = same_as_sent(sink.got, gcode)
-                    rows[name].append(told)
+                    rows[name].append((seen["lines_per_s"], cpu_us, same_as_sent(sink.received, file), seen["refused"]))
         finally:
             for process in busy:
                 process.kill()
-        base = statistics.median(r["lines_per_s"] for r in next(iter(rows.values())))
+        base = None
         for name, runs in rows.items():
-            rate = statistics.median(r["lines_per_s"] for r in runs)
-            cpu = statistics.median(r["cpu_us_per_line"] for r in runs)
-            same = "identical" if all(r["same"] for r in runs) else "DIFFERS"
-            print(f"{load:16} {name:22} {rate:10.0f} lines/s  {rate / base:5.2f} x C  {cpu:7.2f} µs  {same}", flush=True)
+            rate, cpu_us = (statistics.median(r[i] for r in runs) for i in (0, 1))
+            base = base or rate
+            verdict = next((r[2] for r in runs if r[2] != "identical"), "identical")
+            refused = f", {max(r[3] for r in runs)} refused" if any(r[3] for r in runs) else ""
+            print(f"{load:5} {name:12} {rate:9.0f} lines/s  {rate / base:6.3f} x {next(iter(rows))}  {cpu_us:7.2f} µs CPU a line  {verdict}{refused}", flush=True)
     shutil.rmtree(work, ignore_errors=True)
 
 

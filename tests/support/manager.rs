@@ -5,7 +5,7 @@
 //! `LISTEN_FDS`, and a `systemctl` in `PATH` that knows the queued job. A plain stop empties the
 //! store, as `FileDescriptorStorePreserve=restart` does.
 
-#![allow(dead_code)]
+#![allow(dead_code, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 use std::ffi::OsString;
 use std::fs;

@@ -11,7 +11,7 @@ use crate::agent::clock;
 use crate::drivers::Adopt;
 use crate::job::machine::{JobInput, JobMachine};
 use crate::job::record::{JobRecord, JobState};
-use crate::job::store::Store;
+use crate::job::store::{JobFilter, Store};
 use crate::printer::command::{CancelReason, Program, StartJob};
 use crate::printer::event::{Checkpoint, Event, JobEvent, OutsideEnd};
 use crate::printer::fault::{Fault, Severity};
@@ -302,7 +302,12 @@ impl Actor {
     pub(super) fn rate_last_job(&mut self, rating: u8) {
         let (store, name) = (self.means.store.clone(), self.shared.name.clone());
         self.chores.push(Box::pin(async move {
-            if let Some(mut job) = store.last_job(&name).await? {
+            let last = JobFilter {
+                printers: vec![name.to_string()],
+                page_size: 1,
+                ..JobFilter::default()
+            };
+            if let Some(mut job) = store.jobs(last).await?.0.into_iter().next() {
                 job.rating = Some(rating);
                 store.job_put(job).await?;
             }

@@ -14,6 +14,7 @@ use crate::agent::handle::{Accepted, Pending, PrintOrder};
 use crate::job::machine::JobInput;
 use crate::job::preflight;
 use crate::job::record::{JobRecord, JobState};
+use crate::job::store::StartSeen;
 use crate::printer::command::{CancelReason, Command, Program, StartJob};
 use crate::printer::event::{Event, JobEvent};
 use crate::printer::fault::{Fault, Severity};
@@ -257,10 +258,7 @@ async fn check(
             .await
             .map_err(|e| refuse("refused/database", e.to_string()))?;
         if seen {
-            return Err(refuse(
-                "refused/repeated-start",
-                "This start was already executed once; it is not repeated.".to_owned(),
-            ));
+            return Err(repeated());
         }
     }
     means.spool.pin(&order.sha256, record.uid);
@@ -278,24 +276,36 @@ async fn check(
     if let Some(refusal) = report.refusal() {
         return Err(refusal);
     }
-    program.layers = analysis.layers_count();
-    program.estimate_s = analysis.estimate_s();
-    program.max_z_mm = analysis.max_extruded_z_mm();
+    program.layers = analysis.layers.count;
+    program.estimate_s = analysis
+        .estimate_s()
+        .map(|s| s.round().clamp(0.0, f64::from(u32::MAX)) as u32);
+    program.max_z_mm = analysis.bounds.extruding.map(|b| b.max[2] as f32);
     let mut ready = record;
     ready.size = Some(program.size);
     ready.skipped = report.skip.clone();
     ready.state = JobState::Starting;
     // Durable before the printer hears of it: a start is executed at most once, ever.
-    ready.id = means
-        .store
-        .job_put(ready.clone())
-        .await
-        .map_err(|e| refuse("refused/database", e.to_string()))?;
+    let put = match &order.start_id {
+        Some(start_id) => means.store.job_start(start_id, ready.clone()).await,
+        None => means.store.job_put(ready.clone()).await.map(StartSeen::New),
+    };
+    ready.id = match put.map_err(|e| refuse("refused/database", e.to_string()))? {
+        StartSeen::New(id) => id,
+        _ => return Err(repeated()),
+    };
     Ok(Prepared {
         record: ready,
         program: Arc::new(program),
         warnings: report.warnings(),
     })
+}
+
+fn repeated() -> Refusal {
+    Refusal::new(
+        "refused/repeated-start",
+        "This start was already executed once; it is not repeated.",
+    )
 }
 
 fn placeholder(order: &PrintOrder) -> Program {

@@ -1,9 +1,41 @@
 //! Marlin and its relatives over USB serial.
 
+pub mod answer;
+#[cfg(test)]
+mod bench;
+mod caps;
+pub mod config;
+pub mod dialect;
+mod ending;
+pub mod faults;
 pub mod found;
+mod handshake;
+pub mod history;
+mod idle_heat;
+pub mod memory;
+pub mod memory_record;
+mod outside;
+mod pause;
+mod people;
 pub mod port;
 mod port_faults;
+mod program;
+pub mod proto;
+mod reports;
+pub mod scan;
+mod script;
+pub mod self_test;
+pub mod sender;
+mod session;
+pub mod settings;
+pub mod shell;
+pub mod silence;
 pub mod sim;
+pub mod temps;
+pub mod thermal_watch;
+pub mod track;
+mod urgent;
+mod users;
 
 use super::{BoxFuture, Build, Factory, Found};
 use crate::config::Section;

@@ -15,7 +15,7 @@ use rustix::termios::{
     ControlModes, OptionalActions, QueueSelector, SpecialCodeIndex, ioctl_tiocexcl, tcflush, tcgetattr,
     tcsetattr,
 };
-use tokio_serial::{SerialPort, SerialStream};
+use tokio_serial::SerialStream;
 
 use super::port_faults as faults;
 use crate::host::holders::holder_of;
@@ -112,10 +112,16 @@ pub fn examine(path: &Path, roots: &Roots) -> Result<(), Fault> {
     }
 }
 
-/// Opens a port: 8N1, raw, no flow control, exclusively ours.
-///
-/// Opening raises DTR, which resets many boards. Must be called within a tokio runtime.
+/// Opens a port as a tokio stream; see [`open_fd`]. Must be called within a tokio runtime.
 pub fn open(path: &Path, baud: u32, roots: &Roots) -> Result<SerialStream, Fault> {
+    let fd = open_fd(path, baud, roots)?;
+    crate::sys::serial_stream(fd).map_err(|e| faults::open_failed(path, &e, roots))
+}
+
+/// Opens a port: 8N1, raw, no flow control, exclusively ours, non-blocking.
+///
+/// Opening raises DTR, which resets many boards.
+pub fn open_fd(path: &Path, baud: u32, roots: &Roots) -> Result<OwnedFd, Fault> {
     if fs::metadata(path).is_ok_and(|meta| meta.is_dir()) {
         return Err(faults::not_a_port(path));
     }
@@ -139,26 +145,38 @@ pub fn open(path: &Path, baud: u32, roots: &Roots) -> Result<SerialStream, Fault
     // What was received before the settings were right is noise.
     let _ = tcflush(&fd, QueueSelector::IFlush);
     lower_latency(path, &fd, roots);
-    let mut stream = crate::sys::serial_stream(fd).map_err(|e| faults::open_failed(path, &e, roots))?;
     // Native-USB boards send nothing while DTR is low. It is high already after an ordinary open, so
     // this makes no edge; pseudo-terminals have no such line.
-    let _ = stream.write_data_terminal_ready(true);
-    Ok(stream)
+    let _ = crate::sys::set_dtr(&fd, true);
+    Ok(fd)
+}
+
+/// Takes over a descriptor that survived a restart as a tokio stream; see [`adopt_fd`].
+pub fn adopt(fd: OwnedFd) -> Result<SerialStream, Fault> {
+    crate::sys::serial_stream(adopt_fd(fd)?).map_err(|e| faults::not_adopted(&e))
 }
 
 /// Takes over a descriptor that survived a restart, as it is.
-pub fn adopt(fd: OwnedFd) -> Result<SerialStream, Fault> {
-    if !rustix::termios::isatty(&fd) {
-        return Err(faults::not_adopted(&io::Error::from(Errno::NOTTY)));
-    }
-    // A device that was unplugged meanwhile answers this with EIO.
-    tcgetattr(&fd).map_err(|errno| faults::not_adopted(&errno.into()))?;
-    crate::sys::serial_stream(fd).map_err(|e| faults::not_adopted(&e))
+///
+/// Only what does not reach the wire is renewed: the lock, `TIOCEXCL`, non-blocking mode.
+pub fn adopt_fd(fd: OwnedFd) -> Result<OwnedFd, Fault> {
+    let dead = |errno: Errno| faults::not_adopted(&errno.into());
+    // A device that was unplugged meanwhile answers this with EIO or ENOTTY.
+    tcgetattr(&fd).map_err(dead)?;
+    let flags = rustix::fs::fcntl_getfl(&fd).map_err(dead)?;
+    rustix::fs::fcntl_setfl(&fd, flags | OFlags::NONBLOCK).map_err(dead)?;
+    let _ = rustix::fs::flock(&fd, FlockOperation::NonBlockingLockExclusive);
+    let _ = ioctl_tiocexcl(&fd);
+    Ok(fd)
 }
 
 /// Changes the speed of an open port and drops what was received at the old one.
 pub fn set_baud(stream: &SerialStream, baud: u32) -> Result<(), Fault> {
-    let fd = borrow(stream);
+    set_baud_of(borrow(stream), baud)
+}
+
+/// The same for a descriptor.
+pub fn set_baud_of(fd: BorrowedFd<'_>, baud: u32) -> Result<(), Fault> {
     let refused = |errno: Errno| faults::settings_refused(Path::new("serial port"), baud, &errno.into());
     let mut settings = tcgetattr(fd).map_err(refused)?;
     settings.set_speed(baud).map_err(refused)?;
@@ -175,11 +193,10 @@ pub fn baud(stream: &SerialStream) -> Option<u32> {
 }
 
 /// Resets a board with an auto-reset capacitor: DTR low, then high.
-pub async fn reset_pulse(stream: &mut SerialStream) -> Result<(), Fault> {
-    let refused = |e: tokio_serial::Error| faults::reset_refused(&io::Error::from(e));
-    stream.write_data_terminal_ready(false).map_err(refused)?;
+pub async fn reset_pulse(fd: BorrowedFd<'_>) -> Result<(), Fault> {
+    crate::sys::set_dtr(fd, false).map_err(|e| faults::reset_refused(&e))?;
     tokio::time::sleep(RESET_LOW).await;
-    stream.write_data_terminal_ready(true).map_err(refused)
+    crate::sys::set_dtr(fd, true).map_err(|e| faults::reset_refused(&e))
 }
 
 /// The descriptor, for keeping a copy of it.

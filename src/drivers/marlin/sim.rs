@@ -148,6 +148,7 @@ pub struct Sim {
     wait_report_at: Duration,
     executed: Vec<Executed>,
     executed_count: u64,
+    heard_bytes: u64,
     resets: u32,
     display: Display,
 }
@@ -227,6 +228,7 @@ impl Sim {
             wait_report_at: Duration::ZERO,
             executed: Vec::new(),
             executed_count: 0,
+            heard_bytes: 0,
             resets: 0,
             display: Display::default(),
             options,
@@ -238,6 +240,7 @@ impl Sim {
     /// Bytes from the host.
     pub fn feed(&mut self, now: Duration, bytes: &[u8]) {
         self.advance(now);
+        self.heard_bytes += bytes.len() as u64;
         for &byte in bytes {
             self.see_urgent(byte);
             if self.options.rx_bytes == 0 || self.rx.len() < self.options.rx_bytes {
@@ -315,6 +318,11 @@ impl Sim {
     /// How many commands were executed.
     pub fn executed_count(&self) -> u64 {
         self.executed_count
+    }
+
+    /// How many bytes arrived, understood or not.
+    pub fn heard_bytes(&self) -> u64 {
+        self.heard_bytes
     }
 
     /// Where the head was told to be.

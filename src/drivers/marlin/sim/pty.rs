@@ -33,6 +33,8 @@ pub struct PtyOptions {
     pub link: Option<PathBuf>,
     /// Pass bytes no faster than this; `None`: at once.
     pub baud: Option<u32>,
+    /// Understand only this speed: with the port set to another, both sides hear garbage.
+    pub only_baud: Option<u32>,
 }
 
 /// A running simulated printer; ends when dropped.
@@ -59,6 +61,7 @@ struct Inner {
     to_printer: Wire,
     to_host: Wire,
     reset_on_open: bool,
+    only_baud: Option<u32>,
 }
 
 /// Both ends of the terminal.
@@ -74,7 +77,12 @@ struct Plug {
 impl SimPty {
     /// Opens a terminal and starts the printer on it, on a thread of its own.
     pub fn spawn(options: PtyOptions) -> io::Result<SimPty> {
-        let PtyOptions { sim, link, baud } = options;
+        let PtyOptions {
+            sim,
+            link,
+            baud,
+            only_baud,
+        } = options;
         let reset_on_open = sim.reset_on_open;
         let shared = Arc::new(Shared {
             inner: Mutex::new(Inner {
@@ -83,6 +91,7 @@ impl SimPty {
                 to_printer: Wire::new(baud),
                 to_host: Wire::new(baud),
                 reset_on_open,
+                only_baud,
             }),
             changed: Condvar::new(),
             started: Instant::now(),
@@ -273,6 +282,16 @@ impl Wire {
     }
 }
 
+/// What a receiver at the wrong speed makes of bytes: others, and fewer.
+fn garble(bytes: &mut Vec<u8>) {
+    let mut count = 0u8;
+    bytes.retain_mut(|byte| {
+        count = count.wrapping_add(1);
+        *byte = byte.rotate_left(3) | 0x81;
+        count % 3 != 0
+    });
+}
+
 fn run(shared: &Shared) {
     let mut buffer = [0u8; 4096];
     while !shared.stop.load(Ordering::SeqCst) {
@@ -333,10 +352,17 @@ fn wait(wake: &OwnedFd, master: Option<&OwnedFd>, wants: PollFlags, time: Option
 impl Inner {
     /// Lets everything happen that is due; answers what the terminal has to be watched for.
     fn pass(&mut self, now: Duration) -> (Option<Arc<OwnedFd>>, PollFlags) {
-        let arrived = self.to_printer.arrived(now);
+        let mut arrived = self.to_printer.arrived(now);
         self.to_printer.bytes.drain(..arrived.len());
+        let garbled = self.is_garbled();
+        if garbled {
+            garble(&mut arrived);
+        }
         self.sim.feed(now, &arrived);
-        let said = self.sim.take_output();
+        let mut said = self.sim.take_output();
+        if garbled {
+            garble(&mut said);
+        }
         let Some(plug) = &self.plug else {
             return (None, PollFlags::empty());
         };
@@ -365,6 +391,15 @@ impl Inner {
             wants |= PollFlags::OUT;
         }
         (Some(plug.master.clone()), wants)
+    }
+
+    /// Whether the port is set to a speed that the printer does not speak.
+    fn is_garbled(&self) -> bool {
+        let (Some(only), Some(plug)) = (self.only_baud, &self.plug) else {
+            return false;
+        };
+        // The master end shows the settings of the other end.
+        tcgetattr(&*plug.master).is_ok_and(|settings| settings.output_speed() != only)
     }
 
     fn deadline(&self, now: Duration) -> Option<Duration> {

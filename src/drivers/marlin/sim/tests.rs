@@ -517,3 +517,41 @@ fn a_board_with_auto_reset_says_start_after_each_opening() {
         assert!(pty.wait_closed(s(5.0)));
     }
 }
+
+#[tokio::test]
+async fn at_the_wrong_speed_nothing_is_understood() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    use crate::drivers::marlin::port;
+    use crate::host::serial::Roots;
+
+    let pty = SimPty::spawn(PtyOptions {
+        only_baud: Some(250_000),
+        ..PtyOptions::default()
+    })
+    .expect("a terminal");
+    let path = pty.path();
+    let mut stream = port::open(&path, 115_200, &Roots::default()).expect("open");
+    assert!(pty.wait_until(s(10.0), |sim| sim.deadline().is_none()), "booted");
+    let mut heard = [0; 512];
+    AsyncWriteExt::write_all(&mut stream, b"\n\nM105\n\n\n")
+        .await
+        .expect("written");
+    assert!(pty.wait_until(s(10.0), |sim| sim.heard_bytes() > 0));
+    port::set_baud(&stream, 250_000).expect("set");
+    AsyncWriteExt::write_all(&mut stream, b"\nM105\n")
+        .await
+        .expect("written");
+    let mut text = Vec::new();
+    while !text.ends_with(b"B@:0\n") {
+        let count = AsyncReadExt::read(&mut stream, &mut heard)
+            .await
+            .expect("readable");
+        assert!(count > 0);
+        text.extend_from_slice(&heard[..count]);
+    }
+    assert_eq!(
+        pty.with(|sim| sim.executed().iter().filter(|e| e.text == "M105").count()),
+        1
+    );
+}

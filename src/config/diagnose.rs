@@ -1,0 +1,113 @@
+//! Mistakes of a configuration file: every one of them, with its place and what to do.
+
+use std::fmt;
+use std::ops::Range;
+
+/// One mistake.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Mistake {
+    /// Line, from 1; 0 for the file as a whole.
+    pub line: usize,
+    /// Column in characters, from 1.
+    pub column: usize,
+    /// What is wrong and what to do, without any value that could be a secret.
+    pub text: String,
+}
+
+/// All mistakes of one file, in the order of their places.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Diagnostics {
+    file: String,
+    line_starts: Vec<usize>,
+    mistakes: Vec<Mistake>,
+    source: String,
+}
+
+impl Diagnostics {
+    /// For a file of this name and content.
+    pub fn new(file: &str, source: &str) -> Self {
+        let line_starts = std::iter::once(0)
+            .chain(source.match_indices('\n').map(|(at, _)| at + 1))
+            .collect();
+        Diagnostics {
+            file: file.to_owned(),
+            line_starts,
+            mistakes: Vec::new(),
+            source: source.to_owned(),
+        }
+    }
+
+    /// Adds a mistake at a place of the source.
+    pub fn at(&mut self, span: Range<usize>, text: impl Into<String>) {
+        let line = self
+            .line_starts
+            .partition_point(|start| *start <= span.start)
+            .max(1);
+        let start = self.line_starts.get(line - 1).copied().unwrap_or(0);
+        let column = self
+            .source
+            .get(start..span.start)
+            .map_or(0, |t| t.chars().count())
+            + 1;
+        self.mistakes.push(Mistake {
+            line,
+            column,
+            text: text.into(),
+        });
+    }
+
+    /// Adds a mistake that has no place in the text.
+    pub fn whole_file(&mut self, text: impl Into<String>) {
+        self.mistakes.push(Mistake {
+            line: 0,
+            column: 0,
+            text: text.into(),
+        });
+    }
+
+    /// The mistakes in the order of the file.
+    pub fn mistakes(&self) -> Vec<Mistake> {
+        let mut sorted = self.mistakes.clone();
+        sorted.sort();
+        sorted.dedup();
+        sorted
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.mistakes.is_empty()
+    }
+
+    /// The file's name.
+    pub fn file(&self) -> &str {
+        &self.file
+    }
+}
+
+impl fmt::Display for Diagnostics {
+    /// One mistake a line: `file:line:column: text`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (n, mistake) in self.mistakes().iter().enumerate() {
+            if n > 0 {
+                writeln!(f)?;
+            }
+            match mistake.line {
+                0 => write!(f, "{}: {}", self.file, mistake.text)?,
+                line => write!(f, "{}:{line}:{}: {}", self.file, mistake.column, mistake.text)?,
+            }
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Diagnostics {
+    /// The mistakes only: the source may hold secrets.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Diagnostics")
+            .field("file", &self.file)
+            .field("mistakes", &self.mistakes)
+            .finish()
+    }
+}
+
+impl std::error::Error for Diagnostics {}

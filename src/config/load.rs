@@ -1,0 +1,444 @@
+//! From text to [`Config`], with every mistake of the file in one run.
+
+use std::io::Read;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use toml::de::DeTable;
+
+use super::diagnose::Diagnostics;
+use super::model::{
+    Agent, Api, Camera, Common, Config, OnStop, Origin, Power, Preflight, Printer, Reach, SimplyPrint, V1,
+};
+use super::section::{Section, did_you_mean};
+
+/// Largest configuration file.
+const SIZE_MAX: u64 = 1 << 20;
+
+/// Longest printer name; it becomes a file name.
+const NAME_MAX: usize = 64;
+
+/// What the environment says, for defaults.
+#[derive(Clone, Debug, Default)]
+pub struct Surroundings {
+    /// `$STATE_DIRECTORY`.
+    pub state_dir: Option<PathBuf>,
+    /// `$RUNTIME_DIRECTORY`.
+    pub runtime_dir: Option<PathBuf>,
+    /// Host name.
+    pub host_name: Option<String>,
+}
+
+impl Surroundings {
+    /// Reads the process's environment.
+    pub fn of_process() -> Self {
+        // systemd separates several directories by colons; ours is the first.
+        let dir = |name| {
+            let text = std::env::var(name).ok()?;
+            text.split(':')
+                .next()
+                .filter(|d| !d.is_empty())
+                .map(PathBuf::from)
+        };
+        let host_name = rustix::system::uname().nodename().to_string_lossy().into_owned();
+        Surroundings {
+            state_dir: dir("STATE_DIRECTORY"),
+            runtime_dir: dir("RUNTIME_DIRECTORY"),
+            host_name: Some(host_name).filter(|n| !n.is_empty()),
+        }
+    }
+}
+
+/// Makes a driver of a printer's table: kind, common keys, table.
+pub type Configure<'c, D> = &'c mut dyn FnMut(&str, &Common, &mut Section<'_>) -> Option<D>;
+
+/// Reads a file.
+pub fn load<D>(
+    path: &Path,
+    around: &Surroundings,
+    kinds: &[&'static str],
+    configure: Configure<'_, D>,
+) -> Result<Config<D>, Diagnostics> {
+    let name = path.display().to_string();
+    let failed = |text: String| {
+        let mut out = Diagnostics::new(&name, "");
+        out.whole_file(text);
+        out
+    };
+    let file = std::fs::File::open(path).map_err(|e| {
+        failed(format!(
+            "cannot be read: {e}. Name another file with --config, or make this one."
+        ))
+    })?;
+    let mut text = String::new();
+    match file.take(SIZE_MAX + 1).read_to_string(&mut text) {
+        Ok(_) if text.len() as u64 > SIZE_MAX => {
+            return Err(failed(
+                "is larger than 1 MiB: this is no configuration.".to_owned(),
+            ));
+        }
+        Ok(_) => {}
+        Err(e) => {
+            return Err(failed(format!(
+                "cannot be read: {e}. It must be a text file in UTF-8."
+            )));
+        }
+    }
+    let config = parse(&text, &name, around, kinds, configure)?;
+    if holds_secrets(&config)
+        && let Ok(meta) = std::fs::metadata(path)
+        && meta.permissions().mode() & 0o027 != 0
+    {
+        return Err(failed(format!(
+            "holds secrets and may be read or changed by others (mode {:o}). Run: chmod 640 {name}",
+            meta.permissions().mode() & 0o777
+        )));
+    }
+    Ok(config)
+}
+
+fn holds_secrets<D>(config: &Config<D>) -> bool {
+    config
+        .printers
+        .iter()
+        .any(|p| p.common.power.as_ref().is_some_and(|p| p.password.is_some()))
+}
+
+/// Reads a text. Pure.
+pub fn parse<D>(
+    text: &str,
+    file: &str,
+    around: &Surroundings,
+    kinds: &[&'static str],
+    configure: Configure<'_, D>,
+) -> Result<Config<D>, Diagnostics> {
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let mut out = Diagnostics::new(file, text);
+    let (root, errors) = DeTable::parse_recoverable(text);
+    for error in &errors {
+        // `message` only: the long form repeats the source, secrets and all.
+        out.at(
+            error.span().unwrap_or(0..0),
+            format!("this is not TOML: {}.", error.message()),
+        );
+    }
+    let root_span = 0..0;
+    let (mut agent, mut api, mut host_allow, mut simplyprint, mut printers) =
+        (None, None, Vec::new(), None, Vec::new());
+    for (key, value) in root.get_ref() {
+        let name: &str = key.get_ref();
+        let (span, table) = (key.span(), value.get_ref().as_table());
+        let Some(table) = table else {
+            out.at(span, format!("`{name}` stands outside of any table. Tables are [agent], [api], [host], [upstream.…] and [printer.NAME]."));
+            continue;
+        };
+        match name {
+            "agent" => agent = Some(with(name, span, table, &mut out, |s| read_agent(s, around))),
+            "api" => api = Some(with(name, span, table, &mut out, read_api)),
+            "host" => host_allow = with(name, span, table, &mut out, read_host),
+            "upstream" => {
+                for (key, value) in table {
+                    let kind: &str = key.get_ref();
+                    match (kind, value.get_ref().as_table()) {
+                        ("simplyprint", Some(table)) => {
+                            simplyprint = Some(with(
+                                "upstream.simplyprint",
+                                key.span(),
+                                table,
+                                &mut out,
+                                read_simplyprint,
+                            ));
+                        }
+                        _ => out.at(
+                            key.span(),
+                            format!(
+                                "`{kind}` is no upstream that layerd knows.{}",
+                                did_you_mean(kind, ["simplyprint"].into_iter())
+                            ),
+                        ),
+                    }
+                }
+            }
+            "printer" => {
+                for (key, value) in table {
+                    let name: &str = key.get_ref();
+                    check_name(name, key.span(), &mut out);
+                    let Some(table) = value.get_ref().as_table() else {
+                        out.at(key.span(), format!("`{name}` must be a table: [printer.{name}]."));
+                        continue;
+                    };
+                    if let Some(printer) = read_printer(name, key.span(), table, &mut out, kinds, configure) {
+                        printers.push((key.span().start, printer));
+                    }
+                }
+            }
+            _ => {
+                let known = ["agent", "api", "host", "upstream", "printer"].into_iter();
+                out.at(
+                    span,
+                    format!(
+                        "[{name}] is no table that layerd knows.{}",
+                        did_you_mean(name, known)
+                    ),
+                );
+            }
+        }
+    }
+    printers.sort_by_key(|(at, _)| *at);
+    if !out.is_empty() {
+        return Err(out);
+    }
+    let empty = DeTable::new();
+    let agent = agent.unwrap_or_else(|| {
+        with("agent", root_span.clone(), &empty, &mut out, |s| {
+            read_agent(s, around)
+        })
+    });
+    let api = api.unwrap_or_else(|| with("api", root_span, &empty, &mut out, read_api));
+    Ok(Config {
+        agent,
+        api,
+        host_allow,
+        simplyprint,
+        printers: printers.into_iter().map(|(_, p)| p).collect(),
+    })
+}
+
+fn with<'a, T>(
+    name: &str,
+    span: std::ops::Range<usize>,
+    table: &'a DeTable<'a>,
+    out: &'a mut Diagnostics,
+    read: impl FnOnce(&mut Section<'_>) -> T,
+) -> T {
+    let mut section = Section::new(name, span, table, out);
+    let value = read(&mut section);
+    section.finish();
+    value
+}
+
+fn check_name(name: &str, span: std::ops::Range<usize>, out: &mut Diagnostics) {
+    let good = !name.is_empty()
+        && name.len() <= NAME_MAX
+        && name
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'))
+        && name.chars().next().is_some_and(|c| c.is_ascii_alphanumeric());
+    if !good {
+        out.at(span, format!("`{name}` is no name for a printer: use up to {NAME_MAX} letters, digits, - _ . and begin with a letter or digit."));
+    }
+}
+
+fn read_agent(section: &mut Section<'_>, around: &Surroundings) -> Agent {
+    let host = || around.host_name.clone().unwrap_or_else(|| "layerd".to_owned());
+    Agent {
+        name: section.string("name").unwrap_or_else(host),
+        state_dir: section
+            .path("state_dir")
+            .or_else(|| around.state_dir.clone())
+            .unwrap_or_else(|| PathBuf::from("/var/lib/layerd")),
+        runtime_dir: section
+            .path("runtime_dir")
+            .or_else(|| around.runtime_dir.clone())
+            .unwrap_or_else(|| PathBuf::from("/run/layerd")),
+    }
+}
+
+fn read_api(section: &mut Section<'_>) -> Api {
+    let listen = section
+        .strings("listen")
+        .unwrap_or_else(|| vec!["127.0.0.1:7380".to_owned()]);
+    for address in &listen {
+        if address.parse::<std::net::SocketAddr>().is_err() {
+            section.mistake("listen", format!("`{address}` is no address to listen on. Write it as \"127.0.0.1:7380\" or \"[::1]:7380\"."));
+        }
+    }
+    let v1 = [
+        ("soloprint", V1::SoloPrint),
+        ("autoprintfarm", V1::AutoPrintFarm),
+        ("off", V1::Off),
+    ];
+    let api = Api {
+        listen,
+        v1: section.one_of("v1", &v1).unwrap_or(V1::Off),
+        id: section.integer("id", 0..=i64::from(u32::MAX)).unwrap_or(0),
+        loopback_key: section.boolean("loopback_key").unwrap_or(true),
+        rate_per_min: section
+            .integer("rate_per_min", 0..=1_000_000)
+            .and_then(|n| u32::try_from(n).ok())
+            .unwrap_or(60),
+        tls_cert: section.path("tls_cert"),
+        tls_key: section.path("tls_key"),
+    };
+    if api.tls_cert.is_some() != api.tls_key.is_some() {
+        section.mistake(
+            "tls_cert",
+            "`tls_cert` and `tls_key` belong together: give both or neither.",
+        );
+    }
+    api
+}
+
+fn read_host(section: &mut Section<'_>) -> Vec<String> {
+    let allow = section.strings("allow").unwrap_or_default();
+    for word in &allow {
+        if !["reboot", "shutdown", "restart"].contains(&word.as_str()) {
+            section.mistake(
+                "allow",
+                format!("`{word}` cannot be allowed; known are \"reboot\", \"shutdown\" and \"restart\"."),
+            );
+        }
+    }
+    allow
+}
+
+fn read_simplyprint(section: &mut Section<'_>) -> SimplyPrint {
+    let url = |section: &mut Section<'_>, key: &'static str, schemes: [&str; 2], default: &str| {
+        let text = section.string(key).unwrap_or_else(|| default.to_owned());
+        if !schemes.iter().any(|s| text.starts_with(s)) {
+            section.mistake(
+                key,
+                format!("`{key}` must begin with {} or {}.", schemes[0], schemes[1]),
+            );
+        }
+        text
+    };
+    SimplyPrint {
+        enabled: section.boolean("enabled").unwrap_or(true),
+        single: section
+            .one_of("mode", &[("multi", false), ("single", true)])
+            .unwrap_or(false),
+        ws_url: url(section, "ws_url", ["wss://", "ws://"], "wss://ws.simplyprint.io"),
+        api_url: url(
+            section,
+            "api_url",
+            ["https://", "http://"],
+            "https://api.simplyprint.io",
+        ),
+    }
+}
+
+fn read_printer<'a, D>(
+    name: &str,
+    span: std::ops::Range<usize>,
+    table: &'a DeTable<'a>,
+    out: &'a mut Diagnostics,
+    kinds: &[&'static str],
+    configure: Configure<'_, D>,
+) -> Option<Printer<D>> {
+    let mut section = Section::new(&format!("printer.{name}"), span, table, out);
+    let all: Vec<String> = kinds.iter().map(|k| format!("\"{k}\"")).collect();
+    let kind = section.required_string("driver", all.first().map_or("\"marlin\"", String::as_str));
+    let common = read_common(&mut section);
+    let known = kind.as_deref().is_some_and(|k| kinds.contains(&k));
+    if !known {
+        if let Some(kind) = &kind {
+            let hint = did_you_mean(kind, kinds.iter().copied());
+            section.mistake(
+                "driver",
+                format!("there is no driver `{kind}`; known are {}.{hint}", all.join(", ")),
+            );
+        }
+        // Nobody knows the other keys: complaining about them would only hide the one mistake.
+        return None;
+    }
+    let kind = kind?;
+    let driver = configure(&kind, &common, &mut section);
+    section.finish();
+    driver.map(|driver| Printer {
+        name: name.to_owned(),
+        kind,
+        common,
+        driver,
+    })
+}
+
+fn read_common(section: &mut Section<'_>) -> Common {
+    const SPAN_MM: std::ops::RangeInclusive<f64> = -10_000.0..=10_000.0;
+    let minutes = |section: &mut Section<'_>, key, default: u64| {
+        let value = section
+            .integer(key, 0..=100_000)
+            .and_then(|m| u64::try_from(m).ok())
+            .unwrap_or(default);
+        Duration::from_secs(value * 60)
+    };
+    let stops = [
+        ("pause", OnStop::Pause),
+        ("cancel", OnStop::Cancel),
+        ("leave", OnStop::Leave),
+    ];
+    Common {
+        bed_mm: section.numbers("bed", 1.0..=10_000.0),
+        bed_round: section
+            .one_of("bed_shape", &[("rect", false), ("round", true)])
+            .unwrap_or(false),
+        origin: section
+            .one_of(
+                "origin",
+                &[("corner", Origin::Corner), ("center", Origin::Center)],
+            )
+            .unwrap_or(Origin::Corner),
+        reach_mm: section.table("reach", |s| {
+            let reach = Reach {
+                min: s.numbers("min", SPAN_MM)?,
+                max: s.numbers("max", SPAN_MM)?,
+            };
+            if reach.min.iter().zip(&reach.max).any(|(min, max)| min >= max) {
+                s.mistake("min", "each number of `min` must be below the one of `max`.");
+            }
+            Some(reach)
+        }),
+        max_tool_c: section.number("max_tool_c", 1.0..=600.0).map(|t| t as f32),
+        max_bed_c: section.number("max_bed_c", 1.0..=300.0).map(|t| t as f32),
+        preflight: section
+            .one_of(
+                "preflight",
+                &[("refuse", Preflight::Refuse), ("warn", Preflight::Warn)],
+            )
+            .unwrap_or(Preflight::Refuse),
+        on_stop: section.one_of("on_stop", &stops),
+        pause_on_restart: section
+            .one_of("on_restart", &[("continue", false), ("pause", true)])
+            .unwrap_or(false),
+        idle_heaters_off: minutes(section, "idle_heaters_off_min", 30),
+        pause_nozzle_off: minutes(section, "pause_nozzle_off_min", 15),
+        require_clear_bed: section.boolean("require_clear_bed").unwrap_or(false),
+        checkpoint: Duration::from_secs(
+            section
+                .integer("checkpoint_s", 1..=3600)
+                .and_then(|s| u64::try_from(s).ok())
+                .unwrap_or(60),
+        ),
+        camera: section.table("camera", |s| {
+            Some(Camera {
+                snapshot: s.string("snapshot"),
+                stream: s.string("stream"),
+            })
+        }),
+        power: section.table("power", read_power),
+    }
+}
+
+fn read_power(section: &mut Section<'_>) -> Option<Power> {
+    let kinds = ["tasmota", "shelly", "http", "gpio", "moonraker", "command"];
+    let kind = section.required_string("kind", "\"tasmota\"");
+    if let Some(kind) = &kind
+        && !kinds.contains(&kind.as_str())
+    {
+        section.mistake(
+            "kind",
+            format!("`{kind}` is no kind of switch; known are {}.", kinds.join(", ")),
+        );
+    }
+    let target = ["url", "host", "line", "device", "command"]
+        .into_iter()
+        .filter_map(|key| section.string(key))
+        .next();
+    Some(Power {
+        kind: kind?,
+        target,
+        password: section.secret("password"),
+        on_connect: section.boolean("on_connect").unwrap_or(false),
+    })
+}

@@ -1,0 +1,183 @@
+//! What a configuration says, validated. Defaults are filled in.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::secrets::Secret;
+
+/// The whole file. `D`: what a driver makes of its own keys.
+#[derive(Debug)]
+pub struct Config<D> {
+    /// `[agent]`.
+    pub agent: Agent,
+    /// `[api]`.
+    pub api: Api,
+    /// `[host]`: what the cloud may do to this host.
+    pub host_allow: Vec<String>,
+    /// `[upstream.simplyprint]`; `None` without the section.
+    pub simplyprint: Option<SimplyPrint>,
+    /// `[printer.*]` in the order of the file.
+    pub printers: Vec<Printer<D>>,
+}
+
+/// `[agent]`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Agent {
+    /// Name of this host.
+    pub name: String,
+    /// Durable directory.
+    pub state_dir: PathBuf,
+    /// Memory-backed directory.
+    pub runtime_dir: PathBuf,
+}
+
+/// `[api]`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Api {
+    /// Addresses to listen on, beside the unix socket.
+    pub listen: Vec<String>,
+    /// Who owns `/v1`.
+    pub v1: V1,
+    /// The `{id}` of the paths; 0 always works.
+    pub id: i64,
+    /// Whether this machine needs a key too.
+    pub loopback_key: bool,
+    /// Requests a minute and key; 0 is no limit.
+    pub rate_per_min: u32,
+    /// Certificate file.
+    pub tls_cert: Option<PathBuf>,
+    /// Key file.
+    pub tls_key: Option<PathBuf>,
+}
+
+/// Which dialect owns `/v1`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum V1 {
+    /// SoLoPrint's.
+    SoloPrint,
+    /// AutoPrintFarm's.
+    AutoPrintFarm,
+    /// Nobody's.
+    Off,
+}
+
+/// `[upstream.simplyprint]`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SimplyPrint {
+    /// Off keeps the section without using it.
+    pub enabled: bool,
+    /// One connection for all printers, or one each.
+    pub single: bool,
+    /// Websocket address.
+    pub ws_url: String,
+    /// REST address.
+    pub api_url: String,
+}
+
+/// Where the origin of the bed is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// Front left.
+    Corner,
+    /// The middle.
+    Center,
+}
+
+/// What a pre-flight finding does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Preflight {
+    /// No start.
+    Refuse,
+    /// A warning.
+    Warn,
+}
+
+/// What an ordinary stop of the daemon does with a running print.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnStop {
+    /// Park, heaters off, offer it again.
+    Pause,
+    /// End it.
+    Cancel,
+    /// The printer prints by itself.
+    Leave,
+}
+
+/// How far the head may travel, mm.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Reach {
+    /// Lowest X, Y, Z.
+    pub min: [f64; 3],
+    /// Highest X, Y, Z.
+    pub max: [f64; 3],
+}
+
+/// What every printer may set, whatever drives it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Common {
+    /// Bed size and height, mm.
+    pub bed_mm: Option<[f64; 3]>,
+    /// Round bed.
+    pub bed_round: bool,
+    /// Where the origin is.
+    pub origin: Origin,
+    /// Travel limits, if wider than the bed.
+    pub reach_mm: Option<Reach>,
+    /// Highest tool temperature.
+    pub max_tool_c: Option<f32>,
+    /// Highest bed temperature.
+    pub max_bed_c: Option<f32>,
+    /// What a pre-flight finding does.
+    pub preflight: Preflight,
+    /// What a stop does; `None`: the driver's default.
+    pub on_stop: Option<OnStop>,
+    /// A quick restart pauses a running print instead of going on.
+    pub pause_on_restart: bool,
+    /// Heaters off when idle for so long; zero is never.
+    pub idle_heaters_off: Duration,
+    /// Nozzle off in a pause of so long; zero is never.
+    pub pause_nozzle_off: Duration,
+    /// A finished print must be cleared before the next start.
+    pub require_clear_bed: bool,
+    /// How often the position goes to the disk.
+    pub checkpoint: Duration,
+    /// Camera addresses.
+    pub camera: Option<Camera>,
+    /// The switch of its power supply.
+    pub power: Option<Power>,
+}
+
+/// `camera = { … }`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Camera {
+    /// One picture.
+    pub snapshot: Option<String>,
+    /// A stream.
+    pub stream: Option<String>,
+}
+
+/// `power = { … }`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Power {
+    /// `tasmota`, `shelly`, `http`, `gpio`, `moonraker` or `command`.
+    pub kind: String,
+    /// Address, line or command, as the kind needs it.
+    pub target: Option<String>,
+    /// Password of the switch.
+    pub password: Option<Secret>,
+    /// Switch on before connecting.
+    pub on_connect: bool,
+}
+
+/// One printer.
+#[derive(Debug)]
+pub struct Printer<D> {
+    /// The key: its name.
+    pub name: String,
+    /// `driver = "…"`.
+    pub kind: String,
+    /// Keys of every printer.
+    pub common: Common,
+    /// The driver's own keys.
+    pub driver: D,
+}

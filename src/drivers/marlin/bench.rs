@@ -1,0 +1,228 @@
+//! The core against the simulated printer, in made-up time: for tests.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use uuid::Uuid;
+
+use super::proto::{Marlin, Output};
+use super::settings::Settings;
+use super::sim::{Options, Sim};
+use crate::gcode::source::{Batch, Prepare, PrepareOptions};
+use crate::printer::command::{Command, Program, RequestId, StartJob};
+use crate::printer::event::{Event, JobEvent};
+use crate::printer::fault::Fault;
+use crate::printer::model::Now;
+use crate::printer::outcome::Outcome;
+
+/// Core and printer, joined.
+pub struct Bench {
+    pub core: Marlin,
+    pub sim: Sim,
+    pub t: Duration,
+    base: Instant,
+    partial: Vec<u8>,
+    pub events: Vec<Event>,
+    pub replies: BTreeMap<u64, Outcome>,
+    pub records: Vec<super::proto::Record>,
+    pub hangup: Option<Fault>,
+    pub stopped: bool,
+    pub program: Vec<u8>,
+    pub sent: Vec<String>,
+    pending: Option<Batch>,
+    next_id: u64,
+}
+
+impl Bench {
+    pub fn new(options: Options, settings: Settings) -> Self {
+        let base = Instant::now();
+        let mut bench = Bench {
+            core: Marlin::new(wall(base, Duration::ZERO), settings, &[115_200]),
+            sim: Sim::new(options),
+            t: Duration::ZERO,
+            base,
+            partial: Vec::new(),
+            events: Vec::new(),
+            replies: BTreeMap::new(),
+            records: Vec::new(),
+            hangup: None,
+            stopped: false,
+            program: Vec::new(),
+            sent: Vec::new(),
+            pending: None,
+            next_id: 1,
+        };
+        bench.drain();
+        bench
+    }
+
+    /// A bench with a printer that is up.
+    pub fn up(options: Options, settings: Settings) -> Self {
+        let mut bench = Bench::new(options, settings);
+        assert!(
+            bench.run(60, |b| b.saw(|e| *e == Event::Up)),
+            "never up: {:?}",
+            bench.sent
+        );
+        bench
+    }
+
+    pub fn now(&self) -> Now {
+        wall(self.base, self.t)
+    }
+
+    pub fn saw(&self, wanted: impl Fn(&Event) -> bool) -> bool {
+        self.events.iter().any(wanted)
+    }
+
+    pub fn saw_job(&self, wanted: impl Fn(&JobEvent) -> bool) -> bool {
+        self.saw(|e| matches!(e, Event::Job(j) if wanted(j)))
+    }
+
+    pub fn request(&mut self, command: Command) -> u64 {
+        let id = self.next_id;
+        self.next_id += 1;
+        let now = self.now();
+        self.core.request(now, RequestId(id), command);
+        self.drain();
+        id
+    }
+
+    pub fn start(&mut self, program: &str) -> u64 {
+        self.program = program.as_bytes().to_vec();
+        self.request(Command::Start(StartJob {
+            uid: Uuid::from_u128(7),
+            program: Arc::new(Program {
+                path: PathBuf::from("test.gcode"),
+                name: "test.gcode".to_owned(),
+                size: program.len() as u64,
+                sha256: String::new(),
+                layers: None,
+                estimate_s: None,
+                max_z_mm: None,
+            }),
+            skip: Vec::new(),
+        }))
+    }
+
+    pub fn send(&mut self, line: &str) -> u64 {
+        self.request(Command::SendGcode {
+            lines: vec![line.to_owned()],
+            tune: false,
+        })
+    }
+
+    fn drain(&mut self) {
+        while let Some(output) = self.core.poll() {
+            match output {
+                Output::Event(event) => self.events.push(event),
+                Output::Reply(id, outcome) => {
+                    assert!(
+                        id.0 == 0 || self.replies.insert(id.0, outcome).is_none(),
+                        "answered twice"
+                    );
+                }
+                Output::OpenProgram(_) => {
+                    let mut prepare = Prepare::new(PrepareOptions::default());
+                    let mut batch = Batch::default();
+                    prepare.feed(&self.program, &mut batch);
+                    prepare.finish(&mut batch);
+                    self.pending = Some(batch);
+                }
+                Output::CloseProgram => self.pending = None,
+                Output::Record(record) => self.records.push(record),
+                Output::Stopped => self.stopped = true,
+                Output::Hangup(fault) => self.hangup = Some(fault),
+                Output::Baud(_) => {}
+            }
+        }
+        if self.core.wants_program()
+            && let Some(batch) = self.pending.take()
+        {
+            let now = self.now();
+            self.core.feed(now, batch);
+            self.drain();
+        }
+    }
+
+    /// One exchange; `false` when nothing moved.
+    fn exchange(&mut self) -> bool {
+        let mut moved = false;
+        if self.core.has_tx() {
+            let bytes = std::mem::take(self.core.tx());
+            self.core.written();
+            for line in String::from_utf8_lossy(&bytes).lines() {
+                self.sent.push(line.to_owned());
+            }
+            self.sim.feed(self.t, &bytes);
+            moved = true;
+        }
+        self.sim.advance(self.t);
+        let said = self.sim.take_output();
+        moved |= !said.is_empty();
+        for byte in said {
+            if byte == b'\n' {
+                let line = std::mem::take(&mut self.partial);
+                let now = self.now();
+                self.core.line(now, &line);
+                self.drain();
+            } else {
+                self.partial.push(byte);
+            }
+        }
+        self.drain();
+        moved
+    }
+
+    /// Runs until something is so, at most so many (made-up) seconds.
+    pub fn run(&mut self, seconds: u64, mut wanted: impl FnMut(&Bench) -> bool) -> bool {
+        let end = self.t + Duration::from_secs(seconds);
+        loop {
+            while self.exchange() {}
+            if wanted(self) {
+                return true;
+            }
+            if self.hangup.is_some() || self.stopped {
+                return wanted(self);
+            }
+            let core = self
+                .core
+                .deadline()
+                .map(|at| at.saturating_duration_since(self.base));
+            let next = [core, self.sim.deadline()]
+                .into_iter()
+                .flatten()
+                .min()
+                .unwrap_or(end);
+            if next > end {
+                self.t = end;
+                return wanted(self);
+            }
+            // Deadlines in the past would stand still.
+            self.t = next.max(self.t + Duration::from_micros(100));
+            let now = self.now();
+            self.core.tick(now);
+            self.drain();
+        }
+    }
+
+    /// What the printer executed of the running program's text, in order, without our own lines.
+    pub fn executed(&self, ours: impl Fn(&str) -> bool) -> Vec<String> {
+        self.sim
+            .executed()
+            .iter()
+            .map(|e| e.text.trim().to_owned())
+            .filter(|t| !ours(t))
+            .collect()
+    }
+}
+
+fn wall(base: Instant, t: Duration) -> Now {
+    Now {
+        mono: base + t,
+        wall: Timestamp::from_millisecond(1_700_000_000_000 + t.as_millis() as i64).expect("in range"),
+    }
+}

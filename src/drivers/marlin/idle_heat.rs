@@ -1,0 +1,153 @@
+//! Hot and idle: heaters that layerd set, or that its own job left on, go off after a while.
+//!
+//! Targets that others set (the printer's own screen) are only told of, with a button.
+
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+use uuid::Uuid;
+
+use super::proto::{Marlin, Phase, Warmth};
+use crate::printer::event::Event;
+use crate::printer::model::{Heater, Now, Position};
+use crate::printer::notice::{Level, Notice};
+
+/// Key of the notice about heat of others.
+const NOTICE: &str = "marlin/idle-heat";
+
+/// What is known about heat while nothing prints.
+#[derive(Debug, Default)]
+pub struct IdleHeat {
+    /// Targets that are ours, °C.
+    ours: BTreeMap<Heater, f32>,
+    /// Idle and hot since.
+    since: Option<Instant>,
+    position: Option<Position>,
+    told: bool,
+}
+
+impl IdleHeat {
+    /// A target was set through us.
+    pub fn ours(&mut self, now: Instant, heater: Heater, target_c: f32) {
+        if target_c > 0.0 {
+            self.ours.insert(heater, target_c);
+        } else {
+            self.ours.remove(&heater);
+        }
+        self.since = Some(now);
+    }
+
+    /// A job begins: the clock stops.
+    pub fn job_begins(&mut self) {
+        self.since = None;
+    }
+
+    /// The job did something with heat.
+    pub fn job_touches(&mut self, _now: Instant) {
+        self.since = None;
+    }
+
+    /// A job is over; what it left on is ours.
+    pub fn job_ends(&mut self, now: Instant, warmth: &BTreeMap<Heater, Warmth>) {
+        self.ours = warmth
+            .iter()
+            .filter_map(|(h, w)| Some((*h, w.target_c.filter(|t| *t > 0.0)?)))
+            .collect();
+        self.since = Some(now);
+    }
+
+    /// Everything is off.
+    pub fn forget(&mut self) {
+        self.ours.clear();
+        self.since = None;
+    }
+
+    /// Anything of ours may be hot.
+    pub fn any_ours(&self) -> bool {
+        !self.ours.is_empty()
+    }
+
+    /// The notice with the button is open.
+    pub fn asked(&self) -> bool {
+        self.told
+    }
+}
+
+impl Marlin {
+    pub(super) fn idle_heat_moved(&mut self, position: Position) {
+        if self.idle_heat.position != Some(position) {
+            self.idle_heat.position = Some(position);
+            if self.phase == Phase::Idle {
+                self.idle_heat.since = None;
+            }
+        }
+    }
+
+    fn hot(&self) -> bool {
+        self.warmth.values().any(|w| w.target_c.is_some_and(|t| t > 0.0))
+    }
+
+    pub(super) fn idle_heat_tick(&mut self, now: Now) {
+        let Some(limit) = self.settings.idle_heaters_off else {
+            return;
+        };
+        if self.phase != Phase::Idle || self.job.is_some() || self.outside.running() || !self.hot() {
+            self.idle_heat.since = None;
+            if std::mem::take(&mut self.idle_heat.told) {
+                self.event(Event::NoticeCleared(NOTICE.to_owned()));
+            }
+            return;
+        }
+        let since = *self.idle_heat.since.get_or_insert(now.mono);
+        if now.mono < since + limit {
+            return;
+        }
+        let all_ours = self.warmth.iter().all(|(heater, w)| match w.target_c {
+            Some(target) if target > 0.0 => self
+                .idle_heat
+                .ours
+                .get(heater)
+                .is_some_and(|ours| (ours - target).abs() < 1.0),
+            _ => true,
+        });
+        if all_ours {
+            self.idle_heat.since = Some(now.mono);
+            let steps = self.cold_steps();
+            self.then(steps);
+            self.notify(
+                now,
+                "The heaters were switched off: the printer stood idle.",
+                "",
+                &[],
+            );
+        } else if !std::mem::replace(&mut self.idle_heat.told, true) {
+            self.notify(
+                now,
+                "The printer is hot and does nothing.",
+                "The heaters were switched on at the printer or by another program.",
+                &["Turn heaters off"],
+            );
+        }
+    }
+
+    fn notify(&mut self, now: Now, title: &str, text: &str, buttons: &[&str]) {
+        self.event(Event::Notice(Notice {
+            id: Uuid::new_v4(),
+            key: NOTICE.to_owned(),
+            level: Level::Warning,
+            title: title.to_owned(),
+            text: text.to_owned(),
+            code: Some(NOTICE.to_owned()),
+            buttons: buttons.iter().map(|b| (*b).to_owned()).collect(),
+            at: now.wall,
+        }));
+    }
+
+    pub(super) fn idle_heat_deadline(&self) -> Option<Instant> {
+        let limit = self.settings.idle_heaters_off?;
+        if self.idle_heat.told {
+            return None;
+        }
+        Some(self.idle_heat.since? + limit)
+    }
+}

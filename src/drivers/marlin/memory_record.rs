@@ -1,0 +1,35 @@
+//! What is kept for a quick restart: which line number stands for which place of the program.
+//!
+//! Between two entries every number stands for the next line of the program, so entries are written
+//! only where that is interrupted (a poll, a command of a person, a pause), not per line.
+
+use uuid::Uuid;
+
+use super::history::Place;
+
+/// One entry.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Record {
+    /// A program begins; nothing of it has a number yet.
+    Begin {
+        /// The job.
+        uid: Uuid,
+    },
+    /// `number` stands for the first command of the program behind `after`; the following numbers for
+    /// the following commands, until the next entry.
+    Run {
+        /// The line number.
+        number: u32,
+        /// Where the command before it ends.
+        after: Place,
+    },
+    /// From `number` on, numbers stand for lines that are not of the program.
+    Aside {
+        /// The first of them.
+        number: u32,
+    },
+    /// The job stands still, parked; it cannot be continued line by line.
+    Parked,
+    /// No job runs any more.
+    End,
+}

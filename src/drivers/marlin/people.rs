@@ -1,0 +1,241 @@
+//! Where the printer needs a person: prompts with buttons, waits, actions of the host protocol.
+
+use std::collections::VecDeque;
+
+use uuid::Uuid;
+
+use super::answer::Busy;
+use super::proto::{Marlin, Output, Phase};
+use super::scan::trim;
+use crate::printer::command::RequestId;
+use crate::printer::event::{Event, OutsideEnd};
+use crate::printer::model::{Now, PauseReason};
+use crate::printer::notice::{Level, Notice};
+use crate::printer::outcome::Outcome;
+
+/// Key of the notice that stands for the printer's dialog.
+const PROMPT: &str = "marlin/prompt";
+/// Key of the notice that stands for a wait without a dialog.
+const WAITING: &str = "marlin/waits-for-person";
+/// Most buttons of a dialog, and longest text.
+const BUTTONS_MAX: usize = 10;
+const TEXT_MAX: usize = 200;
+
+/// What is asked of people.
+#[derive(Debug, Default)]
+pub struct People {
+    text: String,
+    buttons: Vec<String>,
+    shown: bool,
+    waiting: bool,
+}
+
+impl People {
+    /// Nothing is asked any more.
+    pub fn forget(&mut self, out: &mut VecDeque<Output>) {
+        if std::mem::take(&mut self.shown) {
+            out.push_back(Output::Event(Event::NoticeCleared(PROMPT.to_owned())));
+        }
+        if std::mem::take(&mut self.waiting) {
+            out.push_back(Output::Event(Event::NoticeCleared(WAITING.to_owned())));
+        }
+        self.text.clear();
+        self.buttons.clear();
+    }
+}
+
+fn words(text: &[u8]) -> String {
+    String::from_utf8_lossy(trim(text))
+        .chars()
+        .take(TEXT_MAX)
+        .collect()
+}
+
+impl Marlin {
+    /// `//action:` lines.
+    pub(super) fn action(&mut self, now: Now, action: &[u8]) {
+        let (name, rest) = match action.iter().position(|b| *b == b' ') {
+            Some(at) => action.split_at_checked(at).unwrap_or((action, b"")),
+            None => (action, &b""[..]),
+        };
+        let name = String::from_utf8_lossy(name).to_ascii_lowercase();
+        match name.as_str() {
+            "pause" if self.job.is_some() => self.begin_pause_unless_standing(now, PauseReason::Printer),
+            "paused" => self.firmware_paused(now, PauseReason::Printer),
+            "resume" | "resumed" => self.firmware_resumed(now),
+            "cancel" if self.job.is_some() => self.cancel(now, None),
+            "cancel" if self.outside.running() => self.outside_ended(OutsideEnd::Cancelled),
+            "out_of_filament" => {
+                self.tell(now, "marlin/runout", "The filament has run out.", &words(rest));
+                self.begin_pause_unless_standing(now, PauseReason::Runout);
+            }
+            "notification" => self.event(Event::Message(words(rest))),
+            "prompt_begin" => {
+                self.people.text = words(rest);
+                self.people.buttons.clear();
+            }
+            "prompt_choice" | "prompt_button" if self.people.buttons.len() < BUTTONS_MAX => {
+                self.people.buttons.push(words(rest));
+            }
+            "prompt_show" => self.show_prompt(now),
+            "prompt_end" => {
+                if std::mem::take(&mut self.people.shown) {
+                    self.event(Event::NoticeCleared(PROMPT.to_owned()));
+                }
+            }
+            "probe_failed" => self.tell(now, "marlin/probing-failed", "Bed probing failed.", &words(rest)),
+            "probe_rewipe" | "probe_retry" => {
+                self.event(Event::Message(
+                    "The printer wipes its nozzle and probes again.".to_owned(),
+                ));
+            }
+            "start" | "disconnect" | "shutdown" | "poweroff" | "sd_inserted" | "sd_ejected"
+            | "sd_updated" => {}
+            _ => {}
+        }
+    }
+
+    /// The firmware asks the host to pause, or says why it will.
+    fn begin_pause_unless_standing(&mut self, now: Now, why: PauseReason) {
+        if self.phase == Phase::Printing {
+            self.begin_pause(now, why, None);
+        }
+    }
+
+    /// `paused`: the printer stands still by its own means.
+    fn firmware_paused(&mut self, now: Now, why: PauseReason) {
+        if self.job.is_some() {
+            let front = self
+                .sender
+                .front()
+                .map(|n| self.sender.text(n))
+                .unwrap_or_default();
+            let why = if front.contains(" M600") {
+                PauseReason::FilamentChange
+            } else {
+                why
+            };
+            self.paused_by_firmware(now, why);
+        } else {
+            self.outside_paused();
+        }
+    }
+
+    fn firmware_resumed(&mut self, now: Now) {
+        if self.job.is_some() {
+            self.resumed_by_firmware(now);
+        } else {
+            self.outside_resumed();
+        }
+    }
+
+    /// Ends the firmware's own pause.
+    pub(super) fn let_firmware_go_on(&mut self, now: Now) {
+        if self.people.shown {
+            self.press(now, 0);
+        } else {
+            self.sender.push_loose(now.mono, b"M108", true);
+        }
+    }
+
+    fn show_prompt(&mut self, now: Now) {
+        self.people.shown = true;
+        let title = if self.people.text.is_empty() {
+            "The printer asks something.".to_owned()
+        } else {
+            self.people.text.clone()
+        };
+        self.event(Event::Notice(Notice {
+            id: Uuid::new_v4(),
+            key: PROMPT.to_owned(),
+            level: Level::Warning,
+            title,
+            text: "Answer here or at the printer.".to_owned(),
+            code: None,
+            buttons: self.people.buttons.clone(),
+            at: now.wall,
+        }));
+    }
+
+    fn tell(&mut self, now: Now, key: &str, title: &str, text: &str) {
+        self.event(Event::Notice(Notice {
+            id: Uuid::new_v4(),
+            key: key.to_owned(),
+            level: Level::Warning,
+            title: title.to_owned(),
+            text: text.to_owned(),
+            code: Some(key.to_owned()),
+            buttons: Vec::new(),
+            at: now.wall,
+        }));
+    }
+
+    /// `busy` lines.
+    pub(super) fn busy(&mut self, now: Now, busy: Busy) {
+        self.sender.busy(now.mono, true);
+        match busy {
+            Busy::Processing => self.person_done(),
+            Busy::Person => {
+                if self.people.shown || std::mem::replace(&mut self.people.waiting, true) {
+                    return;
+                }
+                self.event(Event::Notice(Notice {
+                    id: Uuid::new_v4(),
+                    key: WAITING.to_owned(),
+                    level: Level::Warning,
+                    title: "The printer waits for a person.".to_owned(),
+                    text: "Look at its screen; it goes on with its knob, or with this button.".to_owned(),
+                    code: None,
+                    buttons: vec!["Continue".to_owned()],
+                    at: now.wall,
+                }));
+            }
+        }
+    }
+
+    /// Nobody is waited for any more.
+    pub(super) fn person_done(&mut self) {
+        if std::mem::take(&mut self.people.waiting) {
+            self.event(Event::NoticeCleared(WAITING.to_owned()));
+        }
+    }
+
+    /// `wait`: idle with an empty queue. With something in flight since before, its `ok` was lost.
+    pub(super) fn wait_line(&mut self, _now: Now) {
+        if self.quirks.wait_is_idle && self.reports.second_wait(self.sender.front()) {
+            self.sender.ask();
+        }
+    }
+
+    pub(super) fn answer_prompt(&mut self, now: Now, id: RequestId, button: u8) {
+        if self.people.shown {
+            if usize::from(button) >= self.people.buttons.len().max(1) {
+                self.reply(
+                    id,
+                    Outcome::refused("refused/no-such-button", "The prompt has no such button."),
+                );
+                return;
+            }
+            self.press(now, button);
+            self.reply(id, Outcome::Sent);
+        } else if self.people.waiting {
+            self.sender.push_loose(now.mono, b"M108", true);
+            self.reply(id, Outcome::Sent);
+        } else if self.idle_heat.asked() {
+            self.heaters_off(now, Some(id));
+        } else {
+            self.reply(
+                id,
+                Outcome::refused("refused/no-prompt", "The printer asks nothing now."),
+            );
+        }
+    }
+
+    fn press(&mut self, now: Now, button: u8) {
+        // Unnumbered: it has to overtake the command that waits.
+        let text = format!("M876 S{button}");
+        self.sender.push_loose(now.mono, text.as_bytes(), true);
+        self.people.shown = false;
+        self.event(Event::NoticeCleared(PROMPT.to_owned()));
+    }
+}

@@ -1,0 +1,605 @@
+//! The Marlin protocol without any I/O: lines and requests in, bytes and events out.
+//!
+//! The shell calls an input ([`Marlin::line`], [`Marlin::request`], [`Marlin::urgent`],
+//! [`Marlin::feed`], [`Marlin::tick`]), then writes what is in [`Marlin::tx`] and drains
+//! [`Marlin::poll`]. Time is an argument. The parts:
+//!
+//! | file | what |
+//! |---|---|
+//! | `answer`, `temps` | what a line of the printer says |
+//! | `sender`, `history`, `silence` | numbers, acknowledgements, resends, lost `ok`s |
+//! | `handshake` | from an open port to a known printer |
+//! | `program` | lines of the running job |
+//! | `script`, `pause`, `ending` | our own sequences: pause, resume, cancel, heaters off, stop |
+//! | `people`, `outside` | prompts and waiting for a person; prints started at the printer |
+//! | `reports`, `idle_heat`, `thermal_watch` | what is reported, and what is watched |
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::{Duration, Instant};
+
+use super::answer::{self, Answer};
+use super::caps::Caps;
+use super::dialect::{self, Family, Quirks};
+use super::faults;
+use super::handshake::Hello;
+use super::history::Tag;
+use super::idle_heat::IdleHeat;
+use super::outside::Outside;
+use super::pause::Saved;
+use super::people::People;
+use super::program::{Job, Program};
+use super::reports::Reports;
+use super::script::Step;
+use super::sender::{Sender, Trouble};
+use super::settings::Settings;
+use super::silence::Patience;
+use super::thermal_watch::ThermalWatch;
+use super::track::Track;
+use super::urgent::Estop;
+use super::users::Users;
+use crate::drivers::StopMode;
+use crate::gcode::source::Batch;
+use crate::printer::command::{Command, RequestId, StartJob};
+use crate::printer::event::{Event, JobEvent};
+use crate::printer::fault::Fault;
+use crate::printer::model::{Activity, Heater, Now, PauseReason, Position};
+use crate::printer::notice::{Level, Notice};
+use crate::printer::outcome::Outcome;
+
+pub use super::memory_record::Record;
+
+/// What the core wants done, beside the bytes in [`Marlin::tx`].
+#[derive(Clone, Debug, PartialEq)]
+pub enum Output {
+    /// Tell the actor.
+    Event(Event),
+    /// Answer a request.
+    Reply(RequestId, Outcome),
+    /// Read this program from its beginning and feed it.
+    OpenProgram(StartJob),
+    /// No more of the program is needed.
+    CloseProgram,
+    /// Set the port to this speed.
+    Baud(u32),
+    /// Keep this for a quick restart.
+    Record(Record),
+    /// The order to stop was carried out.
+    Stopped,
+    /// End the session.
+    Hangup(Fault),
+}
+
+/// What the driver is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// Shaking hands.
+    Hello,
+    /// Nothing of ours runs.
+    Idle,
+    /// Streaming a program.
+    Printing,
+    /// On the way to standing still.
+    Pausing,
+    /// Standing still.
+    Paused(PauseReason),
+    /// On the way back.
+    Resuming,
+    /// Ending a job early.
+    Cancelling,
+    /// Everything is sent, the last moves run.
+    Finishing,
+    /// The firmware has halted.
+    Halted,
+}
+
+/// Temperatures as last reported.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Warmth {
+    /// °C.
+    pub actual_c: f32,
+    /// °C.
+    pub target_c: Option<f32>,
+}
+
+/// The protocol state of one printer.
+#[derive(Debug)]
+pub struct Marlin {
+    pub(super) settings: Settings,
+    pub(super) sender: Sender,
+    /// Acknowledgements below were handled.
+    pub(super) acks_seen: u32,
+    pub(super) family: Family,
+    pub(super) quirks: Quirks,
+    pub(super) caps: Caps,
+    pub(super) phase: Phase,
+    pub(super) hello: Hello,
+    pub(super) job: Option<Job>,
+    pub(super) program: Program,
+    pub(super) script: VecDeque<Step>,
+    pub(super) users: Users,
+    pub(super) track: Track,
+    pub(super) warmth: BTreeMap<Heater, Warmth>,
+    pub(super) position: Option<Position>,
+    pub(super) saved: Option<Saved>,
+    pub(super) people: People,
+    pub(super) outside: Outside,
+    pub(super) reports: Reports,
+    pub(super) watch: ThermalWatch,
+    pub(super) idle_heat: IdleHeat,
+    pub(super) estop: Option<Estop>,
+    pub(super) stopping: Option<StopMode>,
+    /// A fault that halts the firmware was read; the kill line is awaited to join its words.
+    pub(super) halting: Option<(Fault, Instant)>,
+    pub(super) out: VecDeque<Output>,
+}
+
+impl Marlin {
+    /// A session on a port that was just opened. `bauds`: speeds to try, the first is set already.
+    pub fn new(now: Now, settings: Settings, bauds: &[u32]) -> Self {
+        let mut this = Marlin {
+            sender: Sender::new(now.mono, 0),
+            acks_seen: 0,
+            family: Family::Unknown,
+            quirks: dialect::quirks(Family::Unknown),
+            caps: Caps::default(),
+            phase: Phase::Hello,
+            hello: Hello::new(now.mono, bauds),
+            job: None,
+            program: Program::default(),
+            script: VecDeque::new(),
+            users: Users::default(),
+            track: Track::default(),
+            warmth: BTreeMap::new(),
+            position: None,
+            saved: None,
+            people: People::default(),
+            outside: Outside::default(),
+            reports: Reports::new(now.mono),
+            watch: ThermalWatch::default(),
+            idle_heat: IdleHeat::default(),
+            estop: None,
+            stopping: None,
+            halting: None,
+            out: VecDeque::with_capacity(32),
+            settings,
+        };
+        this.event(Event::Opening);
+        this
+    }
+
+    /// Bytes to be written, in order. The caller empties it.
+    pub fn tx(&mut self) -> &mut Vec<u8> {
+        &mut self.sender.tx
+    }
+
+    /// Whether bytes wait to be written.
+    pub fn has_tx(&self) -> bool {
+        !self.sender.tx.is_empty()
+    }
+
+    /// The next thing to do, beside writing.
+    pub fn poll(&mut self) -> Option<Output> {
+        self.out.pop_front()
+    }
+
+    /// Whether another batch of the program is wanted.
+    pub fn wants_program(&self) -> bool {
+        self.job.is_some() && self.program.wants()
+    }
+
+    /// What the driver is doing.
+    pub fn phase(&self) -> Phase {
+        self.phase
+    }
+
+    /// One line from the printer, without its line end.
+    pub fn line(&mut self, now: Now, raw: &[u8]) {
+        self.sender.heard(now.mono);
+        let answer = answer::parse(raw);
+        match answer {
+            Answer::Ok(info) => {
+                self.hello.legible();
+                self.sender.ok(now.mono, info);
+                if info.temps {
+                    self.temperatures(now, raw);
+                }
+                if info.advanced {
+                    self.advanced_ok();
+                }
+                if info.glued_resend {
+                    self.resend(now, None);
+                }
+                self.drain_acks(now);
+            }
+            Answer::Empty => return,
+            other => self.other_line(now, raw, other),
+        }
+        self.pump(now);
+    }
+
+    fn other_line(&mut self, now: Now, raw: &[u8], answer: Answer<'_>) {
+        if self.phase == Phase::Hello {
+            self.hello_line(now, raw, &answer);
+        }
+        match answer {
+            Answer::Resend(number) => self.resend(now, number),
+            Answer::Refused { cause, last } => {
+                if let Err(trouble) = self.sender.refused(cause, last) {
+                    self.trouble(now, trouble);
+                }
+            }
+            Answer::Error(text) => self.error_line(now, text),
+            Answer::Fatal(text) => {
+                let (_, fault) = faults::of_line(text);
+                self.halt(now, fault);
+            }
+            Answer::Busy(busy) => self.busy(now, busy),
+            Answer::Wait => self.wait_line(now),
+            Answer::Start => self.banner(now),
+            Answer::Action(action) => self.action(now, action),
+            Answer::Temps => self.temperatures(now, raw),
+            Answer::Position => self.position_line(now, raw),
+            Answer::Identity => self.identity(raw),
+            Answer::Cap { name, on } => self.caps.set(name, on),
+            Answer::Unknown(command) => self.unknown_command(now, command),
+            Answer::SdAt { at, of } => self.sd_at(now, at, of),
+            Answer::SdIdle => self.sd_idle(now),
+            Answer::SdDone => self.sd_done(now),
+            Answer::SdFile(name) => self.outside.file(name),
+            Answer::Other(text) => self.other_text(now, text),
+            Answer::Comment(_) | Answer::Empty | Answer::Ok(_) => {}
+        }
+        self.drain_acks(now);
+    }
+
+    /// Bytes that are no text: a wrong speed or a bad line.
+    pub fn noise(&mut self, now: Now) {
+        self.hello.noise(now.mono);
+        self.pump(now);
+    }
+
+    /// Time passes. May be called at any time; does what is due.
+    pub fn tick(&mut self, now: Now) {
+        if self.phase == Phase::Hello {
+            self.hello_tick(now);
+        }
+        if self.phase != Phase::Hello || !self.hello.scanning() {
+            let planned = self.track.planned();
+            if let Err(trouble) = self.sender.tick(now.mono, planned) {
+                self.trouble(now, trouble);
+            }
+        }
+        if let Some((fault, since)) = &self.halting
+            && now.mono >= *since + Duration::from_secs(1)
+        {
+            let fault = fault.clone();
+            self.halt(now, fault);
+        }
+        self.estop_tick(now);
+        self.pause_tick(now);
+        self.idle_heat_tick(now);
+        self.outside_tick(now);
+        self.drain_acks(now);
+        self.pump(now);
+        self.report(now);
+    }
+
+    /// When [`Marlin::tick`] is next due.
+    pub fn deadline(&self) -> Option<Instant> {
+        let mut due = self.sender.deadline(self.track.planned());
+        let mut earlier = |at: Option<Instant>| due = [due, at].into_iter().flatten().min();
+        earlier(self.hello_deadline());
+        earlier(self.halting.as_ref().map(|(_, at)| *at + Duration::from_secs(1)));
+        earlier(self.estop.as_ref().map(Estop::deadline));
+        earlier(self.script_deadline());
+        earlier(self.pause_deadline());
+        earlier(self.idle_heat_deadline());
+        earlier(self.outside_deadline());
+        earlier(self.reports.deadline(self.phase));
+        due
+    }
+
+    /// An ordinary request.
+    pub fn request(&mut self, now: Now, id: RequestId, command: Command) {
+        match command {
+            Command::Ping => self.reply(id, Outcome::Sent),
+            Command::EmergencyStop => self.urgent(now, id),
+            Command::Reconnect => {
+                self.reply(id, Outcome::Sent);
+                self.hangup(faults::RESTARTED.with_what("The connection is taken up again, as asked."));
+            }
+            _ if self.phase == Phase::Halted => self.reply(
+                id,
+                Outcome::refused(
+                    "refused/halted",
+                    "The printer has halted. Reset it, then reconnect.",
+                ),
+            ),
+            _ if self.phase == Phase::Hello => self.reply(
+                id,
+                Outcome::refused(
+                    "refused/not-ready",
+                    "The printer is not ready yet: it does not answer commands.",
+                ),
+            ),
+            Command::Start(job) => self.start(now, id, job),
+            Command::Pause => self.pause(now, id),
+            Command::Resume => self.resume(now, id),
+            Command::Cancel(_) => self.cancel(now, Some(id)),
+            Command::SendGcode { lines, .. } => self.send_gcode(now, id, lines),
+            Command::SkipObjects { .. } => self.reply(
+                id,
+                Outcome::refused("refused/unsupported", "This driver cannot skip objects yet."),
+            ),
+            Command::Answer { button } => self.answer_prompt(now, id, button),
+            Command::HeatersOff => self.heaters_off(now, Some(id)),
+        }
+        self.pump(now);
+    }
+
+    /// More of the program.
+    pub fn feed(&mut self, now: Now, batch: Batch) {
+        if self.job.is_some() {
+            self.program.feed(batch);
+            self.pump(now);
+        }
+    }
+
+    /// The program could not be read on.
+    pub fn program_failed(&mut self, now: Now, why: String) {
+        self.fail_job(now, faults::PROGRAM_LOST.with_raw(why));
+        self.pump(now);
+    }
+
+    /// Sends whatever may go out now. The order of sources is: the protocol's own, scripts, people,
+    /// polls, the program.
+    pub(super) fn pump(&mut self, now: Now) {
+        if self.phase == Phase::Halted {
+            return;
+        }
+        self.sender.service(now.mono);
+        // Bounded: each turn but the last sends a line or takes a step off a finite script.
+        for _ in 0..64 {
+            if !self.sender.room() {
+                break;
+            }
+            if self.phase == Phase::Printing && self.script.is_empty() && self.users.is_empty() {
+                if self.poll_due(now) || self.next_program(now) {
+                    continue;
+                }
+                break;
+            }
+            if self.next_step(now) || self.next_user(now) || self.poll_due(now) {
+                continue;
+            }
+            if self.phase == Phase::Printing && self.script.is_empty() && self.next_program(now) {
+                continue;
+            }
+            break;
+        }
+        self.sender.service(now.mono);
+        self.report(now);
+    }
+
+    pub(super) fn drain_acks(&mut self, now: Now) {
+        while self.acks_seen < self.sender.acked() {
+            let number = self.acks_seen;
+            self.acks_seen += 1;
+            match self.sender.tag(number) {
+                Some(Tag::Program(place)) => self.program_acked(now, place),
+                Some(Tag::User(serial)) => self.user_acked(now, serial),
+                Some(Tag::Step | Tag::Temps) | None => {}
+            }
+        }
+    }
+
+    /// Sends a line of ours, numbered. The caller has seen that there is room.
+    pub(super) fn send(&mut self, now: Now, text: &str, tag: Tag, patience: Patience) {
+        // Our own lines are short.
+        let _ = self.sender.push(now.mono, text.as_bytes(), tag, patience);
+        self.note_aside();
+    }
+
+    fn resend(&mut self, now: Now, number: Option<u32>) {
+        if self.phase == Phase::Hello && self.hello.ignores_resend() {
+            return;
+        }
+        if let Err(trouble) = self.sender.resend(now.mono, number) {
+            self.trouble(now, trouble);
+        }
+    }
+
+    fn advanced_ok(&mut self) {
+        let lines = match self.settings.window {
+            super::settings::Window::Auto => 3,
+            super::settings::Window::Off => 1,
+            super::settings::Window::Lines(n) => usize::from(n),
+        };
+        if self.sender.window() != lines {
+            self.sender.set_window(lines);
+        }
+    }
+
+    fn trouble(&mut self, now: Now, trouble: Trouble) {
+        let fault = match trouble {
+            Trouble::Silent => faults::SILENT,
+            Trouble::NoOk => faults::NO_OK,
+            Trouble::Stuck(n) => faults::STUCK.with_raw(self.sender.text(n)),
+            Trouble::OutOfStep(n) => faults::OUT_OF_STEP.with_raw(format!("Resend: {n}")),
+            Trouble::Unreadable(n) => faults::UNREADABLE.with_raw(self.sender.text(n)),
+            Trouble::Reset => {
+                self.printer_reset(now);
+                return;
+            }
+        };
+        self.end_job_as_failed(now, fault.clone());
+        self.last_words();
+        self.hangup(fault);
+    }
+
+    /// Heaters-off attempted on a link that may be dead, before it is closed.
+    pub(super) fn last_words(&mut self) {
+        let tx = &mut self.sender.tx;
+        tx.extend_from_slice(b"M104 S0\nM140 S0\n");
+    }
+
+    fn error_line(&mut self, now: Now, text: &[u8]) {
+        let (gravity, fault) = faults::of_line(text);
+        match gravity {
+            faults::Gravity::Halts => self.halting_line(now, fault),
+            faults::Gravity::EndsJob => {
+                if self.job.is_some() {
+                    self.fail_job(now, fault);
+                } else {
+                    self.notice(now, &fault, Level::Error);
+                }
+            }
+            faults::Gravity::Warns => self.notice(now, &fault, Level::Warning),
+            faults::Gravity::Harmless => {}
+        }
+    }
+
+    /// Halting faults come in two or three lines: the cause first, the kill line last.
+    fn halting_line(&mut self, now: Now, fault: Fault) {
+        let last = fault.code == "marlin/killed" || fault.code == "marlin/emergency-stop";
+        let joined = match self.halting.take() {
+            Some((first, _)) => {
+                let raw = match (&first.raw, &fault.raw) {
+                    (Some(a), Some(b)) => format!("{a} / {b}"),
+                    (a, b) => a.clone().or(b.clone()).unwrap_or_default(),
+                };
+                first.with_raw(raw)
+            }
+            None => fault,
+        };
+        if last {
+            self.halt(now, joined);
+        } else {
+            self.halting = Some((joined, now.mono));
+        }
+    }
+
+    fn other_text(&mut self, now: Now, text: &[u8]) {
+        const HALTS: &[&[u8]] = &[
+            b"M112 Shutdown",
+            b"EMERGENCY SHUTDOWN",
+            b"Homing Failed",
+            b"Printer halted",
+        ];
+        if HALTS.iter().any(|h| super::scan::starts_no_case(text, h)) {
+            let (_, fault) = faults::of_line(text);
+            self.halting_line(now, fault);
+            return;
+        }
+        if self.other_identity(text) {
+            return;
+        }
+        if let Some(row) = faults::lookup(text)
+            && row.gravity == faults::Gravity::Warns
+        {
+            let (_, fault) = faults::of_line(text);
+            self.notice(now, &fault, Level::Warning);
+        }
+    }
+
+    /// The firmware has halted: nothing more will be answered.
+    pub(super) fn halt(&mut self, now: Now, fault: Fault) {
+        self.halting = None;
+        if let Some(estop) = self.estop.take() {
+            self.out.push_back(Output::Reply(estop.id, Outcome::Verified));
+            self.hangup(fault);
+            return;
+        }
+        if self.phase == Phase::Halted {
+            return;
+        }
+        self.end_job_as_failed(now, fault.clone());
+        self.phase = Phase::Halted;
+        self.script.clear();
+        self.event(Event::Activity(Activity::Error(fault.clone())));
+        self.notice(now, &fault, Level::Error);
+        self.users.refuse_all(&mut self.out, "The printer has halted.");
+        self.hangup(fault);
+    }
+
+    /// The boot banner: whatever ran is gone.
+    fn banner(&mut self, now: Now) {
+        if self.phase == Phase::Hello {
+            return;
+        }
+        self.printer_reset(now);
+    }
+
+    /// The printer has restarted: position, heaters and numbers are gone. Shakes hands again on the
+    /// same port.
+    fn printer_reset(&mut self, now: Now) {
+        if self.job.is_some() {
+            self.end_job_as_failed(now, faults::RESET);
+            self.notice(now, &faults::RESET, Level::Error);
+        } else {
+            self.notice(now, &faults::RESTARTED, Level::Info);
+        }
+        if self.outside.running() {
+            self.outside_ended(crate::printer::event::OutsideEnd::Failed);
+        }
+        self.users.refuse_all(&mut self.out, "The printer has restarted.");
+        self.script.clear();
+        self.people.forget(&mut self.out);
+        self.saved = None;
+        self.track = Track::default();
+        self.phase = Phase::Hello;
+        self.event(Event::Activity(Activity::NotReady(
+            "The printer is starting up.".to_owned(),
+        )));
+        self.hello.again(now.mono);
+    }
+
+    /// Lets the shell tell something in order with the core's own events.
+    pub fn event_for_shell(&mut self, event: Event) {
+        self.event(event);
+    }
+
+    /// The session ends with print and port left as they are.
+    pub fn detached(&self) -> bool {
+        self.stopping == Some(StopMode::Detach)
+    }
+
+    pub(super) fn event(&mut self, event: Event) {
+        self.out.push_back(Output::Event(event));
+    }
+
+    pub(super) fn job_event(&mut self, event: JobEvent) {
+        self.out.push_back(Output::Event(Event::Job(event)));
+    }
+
+    pub(super) fn reply(&mut self, id: RequestId, outcome: Outcome) {
+        self.out.push_back(Output::Reply(id, outcome));
+    }
+
+    pub(super) fn notice(&mut self, now: Now, fault: &Fault, level: Level) {
+        self.event(Event::Notice(Notice::of_fault(fault, level, now.wall)));
+    }
+
+    pub(super) fn hangup(&mut self, fault: Fault) {
+        self.users.refuse_all(&mut self.out, &fault.what);
+        self.out.push_back(Output::Hangup(fault));
+    }
+
+    pub(super) fn set_phase(&mut self, phase: Phase) {
+        self.phase = phase;
+        let activity = match phase {
+            Phase::Idle => Activity::Idle,
+            Phase::Printing | Phase::Finishing => Activity::Printing,
+            Phase::Pausing => Activity::Pausing,
+            Phase::Paused(why) => Activity::Paused(why),
+            Phase::Resuming => Activity::Resuming,
+            Phase::Cancelling => Activity::Cancelling,
+            Phase::Hello | Phase::Halted => return,
+        };
+        self.event(Event::Activity(activity));
+    }
+}
+
+#[cfg(test)]
+#[path = "proto_tests.rs"]
+mod tests;

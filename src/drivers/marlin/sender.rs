@@ -1,0 +1,761 @@
+//! Line numbers, acknowledgements and resends: what it takes to get each line executed exactly once.
+//!
+//! Pure. The layer above pushes lines when there is [`Sender::room`] and watches
+//! [`Sender::acked`]; the bytes to write gather in [`Sender::tx`].
+//!
+//! * A lost `ok` is never answered by sending the line again: Marlin 2.1 drops a repeated number in
+//!   silence. An unnumbered `M105` is asked; when its `ok` comes, a numbered `M105` follows, and
+//!   either it is accepted (then everything before was) or the printer names the line it misses.
+//! * A `Resend` is not protected by a checksum, so its number is believed only within reason.
+//! * The `ok` behind a `Resend` belongs to the refused line.
+//! * Surplus `ok`s never open the window further.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use super::answer::{Cause, OkInfo};
+use super::history::{History, Tag};
+use super::silence::{self, PROBE_SPACING, PROBES_MAX, Patience};
+
+/// Bytes that may be unread by the printer at once (its receive buffer is 128).
+const BYTES_IN_FLIGHT: usize = 127;
+
+/// How long the `ok` behind a `Resend` is awaited; some firmwares leave it out.
+const OK_AFTER_RESEND: Duration = Duration::from_millis(500);
+
+/// How long a line that may have been accepted after all keeps its chance before it is sent again.
+const HOLD: Duration = Duration::from_millis(300);
+
+/// An answer to an out-of-band line (M108) is awaited so long.
+const LOOSE_EXPIRES: Duration = Duration::from_secs(5);
+
+/// How far back behind the last acknowledged line a `Resend` is believed: surplus `ok`s may have
+/// run us a few lines ahead, never more.
+const BELIEVED_BACK: u32 = 8;
+
+/// The same line asked for so often: stuck.
+const SAME_RESEND_MAX: u32 = 10;
+
+/// Requests out of reach in a row before the job is given up.
+const BAD_ROUNDS_MAX: u8 = 3;
+
+/// Why sending cannot go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trouble {
+    /// No answer to anything, probes included.
+    Silent,
+    /// The printer talks but never acknowledges.
+    NoOk,
+    /// The same line is asked for again and again.
+    Stuck(u32),
+    /// The printer asks for lines that were sent long ago.
+    OutOfStep(u32),
+    /// The printer has begun to count anew: it has reset.
+    Reset,
+    /// The printer takes this line for one without a checksum: a comment or too long.
+    Unreadable(u32),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum What {
+    Numbered(u32),
+    /// Unnumbered `M105` that asks whether the printer is there.
+    Probe,
+    /// Unnumbered line whose `ok` comes some time (M108).
+    Loose,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Flight {
+    what: What,
+    at: Instant,
+    bytes: u16,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Rewind {
+    None,
+    /// A `Resend` came; its `ok` is awaited. `None`: go back nowhere, only swallow the `ok`.
+    AwaitOk {
+        to: Option<u32>,
+        since: Instant,
+        hold: bool,
+    },
+    /// The refused line was perhaps a copy; the `ok` of the real one may still come.
+    Hold {
+        to: u32,
+        until: Instant,
+    },
+}
+
+/// The sending side of the line protocol.
+#[derive(Debug)]
+pub struct Sender {
+    /// Bytes to be written, in order. The shell takes them.
+    pub tx: Vec<u8>,
+    history: History,
+    /// Everything below was acknowledged.
+    acked: u32,
+    /// Next number to transmit; below `history.next()` while lines are sent again.
+    sent: u32,
+    /// Unanswered lines, oldest first. At most window + probes + loose lines (< 16).
+    flight: VecDeque<Flight>,
+    window: usize,
+    rewind: Rewind,
+    /// Some lines are neither acknowledged nor known to be lost; `true`: the question is on its way.
+    uncertain: Option<bool>,
+    probe_wanted: bool,
+    probes: u8,
+    last_probe: Option<Instant>,
+    stray_probes: u8,
+    /// `M105` is answered with `ok T:…` in one line: its `ok` can be told from others.
+    inline_temps: Option<bool>,
+    /// Cause of the last refusal, until its `Resend` comes.
+    cause: Option<Cause>,
+    same_resend: (u32, u32),
+    equal_ignored: u32,
+    bad_rounds: u8,
+    bad_number: Option<u32>,
+    no_checksum: (u32, u8),
+    renumber_tried: bool,
+    resends_without_ok: u8,
+    /// Any line came.
+    last_rx: Instant,
+    /// The printer acknowledged, or said that it is busy.
+    last_alive: Instant,
+    keepalive: bool,
+    /// `ok`s that belonged to nothing.
+    surplus: u32,
+    /// First transmissions.
+    pub lines: u64,
+    /// Repeated transmissions.
+    pub resends: u64,
+}
+
+impl Sender {
+    /// A sender whose first line gets number `next`.
+    pub fn new(now: Instant, next: u32) -> Self {
+        Sender {
+            tx: Vec::with_capacity(512),
+            history: History::starting_at(next),
+            acked: next,
+            sent: next,
+            flight: VecDeque::with_capacity(16),
+            window: 1,
+            rewind: Rewind::None,
+            uncertain: None,
+            probe_wanted: false,
+            probes: 0,
+            last_probe: None,
+            stray_probes: 0,
+            inline_temps: None,
+            cause: None,
+            same_resend: (0, 0),
+            equal_ignored: 0,
+            bad_rounds: 0,
+            bad_number: None,
+            no_checksum: (0, 0),
+            renumber_tried: false,
+            resends_without_ok: 0,
+            last_rx: now,
+            last_alive: now,
+            keepalive: false,
+            surplus: 0,
+            lines: 0,
+            resends: 0,
+        }
+    }
+
+    /// Starts counting anew: the next line gets number `next`. What was in flight is forgotten.
+    pub fn restart(&mut self, now: Instant, next: u32) {
+        self.history.restart_at(next);
+        self.acked = next;
+        self.sent = next;
+        self.flight.clear();
+        self.rewind = Rewind::None;
+        self.uncertain = None;
+        self.probe_wanted = false;
+        self.probes = 0;
+        self.stray_probes = 0;
+        self.cause = None;
+        self.same_resend = (0, 0);
+        self.equal_ignored = 0;
+        self.bad_rounds = 0;
+        self.bad_number = None;
+        self.renumber_tried = false;
+        self.last_alive = now;
+    }
+
+    /// Lines in flight at most.
+    pub fn set_window(&mut self, lines: usize) {
+        self.window = lines.clamp(1, 4);
+    }
+
+    /// Lines in flight at most.
+    pub fn window(&self) -> usize {
+        self.window
+    }
+
+    /// All numbers below are acknowledged.
+    pub fn acked(&self) -> u32 {
+        self.acked
+    }
+
+    /// The number the next new line gets.
+    pub fn next(&self) -> u32 {
+        self.history.next()
+    }
+
+    /// Whose line a number is.
+    pub fn tag(&self, number: u32) -> Option<Tag> {
+        self.history.get(number).map(|s| s.tag)
+    }
+
+    /// The text as sent, for messages.
+    pub fn text(&self, number: u32) -> String {
+        let wire = self
+            .history
+            .get(number)
+            .map(|s| s.wire.as_slice())
+            .unwrap_or_default();
+        String::from_utf8_lossy(wire).trim_end().to_owned()
+    }
+
+    /// Nothing is unanswered.
+    pub fn is_idle(&self) -> bool {
+        self.acked == self.history.next() && !self.flight.iter().any(|f| f.what == What::Probe)
+    }
+
+    /// What the oldest unanswered line may take.
+    pub fn patience(&self) -> Patience {
+        for f in &self.flight {
+            if let What::Numbered(n) = f.what {
+                return self.history.get(n).map_or(Patience::Short, |s| s.patience);
+            }
+        }
+        Patience::Short
+    }
+
+    /// The oldest numbered line that is unanswered.
+    pub fn front(&self) -> Option<u32> {
+        self.flight.iter().find_map(|f| match f.what {
+            What::Numbered(n) => Some(n),
+            _ => None,
+        })
+    }
+
+    /// `ok`s that belonged to nothing: a reason to ask for a marked one (`M105`) more often.
+    pub fn surplus(&self) -> u32 {
+        self.surplus
+    }
+
+    /// The firmware says `busy` by itself.
+    pub fn keepalive(&self) -> bool {
+        self.keepalive
+    }
+
+    /// Whether `M105` is answered in one line with its `ok`; `None`: not seen yet.
+    pub fn inline_temps(&self) -> Option<bool> {
+        self.inline_temps
+    }
+
+    /// Whether a new line may be pushed now.
+    pub fn room(&self) -> bool {
+        self.sent == self.history.next() && self.uncertain.is_none() && self.may_transmit(32)
+    }
+
+    fn may_transmit(&self, bytes: usize) -> bool {
+        if self.rewind != Rewind::None || self.probe_wanted {
+            return false;
+        }
+        let (mut lines, mut total) = (0, 0);
+        for f in &self.flight {
+            match f.what {
+                What::Probe => return false,
+                What::Loose => {}
+                What::Numbered(_) => {
+                    lines += 1;
+                    total += usize::from(f.bytes);
+                }
+            }
+        }
+        lines == 0 || (lines < self.window && total + bytes <= BYTES_IN_FLIGHT)
+    }
+
+    /// Numbers and sends a line. `Err`: too long for the wire, or there is no room for one.
+    pub fn push(&mut self, now: Instant, text: &[u8], tag: Tag, patience: Patience) -> Result<u32, TooLong> {
+        let number = self.history.add(text, tag, patience).ok_or(TooLong)?;
+        self.lines += 1;
+        self.transmit(now, number);
+        Ok(number)
+    }
+
+    /// Sends a text without a number that has its own `ok` some time.
+    pub fn push_loose(&mut self, now: Instant, text: &[u8], answered: bool) {
+        self.tx.extend_from_slice(text);
+        self.tx.push(b'\n');
+        if answered && self.flight.len() < 12 {
+            self.flight.push_back(Flight {
+                what: What::Loose,
+                at: now,
+                bytes: 0,
+            });
+        }
+    }
+
+    /// Asks a harmless question as soon as possible.
+    pub fn ask(&mut self) {
+        self.probe_wanted = true;
+    }
+
+    fn transmit(&mut self, now: Instant, number: u32) {
+        let Some(line) = self.history.get(number) else {
+            return;
+        };
+        self.tx.extend_from_slice(&line.wire);
+        let bytes = line.wire.len() as u16;
+        if self.flight.is_empty() {
+            // Nothing was expected before: silence is counted from here.
+            self.last_alive = now;
+        }
+        self.flight.push_back(Flight {
+            what: What::Numbered(number),
+            at: now,
+            bytes,
+        });
+        self.sent = number + 1;
+    }
+
+    /// Sends what the protocol itself has to send: lines again, questions. Call before pushing.
+    pub fn service(&mut self, now: Instant) {
+        if self.probe_wanted && self.rewind == Rewind::None {
+            self.probe(now);
+        }
+        while self.sent < self.history.next() && self.uncertain.is_none() {
+            let bytes = self.history.get(self.sent).map_or(0, |s| s.wire.len());
+            if !self.may_transmit(bytes) {
+                return;
+            }
+            self.resends += 1;
+            self.transmit(now, self.sent);
+        }
+        if self.uncertain == Some(false) && self.sent == self.history.next() && self.may_transmit(16) {
+            self.uncertain = Some(true);
+            // Cannot be too long.
+            let _ = self.push(now, b"M105", Tag::Temps, Patience::Short);
+        }
+    }
+
+    fn probe(&mut self, now: Instant) {
+        self.probe_wanted = false;
+        self.probes = self.probes.saturating_add(1);
+        self.last_probe = Some(now);
+        if self.flight.iter().any(|f| f.what == What::Probe) {
+            self.stray_probes = self.stray_probes.saturating_add(1);
+            self.flight.retain(|f| f.what != What::Probe);
+        }
+        self.tx.extend_from_slice(b"M105\n");
+        self.flight.push_back(Flight {
+            what: What::Probe,
+            at: now,
+            bytes: 5,
+        });
+    }
+
+    fn ack_through(&mut self, number: u32) {
+        self.acked = self.acked.max(number + 1);
+        self.uncertain = None;
+        self.bad_rounds = 0;
+        self.bad_number = None;
+        self.renumber_tried = false;
+        match self.rewind {
+            Rewind::Hold { to, .. } if to <= number => self.rewind = Rewind::None,
+            Rewind::AwaitOk {
+                to: Some(to), since, ..
+            } if to <= number => {
+                self.rewind = Rewind::AwaitOk {
+                    to: None,
+                    since,
+                    hold: false,
+                };
+            }
+            _ => {}
+        }
+        if number >= self.same_resend.0 {
+            self.same_resend = (0, 0);
+            self.equal_ignored = 0;
+        }
+    }
+
+    /// Any line came from the printer.
+    pub fn heard(&mut self, now: Instant) {
+        self.last_rx = now;
+    }
+
+    /// The printer says that it works on something.
+    pub fn busy(&mut self, now: Instant, by_itself: bool) {
+        self.last_alive = now;
+        self.probes = 0;
+        self.keepalive |= by_itself;
+    }
+
+    /// An `ok` came.
+    pub fn ok(&mut self, now: Instant, info: OkInfo) {
+        self.last_alive = now;
+        if let Rewind::AwaitOk { to, hold, .. } = self.rewind
+            && !info.temps
+            && info.line.is_none()
+        {
+            self.resends_without_ok = 0;
+            self.end_of_refusal(now, to, hold);
+            return;
+        }
+        self.probes = 0;
+        if let Some(line) = info.line
+            && line < self.sent
+        {
+            self.ok_of(line, info.temps);
+            return;
+        }
+        if info.temps {
+            let asked = self.flight.iter().position(|f| match f.what {
+                What::Probe => true,
+                What::Numbered(n) => self.tag(n) == Some(Tag::Temps) || self.is_user_m105(n),
+                What::Loose => false,
+            });
+            match asked {
+                Some(index) => {
+                    self.inline_temps = Some(true);
+                    self.answered(index);
+                }
+                // The answer to a probe given up, or a surplus one.
+                None if self.inline_temps == Some(true) => {
+                    self.stray_probes = self.stray_probes.saturating_sub(1);
+                }
+                None => self.plain_ok(),
+            }
+            return;
+        }
+        if let Rewind::Hold { to, .. } = self.rewind {
+            // The line was accepted after all; what was refused was a copy.
+            self.rewind = Rewind::None;
+            self.flight.retain(|f| f.what != What::Numbered(to));
+            self.ack_through(to);
+            return;
+        }
+        self.plain_ok();
+    }
+
+    fn is_user_m105(&self, number: u32) -> bool {
+        self.history
+            .get(number)
+            .is_some_and(|s| s.wire.windows(6).any(|w| w == b" M105*" || w == b" M105 "))
+    }
+
+    /// The answer to the flight at `index` came; what stands before it stays unanswered.
+    fn answered(&mut self, index: usize) {
+        let Some(entry) = self.flight.get(index).copied() else {
+            return;
+        };
+        let skipped = self
+            .flight
+            .iter()
+            .take(index)
+            .any(|f| matches!(f.what, What::Numbered(_)));
+        self.flight.drain(..=index);
+        match entry.what {
+            // Numbers are accepted in order only: everything before it was.
+            What::Numbered(n) => self.ack_through(n),
+            _ => self.stray_or_released(skipped),
+        }
+    }
+
+    fn stray_or_released(&mut self, skipped: bool) {
+        if skipped
+            || (self.acked < self.sent && !self.flight.iter().any(|f| matches!(f.what, What::Numbered(_))))
+        {
+            self.uncertain = Some(false);
+        }
+    }
+
+    /// An `ok` that names its line.
+    fn ok_of(&mut self, line: u32, temps: bool) {
+        if temps {
+            self.inline_temps = Some(true);
+        }
+        let Some(index) = self.flight.iter().position(|f| f.what == What::Numbered(line)) else {
+            // An old one that comes late, or one of a line that was released.
+            if line >= self.acked {
+                self.ack_through(line);
+            }
+            return;
+        };
+        self.flight.drain(..=index);
+        self.ack_through(line);
+    }
+
+    fn plain_ok(&mut self) {
+        let Some(front) = self.flight.front().copied() else {
+            self.surplus = self.surplus.saturating_add(1);
+            return;
+        };
+        match front.what {
+            What::Loose => {
+                self.flight.pop_front();
+            }
+            What::Probe => {
+                // Where M105's ok carries temperatures a bare one is somebody else's.
+                if self.inline_temps != Some(true) {
+                    self.flight.pop_front();
+                    self.stray_or_released(false);
+                }
+            }
+            What::Numbered(n) => {
+                let polled = self.tag(n) == Some(Tag::Temps);
+                if polled && self.inline_temps == Some(true) {
+                    self.surplus = self.surplus.saturating_add(1);
+                    return;
+                }
+                if polled {
+                    self.inline_temps = Some(false);
+                }
+                self.flight.pop_front();
+                self.ack_through(n);
+            }
+        }
+    }
+
+    /// The printer refused a line; its `Resend` should follow.
+    pub fn refused(&mut self, cause: Cause, last: Option<u32>) -> Result<(), Trouble> {
+        self.cause = Some(cause);
+        if cause == Cause::NoChecksum
+            && let Some(last) = last
+        {
+            let number = last.saturating_add(1);
+            self.no_checksum = if self.no_checksum.0 == number {
+                (number, self.no_checksum.1.saturating_add(1))
+            } else {
+                (number, 1)
+            };
+            // Noise can eat a star once or twice, not three times in one line.
+            if self.no_checksum.1 >= 3 && self.history.get(number).is_some() {
+                return Err(Trouble::Unreadable(number));
+            }
+        }
+        Ok(())
+    }
+
+    /// The printer asks for a line. `None`: it could not be read which.
+    pub fn resend(&mut self, now: Instant, wanted: Option<u32>) -> Result<(), Trouble> {
+        self.last_alive = now;
+        self.probes = 0;
+        let cause = self.cause.take();
+        let believable = wanted.filter(|n| {
+            *n >= self
+                .history
+                .oldest()
+                .max(self.acked.saturating_sub(BELIEVED_BACK))
+                && *n <= self.sent
+        });
+        let Some(number) = believable else {
+            return self.bad_number(now, wanted);
+        };
+        if number == self.sent {
+            // All was accepted: the answer to a copy. Its ok is still to be swallowed.
+            self.await_ok(now, None, false);
+            return Ok(());
+        }
+        if self.same_resend.0 == number && self.equal_ignored > 0 {
+            self.equal_ignored -= 1;
+            self.await_ok(now, None, false);
+            return Ok(());
+        }
+        let count = if self.same_resend.0 == number {
+            self.same_resend.1 + 1
+        } else {
+            1
+        };
+        self.same_resend = (number, count);
+        if count > SAME_RESEND_MAX {
+            if self.renumber_tried {
+                return Err(Trouble::Stuck(number));
+            }
+            self.renumber_tried = true;
+            self.same_resend.1 = SAME_RESEND_MAX / 2;
+            self.renumber(now, number);
+            return Ok(());
+        }
+        // With this one line in flight the printer refused something else than it, or a copy of the
+        // one before: give the real one a moment to be acknowledged.
+        let hold = cause == Some(Cause::WrongNumber)
+            && number + 1 == self.sent
+            && count == 1
+            && self
+                .flight
+                .iter()
+                .filter(|f| matches!(f.what, What::Numbered(_)))
+                .count()
+                == 1;
+        self.await_ok(now, Some(number), hold);
+        Ok(())
+    }
+
+    fn await_ok(&mut self, now: Instant, to: Option<u32>, hold: bool) {
+        // A second request before the first one's ok: the newer number counts, if it has one.
+        let to = match self.rewind {
+            Rewind::AwaitOk { to: before, .. } => to.or(before),
+            Rewind::Hold { to: before, .. } => to.or(Some(before)),
+            Rewind::None => to,
+        };
+        if self.resends_without_ok >= 3 {
+            self.rewind = Rewind::None;
+            self.end_of_refusal(now, to, hold);
+        } else {
+            self.rewind = Rewind::AwaitOk { to, since: now, hold };
+        }
+    }
+
+    fn end_of_refusal(&mut self, now: Instant, to: Option<u32>, hold: bool) {
+        self.rewind = match to {
+            Some(to) if hold => Rewind::Hold {
+                to,
+                until: now + HOLD,
+            },
+            _ => Rewind::None,
+        };
+        if !hold && let Some(to) = to {
+            self.go_back(to);
+        }
+    }
+
+    fn go_back(&mut self, to: u32) {
+        // Lines behind the refused one were thrown away with it and may be asked for as often.
+        self.equal_ignored = self
+            .flight
+            .iter()
+            .filter(|f| matches!(f.what, What::Numbered(n) if n > to))
+            .count() as u32;
+        self.flight
+            .retain(|f| !matches!(f.what, What::Numbered(n) if n >= to));
+        self.flight.retain(|f| f.what != What::Probe);
+        self.uncertain = None;
+        self.sent = to;
+    }
+
+    /// A request that cannot be meant: damaged, or the printer has lost count.
+    fn bad_number(&mut self, now: Instant, wanted: Option<u32>) -> Result<(), Trouble> {
+        self.bad_rounds = self.bad_rounds.saturating_add(1);
+        let confirmed = wanted.is_some() && self.bad_number == wanted;
+        self.bad_number = wanted;
+        match wanted {
+            Some(n) if confirmed && n <= 1 => return Err(Trouble::Reset),
+            Some(n) if confirmed && self.bad_rounds >= BAD_ROUNDS_MAX => return Err(Trouble::OutOfStep(n)),
+            _ if self.bad_rounds > 2 * BAD_ROUNDS_MAX => return Err(Trouble::OutOfStep(wanted.unwrap_or(0))),
+            _ => {}
+        }
+        // Swallow its ok, then ask, then let the next numbered line bring a clean request.
+        self.await_ok(now, None, false);
+        self.probe_wanted = true;
+        Ok(())
+    }
+
+    /// Last resort against an endless resend: makes the printer count from here.
+    fn renumber(&mut self, now: Instant, number: u32) {
+        let before = number.saturating_sub(1);
+        let mut line = format!("N{before} M110 N{before}");
+        let sum = line.bytes().fold(0u8, |s, b| s ^ b);
+        line.push_str(&format!("*{sum}"));
+        self.push_loose(now, line.as_bytes(), true);
+        self.rewind = Rewind::AwaitOk {
+            to: Some(number),
+            since: now,
+            hold: false,
+        };
+    }
+
+    /// When [`Sender::tick`] is next due; only a hint, early calls do nothing.
+    pub fn deadline(&self, planned: Duration) -> Option<Instant> {
+        let mut due = match self.rewind {
+            Rewind::AwaitOk { since, .. } => Some(since + OK_AFTER_RESEND),
+            Rewind::Hold { until, .. } => Some(until),
+            Rewind::None => None,
+        };
+        if let Some(front) = self.flight.front() {
+            let since = front.at.max(self.last_alive);
+            let limits = silence::limits(self.patience(), planned, self.keepalive);
+            let first = limits.probe_after.or(limits.give_up_after);
+            let at = match (self.last_probe, self.probes) {
+                (Some(last), 1..) => Some(last + PROBE_SPACING),
+                _ => first.map(|d| since + d),
+            };
+            due = [due, at].into_iter().flatten().min();
+            if front.what == What::Loose {
+                due = [due, Some(front.at + LOOSE_EXPIRES)].into_iter().flatten().min();
+            }
+        }
+        due
+    }
+
+    /// Time passes. `planned`: duration of the moves that may still be queued.
+    pub fn tick(&mut self, now: Instant, planned: Duration) -> Result<(), Trouble> {
+        match self.rewind {
+            Rewind::AwaitOk { to, since, hold } if now >= since + OK_AFTER_RESEND => {
+                if to.is_some() {
+                    self.resends_without_ok = self.resends_without_ok.saturating_add(1);
+                }
+                self.end_of_refusal(now, to, hold);
+            }
+            Rewind::Hold { to, until } if now >= until => {
+                self.rewind = Rewind::None;
+                self.go_back(to);
+            }
+            _ => {}
+        }
+        while self
+            .flight
+            .front()
+            .is_some_and(|f| f.what == What::Loose && now >= f.at + LOOSE_EXPIRES)
+        {
+            self.flight.pop_front();
+        }
+        let Some(front) = self.flight.front() else {
+            return Ok(());
+        };
+        let since = front.at.max(self.last_alive);
+        let limits = silence::limits(self.patience(), planned, self.keepalive);
+        let Some(give_up) = limits.give_up_after else {
+            return Ok(());
+        };
+        let first = limits.probe_after.unwrap_or(give_up);
+        let waited = now.saturating_duration_since(since);
+        let due = match self.last_probe {
+            Some(last) if self.probes > 0 => now >= last + PROBE_SPACING,
+            _ => waited >= first,
+        };
+        if !due {
+            return Ok(());
+        }
+        if self.probes < PROBES_MAX {
+            if self.rewind == Rewind::None {
+                self.probe(now);
+            }
+            return Ok(());
+        }
+        let quiet = now.saturating_duration_since(self.last_rx.max(since));
+        if quiet >= give_up {
+            return Err(Trouble::Silent);
+        }
+        if waited >= give_up + 4 * silence::FLOOR {
+            return Err(Trouble::NoOk);
+        }
+        Ok(())
+    }
+}
+
+/// The line does not fit on the wire with its number and checksum.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TooLong;
+
+#[cfg(test)]
+#[path = "sender_tests.rs"]
+mod tests;

@@ -1,0 +1,498 @@
+//! One session on the serial thread: bytes in and out, nothing else.
+
+use std::collections::VecDeque;
+use std::io;
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use rustix::io::Errno;
+use tokio::io::unix::AsyncFd;
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+
+use super::answer::LINE_MAX;
+use super::config::Config;
+use super::faults;
+use super::port;
+use super::proto::{Marlin, Output};
+use super::shell::{ReadOrder, program_channel};
+use crate::drivers::{Adopt, Context, StopMode};
+use crate::gcode::source::Batch;
+use crate::host::serial::Roots;
+use crate::printer::command::{Request, RequestId};
+use crate::printer::event::{Event, JobEvent};
+use crate::printer::fault::Fault;
+use crate::printer::model::Now;
+use crate::printer::outcome::Outcome;
+use crate::printer::wire::Way;
+
+/// A write that makes no progress for so long has failed.
+const WRITE_LIMIT: Duration = Duration::from_secs(5);
+/// Edges that wait for room in the actor's channel; beyond this the session ends loudly.
+const EDGES_MAX: usize = 4096;
+/// Replies that are still owed.
+const REPLIES_MAX: usize = 64;
+/// How long a stop may take in the core before the session is closed all the same.
+const STOP_LIMIT: Duration = Duration::from_secs(140);
+
+/// How a session ended.
+#[derive(Debug)]
+pub struct SessionEnd {
+    /// `Ok`: stopped as ordered.
+    pub result: Result<(), Fault>,
+    /// The speed that worked.
+    pub baud: Option<u32>,
+}
+
+/// Everything a session owns.
+#[derive(Debug)]
+pub struct Session {
+    /// Settings.
+    pub config: Config,
+    /// Surroundings.
+    pub context: Context,
+    /// Where the port is.
+    pub path: PathBuf,
+    /// A descriptor of the previous run.
+    pub inherited: Option<OwnedFd>,
+    /// A job to answer for.
+    pub adopt: Option<Adopt>,
+    /// The speed that worked last.
+    pub baud: Option<u32>,
+    /// Ordinary requests.
+    pub requests: mpsc::Receiver<Request>,
+    /// The emergency lane.
+    pub urgent: mpsc::Receiver<Request>,
+    /// Programs to read.
+    pub reads: mpsc::Sender<ReadOrder>,
+    /// The order to stop.
+    pub stop: mpsc::Receiver<StopMode>,
+    /// The session's future was dropped.
+    pub cancel: CancellationToken,
+    /// To the actor.
+    pub events: mpsc::Sender<Event>,
+}
+
+/// Its deprecation is about types that lend different descriptors at different times; an `OwnedFd`
+/// does not, and the replacement is `unsafe`.
+#[allow(deprecated)]
+fn watch(fd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
+    AsyncFd::new(fd)
+}
+
+fn now() -> Now {
+    Now {
+        mono: Instant::now(),
+        wall: Timestamp::now(),
+    }
+}
+
+impl Session {
+    /// Runs the session on this thread.
+    pub fn run(self) -> SessionEnd {
+        raise_priority();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_io()
+            .enable_time()
+            .build();
+        match runtime {
+            Ok(runtime) => runtime.block_on(self.serve()),
+            Err(error) => SessionEnd {
+                result: Err(port::lost(&self.path, &error)),
+                baud: None,
+            },
+        }
+    }
+
+    async fn serve(mut self) -> SessionEnd {
+        let native_usb = std::fs::canonicalize(&self.path)
+            .ok()
+            .and_then(|p| p.file_name().map(|n| n.to_string_lossy().starts_with("ttyACM")))
+            .unwrap_or(false);
+        let bauds = self.config.bauds(self.baud, native_usb);
+        let baud = bauds.first().copied().unwrap_or(115_200);
+        let opened = match self.inherited.take() {
+            Some(fd) => port::adopt(fd),
+            None => port::open(&self.path, baud, &Roots::default()),
+        };
+        let stream = match opened {
+            Ok(stream) => stream,
+            Err(fault) => {
+                if let Some(adopt) = self.adopt.take() {
+                    let lost = Event::Job(JobEvent::Interrupted { uid: adopt.job.uid });
+                    let _ = self.events.send(lost).await;
+                }
+                return SessionEnd {
+                    result: Err(fault),
+                    baud: None,
+                };
+            }
+        };
+        // The bare descriptor: reading and writing are ours, one system call each.
+        let fd = match port::borrow(&stream).try_clone_to_owned().and_then(|fd| {
+            drop(stream);
+            watch(fd)
+        }) {
+            Ok(fd) => fd,
+            Err(error) => {
+                return SessionEnd {
+                    result: Err(port::lost(&self.path, &error)),
+                    baud: None,
+                };
+            }
+        };
+        self.context.fd_store.keep(&self.context.printer, fd.as_fd());
+        let mut core = Marlin::new(now(), self.config.settings.clone(), &bauds);
+        if let Some(adopt) = self.adopt.take() {
+            core.event_for_shell(Event::Job(JobEvent::Interrupted { uid: adopt.job.uid }));
+        }
+        let mut line = Line {
+            fd,
+            core,
+            baud,
+            partial: Vec::with_capacity(LINE_MAX),
+            replies: Vec::new(),
+            edges: VecDeque::new(),
+            program: None,
+            written: 0,
+            write_since: None,
+            write_refused: false,
+            stopped: false,
+        };
+        let result = line.turn(&mut self).await;
+        let detached = line.stopped && line.core.detached();
+        if let Err(fault) = &result {
+            line.core.link_lost(now(), fault);
+            let _ = line.drain(&mut self);
+        }
+        line.flush_edges(&self.events).await;
+        for (_, reply) in line.replies.drain(..) {
+            let _ = reply.send(Outcome::refused(
+                "refused/link-ended",
+                "The connection ended before an answer came.",
+            ));
+        }
+        if !detached {
+            self.context.fd_store.forget(&self.context.printer);
+        }
+        SessionEnd {
+            result,
+            baud: Some(line.baud),
+        }
+    }
+}
+
+/// The port and the core, turning.
+struct Line {
+    fd: AsyncFd<OwnedFd>,
+    core: Marlin,
+    baud: u32,
+    /// The line in the making.
+    partial: Vec<u8>,
+    replies: Vec<(RequestId, oneshot::Sender<Outcome>)>,
+    /// Edges that found the actor's channel full. Bounded by `EDGES_MAX`.
+    edges: VecDeque<Event>,
+    program: Option<mpsc::Receiver<Result<Batch, String>>>,
+    /// Bytes at the front of `tx` that were written already.
+    written: usize,
+    write_since: Option<Instant>,
+    /// The last write was refused; the port's readiness is stale.
+    write_refused: bool,
+    stopped: bool,
+}
+
+impl Line {
+    async fn turn(&mut self, session: &mut Session) -> Result<(), Fault> {
+        let mut buffer = [0u8; 4096];
+        let timer = tokio::time::sleep(Duration::from_millis(100));
+        tokio::pin!(timer);
+        let mut armed = Instant::now() + Duration::from_millis(100);
+        let mut stop_by: Option<Instant> = None;
+        loop {
+            self.write(session)?;
+            self.drain(session)?;
+            if self.core.has_tx() && self.write_since.is_none() {
+                continue;
+            }
+            if self.stopped {
+                return Ok(());
+            }
+            let due = [
+                self.core.deadline(),
+                self.write_since.map(|s| s + WRITE_LIMIT),
+                stop_by,
+            ]
+            .into_iter()
+            .flatten()
+            .min();
+            // Only an earlier deadline re-arms the timer; a later one is found when it fires.
+            if let Some(due) = due
+                && (due < armed || armed <= Instant::now())
+            {
+                armed = due.max(Instant::now() + Duration::from_millis(1));
+                timer.as_mut().reset(armed.into());
+            } else if due.is_none() && armed <= Instant::now() {
+                armed = Instant::now() + Duration::from_secs(3600);
+                timer.as_mut().reset(armed.into());
+            }
+            tokio::select! {
+                biased;
+                Some(request) = session.urgent.recv() => {
+                    let at = now();
+                    self.owe(&request.id, request.reply);
+                    self.core.urgent(at, request.id);
+                }
+                () = session.cancel.cancelled() => return Ok(()),
+                ready = self.fd.readable() => {
+                    let mut ready = ready.map_err(|e| port::lost(&session.path, &e))?;
+                    match rustix::io::read(ready.get_inner(), &mut buffer) {
+                        Ok(0) => return Err(port::lost(&session.path, &io::ErrorKind::UnexpectedEof.into())),
+                        Ok(count) => {
+                            // What comes later raises the flag again (edge triggered), so there is no
+                            // second read just to be told that there is nothing.
+                            if count < buffer.len() {
+                                ready.clear_ready();
+                            }
+                            drop(ready);
+                            self.take(session, buffer.get(..count).unwrap_or_default());
+                        }
+                        Err(Errno::AGAIN) => ready.clear_ready(),
+                        Err(Errno::INTR) => {}
+                        Err(errno) => return Err(port::lost(&session.path, &errno.into())),
+                    }
+                }
+                ready = self.fd.writable(), if self.write_since.is_some() => {
+                    let mut ready = ready.map_err(|e| port::lost(&session.path, &e))?;
+                    if self.write_refused {
+                        ready.clear_ready();
+                        self.write_refused = false;
+                    } else {
+                        self.write_since = None;
+                    }
+                }
+                batch = next_batch(&mut self.program), if self.core.wants_program() && self.program.is_some() => {
+                    match batch {
+                        Some(Ok(batch)) => self.core.feed(now(), batch),
+                        Some(Err(why)) => {
+                            self.program = None;
+                            self.core.program_failed(now(), why);
+                        }
+                        None => {
+                            self.program = None;
+                            self.core.program_failed(now(), "the reader ended early".to_owned());
+                        }
+                    }
+                }
+                Some(mode) = session.stop.recv() => {
+                    stop_by = Some(Instant::now() + STOP_LIMIT);
+                    self.core.stop(now(), mode);
+                }
+                Some(request) = session.requests.recv() => {
+                    self.owe(&request.id, request.reply);
+                    self.core.request(now(), request.id, request.command);
+                }
+                permit = session.events.reserve(), if !self.edges.is_empty() => {
+                    if let (Ok(permit), Some(event)) = (permit, self.edges.pop_front()) {
+                        permit.send(event);
+                    }
+                }
+                () = &mut timer => {
+                    armed = Instant::now() - Duration::from_millis(1);
+                    if self.write_since.is_some_and(|s| s.elapsed() >= WRITE_LIMIT) {
+                        return Err(faults::WRITE_STUCK);
+                    }
+                    if stop_by.is_some_and(|by| Instant::now() >= by) {
+                        return Err(faults::STOP_TIMEOUT);
+                    }
+                    self.core.tick(now());
+                }
+            }
+        }
+    }
+
+    fn owe(&mut self, id: &RequestId, reply: oneshot::Sender<Outcome>) {
+        if self.replies.len() >= REPLIES_MAX {
+            self.replies.retain(|(_, r)| !r.is_closed());
+        }
+        self.replies.push((*id, reply));
+    }
+
+    /// Cuts bytes into lines and gives them to the core.
+    fn take(&mut self, session: &Session, bytes: &[u8]) {
+        let at = now();
+        let wall_us = at.wall.as_microsecond();
+        let mut rest = bytes;
+        while let Some(end) = memchr::memchr(b'\n', rest) {
+            let (head, tail) = rest.split_at_checked(end).unwrap_or((rest, b""));
+            rest = tail.get(1..).unwrap_or_default();
+            if self.partial.is_empty() {
+                session.context.wire.push(wall_us, Way::In, head);
+                self.core.line(at, head);
+            } else {
+                let room = LINE_MAX.saturating_sub(self.partial.len());
+                self.partial
+                    .extend_from_slice(head.get(..room.min(head.len())).unwrap_or_default());
+                session.context.wire.push(wall_us, Way::In, &self.partial);
+                self.core.line(at, &self.partial);
+                self.partial.clear();
+            }
+        }
+        let room = LINE_MAX.saturating_sub(self.partial.len());
+        self.partial
+            .extend_from_slice(rest.get(..room.min(rest.len())).unwrap_or_default());
+        if room < rest.len()
+            || self.partial.len() > 200
+                && self
+                    .partial
+                    .iter()
+                    .filter(|b| !b.is_ascii_graphic() && **b != b' ')
+                    .count()
+                    > 40
+        {
+            session.context.wire.push(wall_us, Way::In, &self.partial);
+            self.partial.clear();
+            self.core.noise(at);
+        }
+    }
+
+    /// Writes what is there, as far as the port takes it now.
+    fn write(&mut self, session: &Session) -> Result<(), Fault> {
+        if self.write_since.is_some() {
+            return Ok(());
+        }
+        while self.core.has_tx() {
+            let tx = self.core.tx();
+            let open = tx.get(self.written..).unwrap_or_default();
+            match rustix::io::write(self.fd.get_ref(), open) {
+                Ok(count) => self.written += count,
+                Err(Errno::AGAIN) => {
+                    self.write_since = Some(Instant::now());
+                    self.write_refused = true;
+                    return Ok(());
+                }
+                Err(Errno::INTR) => {}
+                Err(errno) => return Err(port::lost(&session.path, &errno.into())),
+            }
+            if self.written >= self.core.tx().len() {
+                let wall_us = Timestamp::now().as_microsecond();
+                for line in self.core.tx().split(|b| *b == b'\n').filter(|l| !l.is_empty()) {
+                    session.context.wire.push(wall_us, Way::Out, line);
+                }
+                self.core.tx().clear();
+                self.written = 0;
+                self.core.written();
+            }
+        }
+        Ok(())
+    }
+
+    /// Does what the core wants done.
+    fn drain(&mut self, session: &mut Session) -> Result<(), Fault> {
+        while let Some(output) = self.core.poll() {
+            match output {
+                Output::Event(event) => self.tell(session, event)?,
+                Output::Reply(id, outcome) => {
+                    if let Some(index) = self.replies.iter().position(|(owed, _)| *owed == id) {
+                        let (_, reply) = self.replies.swap_remove(index);
+                        let _ = reply.send(outcome);
+                    }
+                }
+                Output::OpenProgram(job) => {
+                    let (to, from) = program_channel();
+                    self.program = Some(from);
+                    let order = ReadOrder {
+                        job,
+                        from: (0, 0, 0),
+                        to,
+                    };
+                    if session.reads.try_send(order).is_err() {
+                        self.program = None;
+                        self.core.program_failed(now(), "no reader".to_owned());
+                    }
+                }
+                Output::CloseProgram => self.program = None,
+                Output::Baud(baud) => {
+                    self.baud = baud;
+                    self.partial.clear();
+                    port::set_baud_of(self.fd.as_fd(), baud)?;
+                }
+                Output::Record(_) => {}
+                Output::Stopped => self.stopped = true,
+                Output::Hangup(fault) => {
+                    // What is still to be said (heaters off) goes out first, if the port takes it.
+                    self.write(session)?;
+                    return Err(fault);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Never waits: levels are dropped when there is no room, edges are kept in order.
+    fn tell(&mut self, session: &Session, event: Event) -> Result<(), Fault> {
+        if self.edges.is_empty() {
+            match session.events.try_send(event) {
+                Ok(()) | Err(mpsc::error::TrySendError::Closed(_)) => return Ok(()),
+                Err(mpsc::error::TrySendError::Full(event)) => {
+                    if !is_level(&event) {
+                        self.edges.push_back(event);
+                    }
+                    return Ok(());
+                }
+            }
+        }
+        if is_level(&event) {
+            return Ok(());
+        }
+        if self.edges.len() >= EDGES_MAX {
+            return Err(faults::ACTOR_STUCK);
+        }
+        self.edges.push_back(event);
+        Ok(())
+    }
+
+    async fn flush_edges(&mut self, events: &mpsc::Sender<Event>) {
+        let all = async {
+            while let Some(event) = self.edges.pop_front() {
+                if events.send(event).await.is_err() {
+                    return;
+                }
+            }
+        };
+        // The actor may be gone or stuck; the port is not held for it.
+        let _ = tokio::time::timeout(Duration::from_secs(2), all).await;
+    }
+}
+
+async fn next_batch(
+    program: &mut Option<mpsc::Receiver<Result<Batch, String>>>,
+) -> Option<Result<Batch, String>> {
+    match program {
+        Some(receiver) => receiver.recv().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// May be dropped: a newer one follows.
+fn is_level(event: &Event) -> bool {
+    matches!(
+        event,
+        Event::Heat { .. }
+            | Event::Progress(_)
+            | Event::Position(_)
+            | Event::Traffic(_)
+            | Event::Checkpoint(_)
+            | Event::Message(_)
+    )
+}
+
+/// Ahead of other threads where the system allows it (`LimitNICE=`); without that nothing is lost but
+/// some smoothness under load.
+fn raise_priority() {
+    #[cfg(target_os = "linux")]
+    {
+        let _ = rustix::process::setpriority_process(Some(rustix::thread::gettid()), -10);
+    }
+}

@@ -1,0 +1,79 @@
+//! What the driver's core has to know about one printer and its owner's wishes. Plain data.
+
+use std::time::Duration;
+
+/// Lines in flight.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Window {
+    /// Up to three once the printer shows `ADVANCED_OK`, else one.
+    #[default]
+    Auto,
+    /// One.
+    Off,
+    /// So many.
+    Lines(u8),
+}
+
+/// Lowest temperature at which filament can be moved, °C (Marlin's `EXTRUDE_MINTEMP`).
+pub const EXTRUDE_MIN_C: f32 = 170.0;
+
+/// Settings of the core.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Settings {
+    /// Lines in flight.
+    pub window: Window,
+    /// Bed size X, Y and height Z, mm.
+    pub bed_mm: Option<[f32; 3]>,
+    /// Round bed, origin in its middle.
+    pub round: bool,
+    /// Origin in the middle of the bed.
+    pub centered: bool,
+    /// Idle heaters go off after this.
+    pub idle_heaters_off: Option<Duration>,
+    /// The nozzle goes off after this in a pause.
+    pub pause_nozzle_off: Option<Duration>,
+    /// Progress may be shown on the printer's screen.
+    pub screen: bool,
+    /// `M109`/`M190` of the program are replaced by waiting here where the firmware cannot end them.
+    pub hold_heatups: bool,
+    /// Pull back before parking, mm.
+    pub park_retract_mm: f32,
+    /// Lift before parking, mm.
+    pub park_lift_mm: f32,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Settings {
+            window: Window::Auto,
+            bed_mm: None,
+            round: false,
+            centered: false,
+            idle_heaters_off: Some(Duration::from_secs(30 * 60)),
+            pause_nozzle_off: Some(Duration::from_secs(15 * 60)),
+            screen: true,
+            hold_heatups: true,
+            park_retract_mm: 2.0,
+            park_lift_mm: 10.0,
+        }
+    }
+}
+
+impl Settings {
+    /// Where the head waits in a pause: a corner of the bed, out of the way of the part.
+    pub fn park_mm(&self) -> Option<(f32, f32)> {
+        let [x, y, _] = self.bed_mm?;
+        if self.round {
+            return Some((0.0, y / 2.0 - 10.0));
+        }
+        if self.centered {
+            return Some((-x / 2.0 + 5.0, y / 2.0 - 5.0));
+        }
+        Some((5.0, y - 5.0))
+    }
+
+    /// Height of the machine, mm.
+    pub fn height_mm(&self) -> Option<f32> {
+        self.bed_mm.map(|[_, _, z]| z)
+    }
+}

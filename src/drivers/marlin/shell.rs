@@ -1,0 +1,224 @@
+//! The session: a port, the core, and a thread of their own.
+//!
+//! The serial line has its own OS thread with a small runtime and, where allowed, a raised priority,
+//! so that nothing else in the daemon (analysis, TLS, disk) can delay the next line. On that thread
+//! are the core and the port only. The program is read by a blocking task of the main runtime, two
+//! batches ahead. Requests come through channels; events leave without ever waiting.
+
+use std::path::PathBuf;
+
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+
+use super::config::Config;
+use super::port;
+use super::session::{Session, SessionEnd};
+use crate::drivers::{Adopt, BoxFuture, Context, Driver, Link, Stop, StopMode};
+use crate::gcode::source::{Batch, FileSource};
+use crate::host::serial::Roots;
+use crate::printer::command::{Command, Request, StartJob};
+use crate::printer::event::Event;
+use crate::printer::fault::{Fault, Severity};
+use crate::printer::outcome::Outcome;
+
+/// Batches read ahead of the core; the reader waits when they are there.
+const BATCHES_AHEAD: usize = 2;
+
+/// Bytes of the program in one batch.
+const BATCH_BYTES: usize = 32 * 1024;
+
+/// Order to the bridge: read this program into that channel, from a place on.
+#[derive(Debug)]
+pub struct ReadOrder {
+    /// The job.
+    pub job: StartJob,
+    /// Where to begin: byte, line, layer.
+    pub from: (u64, u32, u32),
+    /// Where the batches go.
+    pub to: mpsc::Sender<Result<Batch, String>>,
+}
+
+/// A Marlin printer.
+#[derive(Debug)]
+pub struct MarlinDriver {
+    config: Config,
+    context: Context,
+    adopt: Option<Adopt>,
+    /// The speed that worked last.
+    baud: Option<u32>,
+}
+
+impl MarlinDriver {
+    /// A driver with its settings.
+    pub fn new(config: Config, mut context: Context) -> Self {
+        let adopt = context.adopt.take();
+        MarlinDriver {
+            config,
+            context,
+            adopt,
+            baud: None,
+        }
+    }
+
+    fn path(&self) -> Result<PathBuf, Fault> {
+        let pin = self
+            .context
+            .state_dir
+            .join(format!("port-{}", self.context.printer));
+        port::resolve(&self.config.port, &Roots::default(), Some(&pin))
+    }
+
+    async fn session(&mut self, link: &mut Link, stop: &Stop) -> Result<(), Fault> {
+        // First: an adopted job has to be answered for, whatever comes next.
+        let adopt = self.adopt.take();
+        let inherited = self.context.fd_store.take(&self.context.printer);
+        let path = match self.path() {
+            Ok(path) => path,
+            Err(fault) => {
+                give_up(&link.events, adopt).await;
+                return Err(fault);
+            }
+        };
+        let (request_tx, requests) = mpsc::channel(16);
+        let (urgent_tx, urgent) = mpsc::channel(4);
+        // At most one program is open; a second order can only follow a finished one.
+        let (reads, mut read_orders) = mpsc::channel::<ReadOrder>(2);
+        let (stop_tx, stop_rx) = mpsc::channel(1);
+        let (end_tx, end_rx) = oneshot::channel();
+        let cancel = CancellationToken::new();
+        // Dropping this future ends the thread and closes the port.
+        let _guard = cancel.clone().drop_guard();
+        let session = Session {
+            config: self.config.clone(),
+            context: self.context.clone(),
+            path,
+            inherited,
+            adopt,
+            baud: self.baud,
+            requests,
+            urgent,
+            reads,
+            stop: stop_rx,
+            cancel,
+            events: link.events.clone(),
+        };
+        let name = format!("serial {}", self.context.printer);
+        std::thread::Builder::new()
+            .name(name.chars().take(15).collect())
+            .spawn(move || {
+                let end = session.run();
+                // Nobody listens when the future was dropped.
+                let _ = end_tx.send(end);
+            })
+            .map_err(|e| thread_fault(&e))?;
+
+        let mut end_rx = end_rx;
+        let mut stopping = false;
+        loop {
+            tokio::select! {
+                biased;
+                Some(request) = link.urgent.recv() => forward(&urgent_tx, request),
+                end = &mut end_rx => {
+                    let end = end.unwrap_or_else(|_| SessionEnd { result: Err(panic_fault()), baud: None });
+                    self.baud = end.baud.or(self.baud);
+                    return end.result;
+                }
+                mode = stop.ordered(), if !stopping => {
+                    stopping = true;
+                    let mode = if mode == StopMode::Leave { StopMode::Leave } else { mode };
+                    let _ = stop_tx.try_send(mode);
+                }
+                Some(order) = read_orders.recv() => read_program(order),
+                Some(request) = link.requests.recv() => match request.command {
+                    Command::Ping => {
+                        let _ = request.reply.send(Outcome::Sent);
+                    }
+                    _ => forward(&request_tx, request),
+                },
+            }
+        }
+    }
+}
+
+impl Driver for MarlinDriver {
+    fn run<'a>(&'a mut self, link: &'a mut Link, stop: &'a Stop) -> BoxFuture<'a, Result<(), Fault>> {
+        Box::pin(self.session(link, stop))
+    }
+}
+
+/// The port is not there: the job that was to be answered for cannot go on.
+async fn give_up(events: &mpsc::Sender<Event>, adopt: Option<Adopt>) {
+    if let Some(adopt) = adopt {
+        let event = crate::printer::event::JobEvent::Interrupted { uid: adopt.job.uid };
+        let _ = events.send(Event::Job(event)).await;
+    }
+}
+
+/// Hands a request on; answers it when the session cannot take it.
+fn forward(to: &mpsc::Sender<Request>, request: Request) {
+    if let Err(error) = to.try_send(request) {
+        let (request, words) = match error {
+            mpsc::error::TrySendError::Full(request) => {
+                (request, "The printer is busy with earlier requests.")
+            }
+            mpsc::error::TrySendError::Closed(request) => (request, "The connection is being closed."),
+        };
+        let _ = request.reply.send(Outcome::refused("refused/busy", words));
+    }
+}
+
+/// Reads a program on a blocking thread until it is through or nobody wants it any more.
+fn read_program(order: ReadOrder) {
+    // Owned by its channel: it ends when the session drops the receiver.
+    let handle = tokio::task::spawn_blocking(move || {
+        let path = &order.job.program.path;
+        let (byte, line, layer) = order.from;
+        let mut source = match FileSource::open(path, byte, line, layer) {
+            Ok(source) => source,
+            Err(error) => {
+                let _ = order
+                    .to
+                    .blocking_send(Err(format!("{}: {error}", path.display())));
+                return;
+            }
+        };
+        loop {
+            let batch = source.next_batch(BATCH_BYTES);
+            let last = batch.as_ref().map_or(true, |b| b.last);
+            let batch = batch.map_err(|error| format!("{}: {error}", path.display()));
+            if order.to.blocking_send(batch).is_err() || last {
+                return;
+            }
+        }
+    });
+    drop(handle);
+}
+
+/// A channel for a program, bounded: the reader waits when it is full.
+pub fn program_channel() -> (
+    mpsc::Sender<Result<Batch, String>>,
+    mpsc::Receiver<Result<Batch, String>>,
+) {
+    mpsc::channel(BATCHES_AHEAD)
+}
+
+fn thread_fault(error: &std::io::Error) -> Fault {
+    Fault::new(
+        Severity::Retry,
+        "layerd/no-thread",
+        "The connection could not be started.",
+        "The system gave no thread for it.",
+        "Close other programs or raise the limit of tasks (TasksMax=).",
+    )
+    .with_raw(error.to_string())
+}
+
+fn panic_fault() -> Fault {
+    Fault::new(
+        Severity::Bug,
+        "layerd/driver-panic",
+        "The driver of this printer failed and is restarted.",
+        "This is a mistake in layerd.",
+        "Please report it with the output of `layerd logs PRINTER --wire`.",
+    )
+}
