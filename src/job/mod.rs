@@ -4,5 +4,8 @@ pub mod analysis_pool;
 pub mod machine;
 pub mod preflight;
 pub mod record;
+<<<<<<< HEAD
 pub mod spool;
+=======
+>>>>>>> main
 pub mod store;
