@@ -4,8 +4,5 @@ pub mod analysis_pool;
 pub mod machine;
 pub mod preflight;
 pub mod record;
-<<<<<<< HEAD
 pub mod spool;
-=======
->>>>>>> main
 pub mod store;
