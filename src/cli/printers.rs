@@ -84,7 +84,7 @@ fn members<'v>(value: &'v Value, key: &str) -> &'v [Value] {
 /// The table; pure.
 pub fn table(printers: &[Listed]) -> String {
     let mut table = Table::new();
-    table.load_preset(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
+    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
     table.set_header(["PRINTER", "STATE", "JOB", "PROGRESS", "TEMPERATURES", "AGE"]);
     for printer in printers {
         let value = &printer.native;
