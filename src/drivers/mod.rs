@@ -15,6 +15,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Section;
+use crate::config::model::Common;
 use crate::host::fdstore::FdStore;
 use crate::printer::command::{Request, StartJob};
 use crate::printer::event::{Checkpoint, Event};
@@ -175,7 +176,8 @@ pub trait Factory: Sync {
     /// The word for `driver = "…"`.
     fn kind(&self) -> &'static str;
     /// Reads this driver's keys from the printer's table; mistakes go to the section's diagnostics.
-    fn configure(&self, section: &mut Section<'_>) -> Option<Box<dyn Build>>;
+    /// `common`: the keys that every printer may have, read already.
+    fn configure(&self, common: &Common, section: &mut Section<'_>) -> Option<Box<dyn Build>>;
     /// `layerd discover`.
     fn probe(&self) -> BoxFuture<'_, Vec<Found>>;
 }

@@ -55,12 +55,12 @@ class PluginSettings:
 
 
 class PluginProfiles:
-    """One printer profile: a 220 mm bed."""
+    """One printer profile: a 220 mm bed, up to two tools."""
 
     PROFILE = {
         "volume": {"width": 220.0, "depth": 220.0, "height": 250.0, "origin": "lowerleft",
                    "formFactor": "rectangular", "custom_box": False},
-        "extruder": {"count": 1, "offsets": [(0.0, 0.0)]},
+        "extruder": {"count": 2, "offsets": [(0.0, 0.0), (25.0, 0.0)]},
     }
 
     def get_current(self):
@@ -83,14 +83,19 @@ def options():
     p.add_argument("--transcript", help="file for all traffic with times")
     p.add_argument("--lifetime", type=float, default=900.0)
     p.add_argument("--move-scale", type=float, default=1000.0, help="how much faster than the plugin moves run")
-    p.add_argument("--heat-scale", type=float, default=5.0, help="how much faster than the plugin heaters heat")
+    p.add_argument("--heat-scale", type=float, default=20.0, help="how much faster than the plugin heaters heat")
     p.add_argument("--advanced-ok", action="store_true")
     p.add_argument("--corrupt-every", type=int, default=0)
     p.add_argument("--drop-line-every", type=int, default=0)
     p.add_argument("--drop-ok-every", type=int, default=0)
     p.add_argument("--extra-ok-every", type=int, default=0)
+    p.add_argument("--no-ok-after-resend", action="store_true", help="a Resend without the ok that should follow it")
+    p.add_argument("--flush-on-error", action="store_true", help="empties its receive buffer on a line error, as Marlin does")
+    p.add_argument("--repetier", action="store_true", help="ok before the answer, TargetExtr0: temperatures, wait when idle")
+    p.add_argument("--firmware", default="Marlin bugfix-2.1.x (virtual)")
+    p.add_argument("--extruders", type=int, default=1)
     p.add_argument("--at", type=int, default=0, metavar="N", help="after N accepted lines do …")
-    p.add_argument("--do", choices=["reset", "kill", "mute", "hangup"])
+    p.add_argument("--do", metavar="WHAT", help="reset, kill, mute, hangup, or one of the plugin's own words (action_pause, …)")
     return p.parse_args()
 
 
@@ -102,9 +107,10 @@ def main():
         sys.exit(f"the package octoprint is missing: {error}")
 
     values = copy.deepcopy(VirtualPrinterPlugin().get_settings_defaults())
-    values.update(enabled=True, throttle=0, sendWait=False, sendBusy=True, busyInterval=1.0,
-                  simulated_errors=[], firmwareName="Marlin bugfix-2.1.x (virtual)",
-                  resetLines=["start", "echo:Marlin (virtual)", "echo:SD card ok"])
+    values.update(enabled=True, throttle=0, sendBusy=True, busyInterval=1.0,
+                  simulated_errors=[], resetLines=["start", "echo:Marlin (virtual)", "echo:SD card ok"])
+    values.update(firmwareName=o.firmware, brokenResend=o.no_ok_after_resend, numExtruders=o.extruders,
+                  okBeforeCommandOutput=o.repetier, repetierStyleTargetTemperature=o.repetier, sendWait=o.repetier)
     if o.advanced_ok:
         values["okFormatString"] = "ok N{lastN} P{buffer} B{buffer}"
     folder = tempfile.mkdtemp(prefix="virtual-printer-")
@@ -114,6 +120,8 @@ def main():
     executed = open(o.executed, "w", buffering=1)
     transcript = open(o.transcript, "w", buffering=1) if o.transcript else None
     began = time.monotonic()
+    if transcript:  # < from the host, > to the host, x lost on the way, ! what the printer did by itself
+        transcript.write("# seconds since %.3f of this machine's monotonic clock\n" % began)
     over = threading.Event()
     silent = threading.Event()
     marlins_words = {
@@ -157,6 +165,8 @@ def main():
             with self._incoming_lock:
                 super()._triggerResend(self.number + 1, None, True)
                 self.current_line = self.number
+                if o.flush_on_error:
+                    self._clearQueue(self.incoming)
 
         def _simulateTemps(self, delta=0.5):
             moment = time.monotonic()
@@ -191,6 +201,8 @@ def main():
             silent.set()
         elif o.do == "hangup":
             over.set()
+        else:
+            printer._debugTrigger(o.do)
 
     def every(n, count):
         return n > 0 and count % n == 0

@@ -1,10 +1,14 @@
 //! Settings of one Marlin printer.
 
 use std::any::Any;
+use std::time::Duration;
 
 use super::port::{self, PortSpec};
-use super::settings::Settings;
+use super::settings::{Settings, Window};
 use super::shell::MarlinDriver;
+use crate::config::Section;
+use crate::config::model::{Common, Origin};
+use crate::config::section::WordOrInteger;
 use crate::drivers::{BoxFuture, Build, Context, Driver, Reach};
 use crate::host::serial::Roots;
 
@@ -25,6 +29,34 @@ pub struct Config {
 }
 
 impl Config {
+    /// Reads the keys `port`, `baud` and `window`; the rest is common to all printers.
+    pub fn read(common: &Common, section: &mut Section<'_>) -> Option<Self> {
+        let port = section.required_string("port", "\"auto\"");
+        let baud = match section.word_or_integer("baud", &["auto"], 1200..=4_000_000) {
+            Some(WordOrInteger::Integer(baud)) => u32::try_from(baud).ok(),
+            Some(WordOrInteger::Word(_)) | None => None,
+        };
+        let window = match section.word_or_integer("window", &["auto", "off"], 1..=4) {
+            Some(WordOrInteger::Integer(lines)) => Window::Lines(lines.clamp(1, 4) as u8),
+            Some(WordOrInteger::Word("off")) => Window::Off,
+            _ => Window::Auto,
+        };
+        let some = |time: Duration| Some(time).filter(|t| !t.is_zero());
+        Some(Config {
+            port: PortSpec::parse(&port?),
+            baud,
+            settings: Settings {
+                window,
+                bed_mm: common.bed_mm.map(|bed| bed.map(|mm| mm as f32)),
+                round: common.bed_round,
+                centered: common.origin == Origin::Center,
+                idle_heaters_off: some(common.idle_heaters_off),
+                pause_nozzle_off: some(common.pause_nozzle_off),
+                ..Settings::default()
+            },
+        })
+    }
+
     /// Speeds to try, the most promising first. Native USB has no speed: one is enough.
     pub fn bauds(&self, known: Option<u32>, native_usb: bool) -> Vec<u32> {
         if let Some(baud) = self.baud {

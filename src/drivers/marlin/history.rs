@@ -9,7 +9,7 @@ pub const HISTORY_LINES: u32 = 64;
 pub const WIRE_MAX: usize = 95;
 
 /// Where a line of the program stands in its file.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Place {
     /// Line of the file, from 1.
     pub source_line: u32,

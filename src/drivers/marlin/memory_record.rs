@@ -3,12 +3,13 @@
 //! Between two entries every number stands for the next line of the program, so entries are written
 //! only where that is interrupted (a poll, a command of a person, a pause), not per line.
 
+use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::history::Place;
 
 /// One entry.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Record {
     /// A program begins; nothing of it has a number yet.
     Begin {
@@ -28,6 +29,9 @@ pub enum Record {
         /// The first of them.
         number: u32,
     },
+    /// A script of ours begins to move the head (pause, cancel): until the next `Run` the program
+    /// cannot be continued where it is.
+    Leaving,
     /// The job stands still, parked; it cannot be continued line by line.
     Parked,
     /// No job runs any more.

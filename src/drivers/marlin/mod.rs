@@ -22,6 +22,7 @@ mod port_faults;
 mod program;
 pub mod proto;
 mod reports;
+pub mod resume_point;
 pub mod scan;
 mod script;
 pub mod self_test;
@@ -39,6 +40,7 @@ mod users;
 
 use super::{BoxFuture, Build, Factory, Found};
 use crate::config::Section;
+use crate::config::model::Common;
 
 /// The Marlin driver.
 pub static FACTORY: MarlinFactory = MarlinFactory;
@@ -52,8 +54,8 @@ impl Factory for MarlinFactory {
         "marlin"
     }
 
-    fn configure(&self, _section: &mut Section<'_>) -> Option<Box<dyn Build>> {
-        None
+    fn configure(&self, common: &Common, section: &mut Section<'_>) -> Option<Box<dyn Build>> {
+        Some(Box::new(config::Config::read(common, section)?))
     }
 
     fn probe(&self) -> BoxFuture<'_, Vec<Found>> {

@@ -114,11 +114,12 @@ impl Session {
         let bauds = self.config.bauds(self.baud, native_usb);
         let baud = bauds.first().copied().unwrap_or(115_200);
         let opened = match self.inherited.take() {
-            Some(fd) => port::adopt(fd),
-            None => port::open(&self.path, baud, &Roots::default()),
+            Some(fd) => port::adopt_fd(fd),
+            None => port::open_fd(&self.path, baud, &Roots::default()),
         };
-        let stream = match opened {
-            Ok(stream) => stream,
+        let opened = opened.and_then(|fd| watch(fd).map_err(|e| port::lost(&self.path, &e)));
+        let fd = match opened {
+            Ok(fd) => fd,
             Err(fault) => {
                 if let Some(adopt) = self.adopt.take() {
                     let lost = Event::Job(JobEvent::Interrupted { uid: adopt.job.uid });
@@ -126,19 +127,6 @@ impl Session {
                 }
                 return SessionEnd {
                     result: Err(fault),
-                    baud: None,
-                };
-            }
-        };
-        // The bare descriptor: reading and writing are ours, one system call each.
-        let fd = match port::borrow(&stream).try_clone_to_owned().and_then(|fd| {
-            drop(stream);
-            watch(fd)
-        }) {
-            Ok(fd) => fd,
-            Err(error) => {
-                return SessionEnd {
-                    result: Err(port::lost(&self.path, &error)),
                     baud: None,
                 };
             }

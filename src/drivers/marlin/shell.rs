@@ -222,3 +222,7 @@ fn panic_fault() -> Fault {
         "Please report it with the output of `layerd logs PRINTER --wire`.",
     )
 }
+
+#[cfg(test)]
+#[path = "shell_tests.rs"]
+mod tests;

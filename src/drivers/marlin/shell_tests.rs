@@ -1,0 +1,251 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot};
+use uuid::Uuid;
+
+use super::super::config::Config;
+use super::super::port::PortSpec;
+use super::super::settings::Settings;
+use super::super::sim::pty::{PtyOptions, SimPty};
+use super::super::sim::{Injection, Options};
+use super::*;
+use crate::drivers::Build as _;
+use crate::host::fdstore::FdStore;
+use crate::printer::command::{CancelReason, Program, RequestId};
+use crate::printer::event::JobEvent;
+use crate::printer::wire::WireRing;
+
+/// A driver that runs, and the other ends of its channels.
+struct Rig {
+    requests: mpsc::Sender<Request>,
+    urgent: mpsc::Sender<Request>,
+    events: mpsc::Receiver<Event>,
+    seen: Vec<Event>,
+    stop: Stop,
+    dir: tempfile::TempDir,
+    wire: Arc<WireRing>,
+}
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+impl Rig {
+    fn start(port: PathBuf) -> (Self, tokio::task::JoinHandle<Result<(), Fault>>) {
+        let (requests, requests_rx) = mpsc::channel(16);
+        let (urgent, urgent_rx) = mpsc::channel(4);
+        let (events_tx, events) = mpsc::channel(256);
+        let stop = Stop::new();
+        let dir = tempfile::tempdir().expect("a directory");
+        let wire = Arc::new(WireRing::new(64 * 1024));
+        let context = Context {
+            printer: "test".into(),
+            runtime_dir: dir.path().to_owned(),
+            state_dir: dir.path().to_owned(),
+            fd_store: Arc::new(FdStore::default()),
+            wire: wire.clone(),
+            adopt: None,
+            pause_on_restart: false,
+        };
+        let config = Config {
+            port: PortSpec::Path(port),
+            baud: None,
+            settings: Settings {
+                bed_mm: Some([220.0, 220.0, 250.0]),
+                ..Settings::default()
+            },
+        };
+        let mut driver = config.build(context);
+        let ordered = stop.clone();
+        let handle = tokio::task::spawn(async move {
+            let mut link = Link {
+                requests: requests_rx,
+                urgent: urgent_rx,
+                events: events_tx,
+            };
+            driver.run(&mut link, &ordered).await
+        });
+        let rig = Rig {
+            requests,
+            urgent,
+            events,
+            seen: Vec::new(),
+            stop,
+            dir,
+            wire,
+        };
+        (rig, handle)
+    }
+
+    async fn until(&mut self, wanted: impl Fn(&Event) -> bool) {
+        if self.seen.iter().any(&wanted) {
+            return;
+        }
+        let found = tokio::time::timeout(PATIENCE, async {
+            while let Some(event) = self.events.recv().await {
+                let hit = wanted(&event);
+                self.seen.push(event);
+                if hit {
+                    return true;
+                }
+            }
+            false
+        })
+        .await;
+        assert_eq!(
+            found,
+            Ok(true),
+            "{:?}\n{}",
+            self.seen,
+            self.wire.dump().join("\n")
+        );
+    }
+
+    async fn ask(&mut self, command: Command) -> Outcome {
+        let (reply, answer) = oneshot::channel();
+        let request = Request {
+            id: RequestId(fastrand::u64(1..)),
+            deadline: std::time::Instant::now() + PATIENCE,
+            reply,
+            command: command.clone(),
+        };
+        let lane = if command == Command::EmergencyStop {
+            &self.urgent
+        } else {
+            &self.requests
+        };
+        lane.send(request).await.expect("a driver");
+        let drain = async {
+            loop {
+                match self.events.recv().await {
+                    Some(event) => self.seen.push(event),
+                    None => std::future::pending::<()>().await,
+                }
+            }
+        };
+        tokio::select! {
+            answer = tokio::time::timeout(PATIENCE, answer) => answer.expect("in time").expect("an answer"),
+            () = drain => unreachable!("never ends"),
+        }
+    }
+
+    fn program(&self, text: &str) -> Command {
+        let path = self.dir.path().join("program.gcode");
+        std::fs::write(&path, text).expect("written");
+        Command::Start(StartJob {
+            uid: Uuid::new_v4(),
+            program: Arc::new(Program {
+                path,
+                name: "program.gcode".to_owned(),
+                size: text.len() as u64,
+                sha256: String::new(),
+                layers: None,
+                estimate_s: None,
+                max_z_mm: None,
+            }),
+            skip: Vec::new(),
+        })
+    }
+}
+
+fn printer() -> SimPty {
+    let sim = Options {
+        speed: 200.0,
+        ..Options::default()
+    };
+    SimPty::spawn(PtyOptions {
+        sim,
+        ..PtyOptions::default()
+    })
+    .expect("a pty")
+}
+
+fn moves(count: usize) -> String {
+    let lines: Vec<String> = (0..count)
+        .map(|i| format!("G1 X{} Y{} F60000", i % 100, i / 100))
+        .collect();
+    format!("G28\nG90\n{}\n", lines.join("\n"))
+}
+
+#[tokio::test]
+async fn a_print_over_a_real_terminal() {
+    let printer = printer();
+    let (mut rig, handle) = Rig::start(printer.path());
+    rig.until(|e| *e == Event::Up).await;
+    let text = moves(1000);
+    let start = rig.program(&text);
+    assert_eq!(rig.ask(start).await, Outcome::Verified);
+    rig.until(|e| matches!(e, Event::Job(JobEvent::Done { .. })))
+        .await;
+    let executed: Vec<String> = printer.with(|sim| sim.executed().iter().map(|e| e.text.clone()).collect());
+    let printed: Vec<&str> = executed
+        .iter()
+        .map(String::as_str)
+        .filter(|t| t.starts_with('G'))
+        .collect();
+    assert_eq!(printed, text.lines().collect::<Vec<_>>());
+    rig.stop.order(StopMode::Leave);
+    assert_eq!(handle.await.expect("no panic"), Ok(()));
+}
+
+#[tokio::test]
+async fn a_pulled_cable_fails_the_job_in_words() {
+    let printer = printer();
+    let (mut rig, handle) = Rig::start(printer.path());
+    rig.until(|e| *e == Event::Up).await;
+    let start = rig.program(&moves(100_000));
+    assert_eq!(rig.ask(start).await, Outcome::Verified);
+    printer.unplug();
+    rig.until(
+        |e| matches!(e, Event::Job(JobEvent::Failed { fault, .. }) if fault.code == "marlin/link-lost"),
+    )
+    .await;
+    assert!(handle.await.expect("no panic").is_err());
+}
+
+#[tokio::test]
+async fn emergency_stop_and_cancel_over_a_real_terminal() {
+    let printer = printer();
+    let (mut rig, handle) = Rig::start(printer.path());
+    rig.until(|e| *e == Event::Up).await;
+    let start = rig.program(&moves(100_000));
+    assert_eq!(rig.ask(start).await, Outcome::Verified);
+    let cancel = rig.ask(Command::Cancel(CancelReason::default())).await;
+    assert_eq!(cancel, Outcome::Verified);
+    let start = rig.program(&moves(100_000));
+    assert_eq!(rig.ask(start).await, Outcome::Verified);
+    assert_eq!(rig.ask(Command::EmergencyStop).await, Outcome::Verified);
+    assert!(printer.with(|sim| sim.is_killed()));
+    assert!(handle.await.expect("no panic").is_err());
+}
+
+#[tokio::test]
+async fn stopping_parks_the_print_and_switches_heaters_off() {
+    let printer = printer();
+    let (mut rig, handle) = Rig::start(printer.path());
+    rig.until(|e| *e == Event::Up).await;
+    let start = rig.program(&format!("M104 S200\nM140 S60\nM109 S200\n{}", moves(100_000)));
+    assert_eq!(rig.ask(start).await, Outcome::Verified);
+    assert!(printer.wait_until(PATIENCE, |sim| sim.executed_count() > 200));
+    rig.stop.order(StopMode::Park);
+    rig.until(|e| matches!(e, Event::Job(JobEvent::Interrupted { .. })))
+        .await;
+    assert_eq!(handle.await.expect("no panic"), Ok(()));
+    assert!(!printer.with(|sim| sim.is_heating()));
+}
+
+#[tokio::test]
+async fn a_reset_is_noticed_and_the_printer_comes_back() {
+    let printer = printer();
+    let (mut rig, handle) = Rig::start(printer.path());
+    rig.until(|e| *e == Event::Up).await;
+    let start = rig.program(&moves(100_000));
+    assert_eq!(rig.ask(start).await, Outcome::Verified);
+    printer.inject(Injection::Reset);
+    rig.until(|e| matches!(e, Event::Job(JobEvent::Failed { fault, .. }) if fault.code == "marlin/reset"))
+        .await;
+    rig.seen.clear();
+    rig.until(|e| *e == Event::Activity(crate::printer::model::Activity::Idle))
+        .await;
+    rig.stop.order(StopMode::Leave);
+    assert_eq!(handle.await.expect("no panic"), Ok(()));
+}
