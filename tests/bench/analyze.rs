@@ -16,7 +16,24 @@ fn main() -> std::io::Result<()> {
         eprintln!("usage: bench_analyze FILE [rounds]");
         return Ok(());
     };
-    let rounds: u32 = args.next().and_then(|n| n.parse().ok()).unwrap_or(3);
+    let second = args.next();
+    if second.as_deref() == Some("--json") {
+        let mut options = Options::default();
+        options.hash = false;
+        match analyze_file(&path, &options, &mut |_, _| true) {
+            Ok((analysis, index)) => {
+                println!("{}", serde_json::to_string_pretty(&analysis).unwrap_or_default());
+                eprintln!(
+                    "index: {} checkpoints, {} bytes",
+                    index.checkpoints(),
+                    index.encode().len()
+                );
+            }
+            Err(error) => eprintln!("{error}"),
+        }
+        return Ok(());
+    }
+    let rounds: u32 = second.and_then(|n| n.parse().ok()).unwrap_or(3);
     let off = Options {
         time_model: false,
         index: false,
