@@ -61,7 +61,9 @@
 //! | a new printer family | a folder and two lines in [`drivers`] |
 
 pub mod agent;
+pub mod api;
 pub mod config;
+pub mod daemon;
 pub mod drivers;
 pub mod gcode;
 pub mod host;
