@@ -16,6 +16,8 @@ use crate::config::load::{self, Surroundings};
 use crate::config::model::{Common, OnStop, Origin, Preflight};
 use crate::config::{Config, Diagnostics};
 use crate::drivers::{self, Build, REGISTRY, StopMode};
+use crate::gcode::analysis::Analysis;
+use crate::gcode::analyze::{Analyzer, Options};
 use crate::host::fdstore::FdStore;
 use crate::host::systemd::Systemd;
 use crate::job::analysis_pool::AnalysisPool;
@@ -201,10 +203,22 @@ impl Daemon {
     }
 }
 
-fn analyze_for_pool(path: &Path) -> std::io::Result<crate::gcode::analysis::Analysis> {
-    let _ = path;
-    Ok(crate::gcode::analysis::Analysis {
-        commands: 1,
-        ..Default::default()
-    })
+/// What a start needs to know: everything but the index.
+fn analyze_for_pool(path: &Path) -> std::io::Result<Analysis> {
+    let options = Options {
+        index: false,
+        hash: false,
+        ..Options::default()
+    };
+    let mut analyzer = Analyzer::new(options);
+    let mut file = std::fs::File::open(path)?;
+    let mut buffer = vec![0u8; 64 << 10];
+    loop {
+        match std::io::Read::read(&mut file, &mut buffer) {
+            Ok(0) => return Ok(analyzer.finish()),
+            Ok(count) => analyzer.push(buffer.get(..count).unwrap_or_default()),
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
 }

@@ -20,8 +20,11 @@ use crate::agent::handle::AgentHandle;
 use envelope::Problem;
 
 mod actions;
+pub mod demand;
+pub mod dialect_rules;
 mod envelope;
 mod files;
+pub mod gcode_body;
 mod jobs;
 mod notifications;
 mod pid;
