@@ -61,6 +61,7 @@
 //! | a new printer family | a folder and two lines in [`drivers`] |
 
 pub mod agent;
+pub mod api;
 pub mod config;
 pub mod drivers;
 pub mod gcode;
