@@ -45,7 +45,12 @@ impl Drop for Part {
 }
 
 impl Incoming {
-    pub(super) async fn begin(place: Place, path: PathBuf, name: String, expected: Option<u64>) -> Result<Self, Fault> {
+    pub(super) async fn begin(
+        place: Place,
+        path: PathBuf,
+        name: String,
+        expected: Option<u64>,
+    ) -> Result<Self, Fault> {
         let part = blocking(move || {
             let mut options = OpenOptions::new();
             options.write(true).create_new(true);
@@ -166,7 +171,10 @@ impl Incoming {
                 "The upload is damaged: its checksum is not the one announced.".to_owned(),
             ));
         }
-        self.place.spool.settle(&part.path, seen, self.size, &self.name).await
+        self.place
+            .spool
+            .settle(&part.path, seen, self.size, &self.name)
+            .await
     }
 }
 

@@ -568,3 +568,7 @@ fn damaged(sha256: &str) -> Fault {
     )
     .with_raw(format!("sha256 {sha256}"))
 }
+
+#[cfg(test)]
+#[path = "tests_spool.rs"]
+mod tests;
