@@ -62,6 +62,7 @@
 
 pub mod agent;
 pub mod api;
+pub mod cli;
 pub mod config;
 pub mod daemon;
 pub mod drivers;
