@@ -36,7 +36,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(200);
 const PLAIN_EVERY: Duration = Duration::from_secs(2);
 /// How long connecting may take.
 const CONNECT_LIMIT: Duration = Duration::from_secs(30);
-/// How long all of it may take; the print itself takes about 15 minutes at its own speed.
+/// How long all of it may take; the print itself takes about five minutes at its own speed.
 const DEMO_LIMIT: Duration = Duration::from_secs(3 * 3600);
 
 /// Arguments of `demo`.
@@ -61,12 +61,18 @@ fn speed(text: &str) -> Result<f64, String> {
 pub fn run(globals: &Globals, args: &Args) -> Done {
     let place = Place::make(args.keep)?;
     let simulated = PtyOptions {
-        sim: Options { speed: args.speed, advanced_ok: true, ..Options::default() },
+        sim: Options {
+            speed: args.speed,
+            advanced_ok: true,
+            ..Options::default()
+        },
         link: Some(place.dir.join("printer")),
         ..PtyOptions::default()
     };
     let printer = SimPty::spawn(simulated).map_err(|e| {
-        Failure::new(format!("No pseudo-terminal could be opened: {e}. Run where /dev/pts is mounted."))
+        Failure::new(format!(
+            "No pseudo-terminal could be opened: {e}. Run where /dev/pts is mounted."
+        ))
     })?;
     let config = config(&place.dir, &printer.path());
     let config_path = place.dir.join("layerd.toml");
@@ -112,7 +118,11 @@ pub fn run(globals: &Globals, args: &Args) -> Done {
     let told = done?;
     summary(globals, args, &told, &printer, &place);
     let hot = printer.with(|sim| sim.is_heating());
-    if hot { Err(Failure::new("A heater was left on. This is a mistake in layerd.")) } else { Ok(Exit::Good) }
+    if hot {
+        Err(Failure::new("A heater was left on. This is a mistake in layerd."))
+    } else {
+        Ok(Exit::Good)
+    }
 }
 
 fn config(dir: &Path, port: &Path) -> String {
@@ -197,7 +207,9 @@ impl Stage {
         let answer = demand(&self.client, &printer, "CreateJob", order, true).await?;
         verified("start", &answer)?;
         let job = answer.pointer("/jobIds/0").and_then(Value::as_i64);
-        let job = job.ok_or_else(|| Failure::new("The daemon gave no job number."))?.to_string();
+        let job = job
+            .ok_or_else(|| Failure::new("The daemon gave no job number."))?
+            .to_string();
         self.say("Started: the printer has acknowledged the first line.");
         let mut pause: Option<(f64, f64, f64)> = None;
         let mut last = Value::Null;
@@ -210,7 +222,11 @@ impl Stage {
             }
             let row = self.client.row(printer.id).await?;
             self.show(&row, &mut plain);
-            let percent = row.native.pointer("/job/percent").and_then(Value::as_f64).unwrap_or(0.0);
+            let percent = row
+                .native
+                .pointer("/job/percent")
+                .and_then(Value::as_f64)
+                .unwrap_or(0.0);
             if pause.is_none() && percent >= PAUSE_AT {
                 pause = Some(self.pause_and_resume(&printer, percent).await?);
             }
@@ -221,29 +237,57 @@ impl Stage {
         }
     }
 
-    async fn end(&self, word: &str, exit: Exit, job: Value, pause: Option<(f64, f64, f64)>) -> Result<Told, Failure> {
+    async fn end(
+        &self,
+        word: &str,
+        exit: Exit,
+        job: Value,
+        pause: Option<(f64, f64, f64)>,
+    ) -> Result<Told, Failure> {
         if exit != Exit::Good {
-            let why = job.pointer("/job/failedReason").and_then(Value::as_str).unwrap_or_default();
+            let why = job
+                .pointer("/job/failedReason")
+                .and_then(Value::as_str)
+                .unwrap_or_default();
             return Err(Failure::new(format!("The print ended as {word}. {why}")));
         }
         let Some((paused_at, parked_s, resumed_s)) = pause else {
-            return Err(Failure::new("The print was over before it could be paused. Take a lower --speed."));
+            return Err(Failure::new(
+                "The print was over before it could be paused. Take a lower --speed.",
+            ));
         };
         let last = self.client.printer(PRINTER).await?.native;
-        Ok(Told { job, last, paused_at, parked_s, resumed_s, took: self.began.elapsed() })
+        Ok(Told {
+            job,
+            last,
+            paused_at,
+            parked_s,
+            resumed_s,
+            took: self.began.elapsed(),
+        })
     }
 
     async fn connected(&self) -> Result<Listed, Failure> {
         let deadline = Instant::now() + CONNECT_LIMIT;
         loop {
             let printer = self.client.printer(PRINTER).await?;
-            let state = printer.native.get("state").and_then(Value::as_str).unwrap_or_default();
+            let state = printer
+                .native
+                .get("state")
+                .and_then(Value::as_str)
+                .unwrap_or_default();
             if state == "operational" {
                 return Ok(printer);
             }
             if Instant::now() >= deadline {
-                let why = printer.native.pointer("/link/why/message").and_then(Value::as_str).unwrap_or_default();
-                return Err(Failure::new(format!("The simulated printer is {state} and not ready. {why}")));
+                let why = printer
+                    .native
+                    .pointer("/link/why/message")
+                    .and_then(Value::as_str)
+                    .unwrap_or_default();
+                return Err(Failure::new(format!(
+                    "The simulated printer is {state} and not ready. {why}"
+                )));
             }
             tokio::time::sleep(LOOK_EVERY).await;
         }
@@ -252,15 +296,25 @@ impl Stage {
     /// Where it was paused, and how long parking and resuming took.
     async fn pause_and_resume(&self, printer: &Listed, percent: f64) -> Result<(f64, f64, f64), Failure> {
         let asked = Instant::now();
-        verified("pause", &demand(&self.client, printer, "Pause", json!({}), true).await?)?;
+        verified(
+            "pause",
+            &demand(&self.client, printer, "Pause", json!({}), true).await?,
+        )?;
         let parked_s = asked.elapsed().as_secs_f64();
-        self.say(format!("Paused at {percent:.1} %: the head is parked, {parked_s:.1} s after it was asked."));
+        self.say(format!(
+            "Paused at {percent:.1} %: the head is parked, {parked_s:.1} s after it was asked."
+        ));
         self.show(&self.client.row(printer.id).await?, &mut Instant::now());
         tokio::time::sleep(PAUSED_FOR).await;
         let asked = Instant::now();
-        verified("resume", &demand(&self.client, printer, "Resume", json!({}), true).await?)?;
+        verified(
+            "resume",
+            &demand(&self.client, printer, "Resume", json!({}), true).await?,
+        )?;
         let resumed_s = asked.elapsed().as_secs_f64();
-        self.say(format!("Resumed: the next line was acknowledged {resumed_s:.1} s after it was asked."));
+        self.say(format!(
+            "Resumed: the next line was acknowledged {resumed_s:.1} s after it was asked."
+        ));
         Ok((percent, parked_s, resumed_s))
     }
 
@@ -268,8 +322,16 @@ impl Stage {
         if let Some(bar) = &self.bar {
             draw(bar, &row.native);
         } else if !self.quiet && plain.elapsed() >= PLAIN_EVERY {
-            let state = row.native.get("state").and_then(Value::as_str).unwrap_or("unknown");
-            out::line(format!("{state:12} {}  {}", progress(&row.native), temperatures(&row.native)));
+            let state = row
+                .native
+                .get("state")
+                .and_then(Value::as_str)
+                .unwrap_or("unknown");
+            out::line(format!(
+                "{state:12} {}  {}",
+                progress(&row.native),
+                temperatures(&row.native)
+            ));
             *plain = Instant::now();
         }
     }
@@ -297,7 +359,10 @@ fn verified(step: &str, answer: &Value) -> Result<(), Failure> {
         return Ok(());
     }
     let message = native.get("message").and_then(Value::as_str).unwrap_or_default();
-    Err(Failure { exit: Exit::of_word(word), text: format!("The {step} ended as {word}. {message}") })
+    Err(Failure {
+        exit: Exit::of_word(word),
+        text: format!("The {step} ended as {word}. {message}"),
+    })
 }
 
 fn summary(globals: &Globals, args: &Args, told: &Told, printer: &SimPty, place: &Place) {
@@ -314,7 +379,9 @@ fn summary(globals: &Globals, args: &Args, told: &Told, printer: &SimPty, place:
     }
     out::line("The print is done.");
     out::line(format!("  file     {FILE_NAME}, {} bytes", FILE.len()));
-    out::line(format!("  sent     {lines} lines, {resends} resent; the printer executed {executed} commands"));
+    out::line(format!(
+        "  sent     {lines} lines, {resends} resent; the printer executed {executed} commands"
+    ));
     out::line(format!(
         "  paused   at {:.1} %, parked after {:.1} s, moving again {:.1} s after resume",
         told.paused_at, told.parked_s, told.resumed_s
@@ -327,7 +394,9 @@ fn summary(globals: &Globals, args: &Args, told: &Told, printer: &SimPty, place:
     ));
     if place.keep {
         let dir = place.dir.display();
-        out::line(format!("  kept     {dir} (configuration layerd.toml, database state/layerd.db)"));
+        out::line(format!(
+            "  kept     {dir} (configuration layerd.toml, database state/layerd.db)"
+        ));
     }
     out::line("Next: \"layerd discover\" shows your own printer with configuration to paste.");
 }

@@ -24,10 +24,14 @@ pub fn unused(config: &Configured) -> Vec<String> {
     for printer in &config.printers {
         let name = &printer.name;
         if printer.common.power.is_some() {
-            out.push(format!("printer.{name}.power is kept, but this version does NOT switch power."));
+            out.push(format!(
+                "printer.{name}.power is kept, but this version does NOT switch power."
+            ));
         }
         if printer.common.camera.is_some() {
-            out.push(format!("printer.{name}.camera is kept, but this version shows no pictures yet."));
+            out.push(format!(
+                "printer.{name}.camera is kept, but this version shows no pictures yet."
+            ));
         }
     }
     out
@@ -41,7 +45,12 @@ pub fn socket(config: Option<&Path>) -> Result<PathBuf, Failure> {
     let text = match read(config.unwrap_or(Path::new(CONFIG_FILE))) {
         Ok(text) => text,
         Err(error) => match config {
-            Some(path) => return Err(Failure::usage(format!("{}: cannot be read: {error}.", path.display()))),
+            Some(path) => {
+                return Err(Failure::usage(format!(
+                    "{}: cannot be read: {error}.",
+                    path.display()
+                )));
+            }
             None => String::new(),
         },
     };
@@ -51,6 +60,8 @@ pub fn socket(config: Option<&Path>) -> Result<PathBuf, Failure> {
 fn read(path: &Path) -> std::io::Result<String> {
     use std::io::Read;
     let mut text = String::new();
-    std::fs::File::open(path)?.take(SIZE_MAX).read_to_string(&mut text)?;
+    std::fs::File::open(path)?
+        .take(SIZE_MAX)
+        .read_to_string(&mut text)?;
     Ok(text)
 }
