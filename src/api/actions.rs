@@ -25,7 +25,7 @@ const ACCEPT_LIMIT: Duration = Duration::from_secs(120);
 
 /// Query of every action.
 #[derive(Debug, Deserialize)]
-pub struct ActionQuery {
+pub(super) struct ActionQuery {
     pid: Option<String>,
 }
 
@@ -388,10 +388,10 @@ async fn order(api: &Api, body: &Value) -> Result<PrintOrder, Problem> {
             start_id,
         });
     }
-    let sha256 = text("file_id")
+    let id = text("file_id")
         .or_else(|| text("filesystem"))
         .ok_or_else(|| bad("Name the file: `file_id` (from files/Upload), or `reprint`."))?;
-    let name = api.file_name(&sha256).await?;
+    let (sha256, name) = api.stored(&id).await?;
     Ok(PrintOrder {
         sha256,
         name,

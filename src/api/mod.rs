@@ -20,8 +20,11 @@ use crate::agent::handle::AgentHandle;
 use envelope::Problem;
 
 mod actions;
+pub mod demand;
+pub mod dialect_rules;
 mod envelope;
 mod files;
+pub mod gcode_body;
 mod jobs;
 mod notifications;
 mod pid;
@@ -49,7 +52,11 @@ pub(crate) struct Api {
 
 /// All routes.
 pub fn router(agent: AgentHandle, account: i64) -> Router {
-    let api = Api { agent, account, uploads: Arc::new(uploads::Uploads::default()) };
+    let api = Api {
+        agent,
+        account,
+        uploads: Arc::new(uploads::Uploads::default()),
+    };
     let account_routes = Router::new()
         .route("/account/Test", get(test_key))
         .route("/printers/Get", get(printers::get_query).post(printers::get_body))
@@ -57,12 +64,18 @@ pub fn router(agent: AgentHandle, account: i64) -> Router {
         .route("/printers/actions/{action}", post(actions::act))
         .route("/printers/notification/Get", get(notifications::list))
         .route("/printers/notification/Resolve", post(notifications::resolve))
-        .route("/printers/notification/ResolveAll", post(notifications::resolve_all))
+        .route(
+            "/printers/notification/ResolveAll",
+            post(notifications::resolve_all),
+        )
         .route("/jobs/GetPaginatedPrintJobs", post(jobs::list))
         .route("/jobs/GetDetails", get(jobs::details))
         .route("/files/ListExisting", get(files::list))
         .layer(DefaultBodyLimit::max(BODY_MAX_BYTES))
-        .route("/files/Upload", post(files::upload).layer(DefaultBodyLimit::max(UPLOAD_MAX_BYTES)))
+        .route(
+            "/files/Upload",
+            post(files::upload).layer(DefaultBodyLimit::max(UPLOAD_MAX_BYTES)),
+        )
         .layer(middleware::from_fn_with_state(api.clone(), known_account));
     Router::new()
         .route("/healthz", get(healthz))
@@ -70,7 +83,10 @@ pub fn router(agent: AgentHandle, account: i64) -> Router {
         .nest("/api/{account}", account_routes)
         .fallback(|| async { Problem::with(StatusCode::NOT_FOUND, "There is no such path.") })
         .method_not_allowed_fallback(|| async {
-            Problem::with(StatusCode::METHOD_NOT_ALLOWED, "This path does not take that method.")
+            Problem::with(
+                StatusCode::METHOD_NOT_ALLOWED,
+                "This path does not take that method.",
+            )
         })
         .with_state(api)
 }
@@ -97,8 +113,14 @@ async fn test_key() -> impl IntoResponse {
 /// 200 when the database answers; the agent's loop is watched by the service manager.
 async fn healthz(State(api): State<Api>) -> Response {
     let store = api.agent.store().setting("healthz");
-    let healthy = tokio::time::timeout(Duration::from_secs(2), store).await.is_ok_and(|r| r.is_ok());
-    let status = if healthy { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let healthy = tokio::time::timeout(Duration::from_secs(2), store)
+        .await
+        .is_ok_and(|r| r.is_ok());
+    let status = if healthy {
+        StatusCode::OK
+    } else {
+        StatusCode::SERVICE_UNAVAILABLE
+    };
     let body = json!({
         "status": healthy,
         "version": env!("CARGO_PKG_VERSION"),

@@ -15,6 +15,9 @@ pub const SOCKET_NAME: &str = "layerd.sock";
 /// Group whose members may use the socket, where it exists.
 const GROUP: &str = "layerd";
 
+/// Owner and group may connect; connecting is all the authorization there is.
+const MODE: u32 = 0o660;
+
 /// How long open requests may go on after the stop.
 const DRAIN_LIMIT: Duration = Duration::from_secs(3);
 
@@ -46,18 +49,22 @@ pub async fn bind(path: &Path) -> Result<UnixListener, SocketError> {
     if let Some(dir) = path.parent() {
         std::fs::create_dir_all(dir).map_err(system)?;
     }
-    if path.exists() {
-        if UnixStream::connect(path).await.is_ok() {
-            return Err(SocketError::InUse(path.to_owned()));
-        }
-        std::fs::remove_file(path).map_err(system)?;
+    if path.exists() && UnixStream::connect(path).await.is_ok() {
+        return Err(SocketError::InUse(path.to_owned()));
     }
-    let listener = UnixListener::bind(path).map_err(system)?;
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o660)).map_err(system)?;
+    // Made under another name and moved, so that nobody finds it with the wrong permissions.
+    let fresh = path.with_extension("new");
+    match std::fs::remove_file(&fresh) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(system(e)),
+        _ => {}
+    }
+    let listener = UnixListener::bind(&fresh).map_err(system)?;
+    std::fs::set_permissions(&fresh, std::fs::Permissions::from_mode(MODE)).map_err(system)?;
     if let Some(gid) = group_id(GROUP) {
         // Only root and members may give it away; without that the owner alone uses it.
-        let _ = std::os::unix::fs::chown(path, None, Some(gid));
+        let _ = std::os::unix::fs::chown(&fresh, None, Some(gid));
     }
+    std::fs::rename(&fresh, path).map_err(system)?;
     Ok(listener)
 }
 
