@@ -64,6 +64,7 @@ pub mod agent;
 pub mod api;
 pub mod cli;
 pub mod config;
+pub mod daemon;
 pub mod drivers;
 pub mod gcode;
 pub mod host;

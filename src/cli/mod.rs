@@ -27,9 +27,17 @@ use exit::{Done, Exit, Failure};
 
 /// The agent beside your 3D printers.
 #[derive(Clone, Debug, Parser)]
-#[command(name = "layerd", version, about, max_term_width = 100, arg_required_else_help = true)]
-#[command(after_help = "Exit codes: 0 done and seen (or sent, where nothing can be seen), 1 failed, 2 bad usage or \
-configuration, 3 sent but not seen to take effect, 4 refused by a rule, 5 refused by the printer.")]
+#[command(
+    name = "layerd",
+    version,
+    about,
+    max_term_width = 100,
+    arg_required_else_help = true
+)]
+#[command(
+    after_help = "Exit codes: 0 done and seen (or sent, where nothing can be seen), 1 failed, 2 bad usage or \
+configuration, 3 sent but not seen to take effect, 4 refused by a rule, 5 refused by the printer."
+)]
 pub struct Cli {
     #[command(flatten)]
     globals: Globals,
@@ -110,16 +118,26 @@ pub fn main() -> ExitCode {
         Err(error) => {
             // Help and version go to stdout with 0, mistakes to stderr with 2.
             let _ = error.print();
-            return if error.use_stderr() { Exit::Usage.into() } else { ExitCode::SUCCESS };
+            return if error.use_stderr() {
+                Exit::Usage.into()
+            } else {
+                ExitCode::SUCCESS
+            };
         }
     };
     let globals = &cli.globals;
-    log::start(log::Loudness { verbose: globals.verbose, quiet: globals.quiet, daemon: false });
+    log::start(log::Loudness {
+        verbose: globals.verbose,
+        quiet: globals.quiet,
+        daemon: false,
+    });
     match dispatch(&cli) {
         Ok(exit) => exit.into(),
         Err(failure) => {
             if globals.json {
-                out::json(&serde_json::json!({"outcome": "failed", "code": "cli/failed", "message": failure.text}));
+                out::json(
+                    &serde_json::json!({"outcome": "failed", "code": "cli/failed", "message": failure.text}),
+                );
             }
             out::err(format!("layerd: {failure}"));
             failure.exit.into()

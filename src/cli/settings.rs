@@ -19,9 +19,12 @@ pub type Settings = Config<Arc<dyn Build>>;
 /// Reads the file; every mistake in one go.
 pub fn read(path: &Path) -> Result<Settings, Diagnostics> {
     let kinds: Vec<&'static str> = REGISTRY.iter().map(|f| f.kind()).collect();
-    load(path, &Surroundings::of_process(), &kinds, &mut |kind, common, section| {
-        Some(Arc::from(factory(kind)?.configure(common, section)?))
-    })
+    load(
+        path,
+        &Surroundings::of_process(),
+        &kinds,
+        &mut |kind, common, section| Some(Arc::from(factory(kind)?.configure(common, section)?)),
+    )
 }
 
 /// What a stop does with a running print: as configured; else a printer that hangs on our cable is
@@ -48,10 +51,14 @@ pub fn unused(settings: &Settings) -> Vec<String> {
     for printer in &settings.printers {
         let name = &printer.name;
         if printer.common.power.is_some() {
-            out.push(format!("printer.{name}.power is kept, but this version does NOT switch power."));
+            out.push(format!(
+                "printer.{name}.power is kept, but this version does NOT switch power."
+            ));
         }
         if printer.common.camera.is_some() {
-            out.push(format!("printer.{name}.camera is kept, but this version shows no pictures yet."));
+            out.push(format!(
+                "printer.{name}.camera is kept, but this version shows no pictures yet."
+            ));
         }
     }
     out
@@ -65,7 +72,12 @@ pub fn socket(config: Option<&Path>) -> Result<PathBuf, Failure> {
     let text = match std::fs::read_to_string(config.unwrap_or(Path::new(CONFIG_FILE))) {
         Ok(text) => text,
         Err(error) => match config {
-            Some(path) => return Err(Failure::usage(format!("{}: cannot be read: {error}.", path.display()))),
+            Some(path) => {
+                return Err(Failure::usage(format!(
+                    "{}: cannot be read: {error}.",
+                    path.display()
+                )));
+            }
             None => String::new(),
         },
     };
