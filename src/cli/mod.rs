@@ -22,6 +22,7 @@ mod print;
 mod printers;
 mod run;
 pub mod settings;
+mod simulate;
 
 use client::Client;
 use exit::{Done, Exit, Failure};
@@ -108,6 +109,8 @@ enum Verb {
     Answer(act::AnswerArgs),
     /// What happened to a printer, or its raw traffic
     Logs(logs::Args),
+    /// A stand-in for a printer, to try this or another host on
+    Simulate(simulate::Args),
     /// Completions for a shell
     Completions(generate::CompletionsArgs),
     /// The manual page
@@ -172,6 +175,7 @@ fn dispatch(cli: &Cli) -> Done {
         Verb::Clear(args) => act::clear(globals, args),
         Verb::Answer(args) => act::answer(globals, args),
         Verb::Logs(args) => logs::run(globals, args),
+        Verb::Simulate(args) => simulate::run(globals, args),
         Verb::Completions(args) => generate::completions(args),
         Verb::Man => generate::man(),
     }
