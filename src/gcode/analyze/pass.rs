@@ -330,10 +330,12 @@ impl Pass {
         let ([x0, y0, z0], [x, y, z]) = (moved.from, moved.to);
         let (dx, dy, dz) = (x - x0, y - y0, z - z0);
         let still = dx == 0 && dy == 0 && dz == 0;
-        let mut extrudes = moved.e > 0;
+        // Feeding while only Z moves makes up for a retraction; nothing is laid down.
+        let level = dx != 0 || dy != 0;
+        let mut extrudes = moved.e > 0 && level;
         if mask & fast::E != 0 {
             if self.e_guess.undecided {
-                extrudes = self.guess_e(moved);
+                extrudes = self.guess_e(moved) && level;
             }
         }
         if mask & fast::F != 0 && self.modal.feed != self.speed_of {
@@ -508,7 +510,7 @@ impl Pass {
     fn not_ready(&mut self) {
         if !self.extruded_any {
             self.extruded_any = true;
-            if self.modal.homed == 0 && !self.start_macro {
+            if self.modal.homed == 0 && !self.start_macro && !self.meta.homes_itself() {
                 self.warn(Warn::NoHoming, None);
             }
         }
