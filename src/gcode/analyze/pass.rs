@@ -275,7 +275,8 @@ impl Pass {
             return;
         }
         let line = lex::line(bytes, self.dialect);
-        if raw.cut {
+        // What stands in a comment harms nobody.
+        if raw.cut && line.comment.is_none() {
             self.warn(Warn::LongLine, None);
         }
         if matches!(line.body, Body::Empty) {
@@ -285,7 +286,8 @@ impl Pass {
             }
             return;
         }
-        self.check_nul(bytes);
+        let comment_len = line.comment.map_or(0, <[u8]>::len);
+        self.check_nul(bytes.get(..bytes.len() - comment_len).unwrap_or_default());
         self.end_thumbnail();
         self.commands += 1;
         if let Body::Code(code) = &line.body

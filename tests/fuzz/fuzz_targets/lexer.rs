@@ -7,7 +7,7 @@ use layerd_fuzz::gcode::modal::Modal;
 
 libfuzzer_sys::fuzz_target!(|data: &[u8]| {
     let mut modal = Modal::default();
-    for text in data.split(|b| *b == b'\n') {
+    for text in data.split(|b| matches!(b, b'\n' | b'\r')) {
         let line = lex::line(text, Dialect { paren_comments: data.len() % 2 == 0 });
         match line.body {
             Body::Code(code) => {
