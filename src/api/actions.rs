@@ -1,0 +1,205 @@
+//! `printers/actions/*`: one demand, carried out on one or several printers.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use axum::Json as Answer;
+use axum::extract::{Path, State};
+use futures_util::future::join_all;
+use serde_json::{Value, json};
+
+use super::demand::{self, Demand, Manner};
+use super::envelope::{self, Problem};
+use super::incoming::{Json, Params};
+use super::{Api, dialect_rules, files, pid};
+use crate::agent::handle::{PrintOrder, PrinterHandle};
+use crate::printer::command::Command;
+use crate::printer::outcome::{Outcome, Refusal};
+
+/// How long a start may take until it is accepted: a big file is analyzed on the way.
+const ACCEPT_LIMIT: Duration = Duration::from_secs(600);
+
+/// What goes to each printer.
+#[derive(Clone, Debug)]
+enum Work {
+    Command(Command),
+    ClearBed { rating: Option<u8> },
+    Print(PrintOrder),
+}
+
+/// How it went on one printer.
+#[derive(Clone, Debug)]
+struct End {
+    /// `None`: accepted, and nobody waits for the end.
+    outcome: Option<Outcome>,
+    /// Number and identity of the job that was made.
+    job: Option<(i64, uuid::Uuid)>,
+}
+
+impl End {
+    fn bare(outcome: Outcome) -> Self {
+        End {
+            outcome: Some(outcome),
+            job: None,
+        }
+    }
+
+    fn is_good(&self) -> bool {
+        self.outcome.as_ref().is_none_or(Outcome::is_ok)
+    }
+
+    fn native(&self) -> Value {
+        let mut out = self
+            .outcome
+            .as_ref()
+            .map_or_else(envelope::accepted, envelope::native);
+        if let (Value::Object(members), Some((id, uid))) = (&mut out, self.job) {
+            members.insert("job".to_owned(), json!({"id": id, "uid": uid}));
+        }
+        out
+    }
+}
+
+/// One action.
+pub async fn act(
+    State(api): State<Api>,
+    Path(parts): Path<HashMap<String, String>>,
+    params: Params,
+    body: Json,
+) -> Result<Answer<Value>, Problem> {
+    let action = parts.get("action").map(String::as_str).unwrap_or_default();
+    let demand = demand::read(action, &body.0)?;
+    let manner = demand::manner(&body.0)?;
+    let printers = api.printers(&pid::pids(params.text("pid"), &body.0)?)?;
+    let (work, name, ignored) = match demand.clone() {
+        Demand::Command(command) => (Work::Command(command), None, Vec::new()),
+        Demand::ClearBed { rating } => (Work::ClearBed { rating }, None, Vec::new()),
+        Demand::Print(job) => {
+            let ignored = job.ignored.clone();
+            let order = files::order(&api, job).await?;
+            let name = order.name.clone();
+            (Work::Print(order), Some(name), ignored)
+        }
+    };
+    let ends = match refused_together(&printers, &demand, manner) {
+        Some(ends) => ends,
+        None => {
+            let several = printers.len() > 1;
+            let each = printers
+                .iter()
+                .map(|p| one(p, work.clone(), &demand, manner, several));
+            join_all(each).await
+        }
+    };
+    let mut out = answer(&printers, &ends, &demand);
+    if let (Value::Object(members), Some(name)) = (&mut out, name) {
+        let good = || printers.iter().zip(&ends).filter(|(_, e)| e.is_good());
+        let started: Vec<i64> = good().map(|(p, _)| p.id()).collect();
+        let jobs: Vec<i64> = good().filter_map(|(_, e)| e.job.map(|(id, _)| id)).collect();
+        let file = json!({"name": name, "analysis": null, "printers": started, "queued": false, "cost": []});
+        members.insert("files".to_owned(), json!([file]));
+        members.insert("jobIds".to_owned(), json!(jobs));
+        members.insert("staggeredPrinterIds".to_owned(), json!([]));
+        if !ignored.is_empty() {
+            members.insert("ignored_start_options".to_owned(), json!(ignored));
+        }
+    }
+    Ok(Answer(out))
+}
+
+/// The documented rule "each printer must be in state X": one that is not, and nothing is sent. Starts
+/// and skips are documented to go on where they can; an emergency stop goes out wherever it can.
+fn refused_together(printers: &[PrinterHandle], demand: &Demand, manner: Manner) -> Option<Vec<End>> {
+    if manner.ours || goes_on_where_it_can(demand) {
+        return None;
+    }
+    let refusals: Vec<Option<Refusal>> = printers
+        .iter()
+        .map(|p| dialect_rules::refusal(p.id(), p.snapshot().state.word(), demand))
+        .collect();
+    let first = refusals.iter().flatten().next()?.clone();
+    let other = Refusal::new(
+        "refused/another-printer",
+        format!("Nothing was sent. {}", first.message),
+    );
+    let ends = refusals
+        .into_iter()
+        .map(|r| End::bare(Outcome::Refused(r.unwrap_or_else(|| other.clone()))));
+    Some(ends.collect())
+}
+
+fn goes_on_where_it_can(demand: &Demand) -> bool {
+    matches!(
+        demand,
+        Demand::Print(_) | Demand::Command(Command::SkipObjects { .. } | Command::EmergencyStop)
+    )
+}
+
+async fn one(printer: &PrinterHandle, work: Work, demand: &Demand, manner: Manner, several: bool) -> End {
+    if !manner.ours
+        && let Some(refusal) = dialect_rules::refusal(printer.id(), printer.snapshot().state.word(), demand)
+    {
+        return End::bare(Outcome::Refused(refusal));
+    }
+    let (job, pending) = match work {
+        Work::ClearBed { rating } => return End::bare(printer.clear_bed(rating).await),
+        Work::Command(command) => match printer.submit(command).await {
+            Ok(pending) => (None, pending),
+            Err(refusal) => return End::bare(Outcome::Refused(refusal)),
+        },
+        Work::Print(mut order) => {
+            // One demand for several printers is one start on each of them.
+            if several && let Some(start_id) = &mut order.start_id {
+                start_id.push_str(&format!("/{}", printer.id()));
+            }
+            match tokio::time::timeout(ACCEPT_LIMIT, printer.print(order)).await {
+                Ok(Ok((accepted, pending))) => (Some((accepted.job_id, accepted.uid)), pending),
+                Ok(Err(refusal)) => return End::bare(Outcome::Refused(refusal)),
+                // The check goes on without us and its result shows in the printer's state.
+                Err(_) => {
+                    return End {
+                        outcome: None,
+                        job: None,
+                    };
+                }
+            }
+        }
+    };
+    let outcome = if manner.wait {
+        Some(pending.outcome().await)
+    } else {
+        None
+    };
+    End { outcome, job }
+}
+
+fn answer(printers: &[PrinterHandle], ends: &[End], demand: &Demand) -> Value {
+    let all = ends.iter().all(End::is_good);
+    let some = ends.iter().any(End::is_good);
+    let partly =
+        some && !all && goes_on_where_it_can(demand) && *demand != Demand::Command(Command::EmergencyStop);
+    let worst = ends.iter().find(|e| !e.is_good()).or(ends.first());
+    let words = worst
+        .and_then(|e| e.outcome.as_ref())
+        .filter(|o| !o.is_ok())
+        .map(Outcome::message);
+    let message = match demand {
+        Demand::Print(_) if partly => words.map(|w| format!("Started some jobs, but {w}")),
+        _ => words,
+    };
+    // One printer: its outcome. Several: the first that is not good, and all of them in `results`.
+    let mut layerd = worst.map_or(Value::Null, End::native);
+    if let Value::Object(members) = &mut layerd
+        && ends.len() > 1
+    {
+        let results = printers.iter().zip(ends).map(|(printer, end)| {
+            let mut result = end.native();
+            if let Value::Object(members) = &mut result {
+                members.insert("pid".to_owned(), json!(printer.id()));
+            }
+            result
+        });
+        members.insert("results".to_owned(), Value::Array(results.collect()));
+    }
+    json!({"status": all || partly, "message": message, "layerd": layerd})
+}

@@ -1,0 +1,201 @@
+//! `printers/Get`, and the logs of a printer.
+
+use axum::Json as Answer;
+use axum::extract::State;
+use serde_json::{Map, Value, json};
+
+use super::envelope::Problem;
+use super::incoming::{Json, Params};
+use super::view::{self, Who};
+use super::{Api, pid};
+use crate::agent::clock;
+use crate::agent::handle::PrinterHandle;
+
+/// Largest page by GET and by POST (documented), and the one without a wish.
+const PAGE_MAX_BY_GET: u32 = 25;
+const PAGE_MAX_BY_POST: u32 = 100;
+const PAGE_DEFAULT: u32 = 25;
+
+/// Longest search, characters.
+const SEARCH_MAX: usize = 200;
+
+/// Columns to sort by: those of GET and those of POST.
+const ORDERS: &[&str] = &[
+    "status",
+    "name",
+    "online",
+    "last_online",
+    "ui",
+    "created",
+    "sku",
+    "mac",
+];
+
+struct Listing<'a> {
+    page: u32,
+    page_size: u32,
+    search: Option<&'a str>,
+    order: Option<&'a str>,
+    descending: bool,
+}
+
+/// By GET: everything in the query.
+pub async fn by_get(State(api): State<Api>, params: Params) -> Result<Answer<Value>, Problem> {
+    if let Some(text) = params.text("pid") {
+        return by_pid(&api, text, &params);
+    }
+    let listing = Listing {
+        page: params.page()?.unwrap_or(1),
+        page_size: params
+            .number("page_size", 1, PAGE_MAX_BY_GET)?
+            .unwrap_or(PAGE_DEFAULT),
+        search: params.text("search"),
+        order: params.text("order_by"),
+        descending: params.text("sort_dir") == Some("desc"),
+    };
+    list(&api, &listing, &params)
+}
+
+/// By POST: the page and the search in the body, the columns in the query.
+pub async fn by_post(State(api): State<Api>, params: Params, body: Json) -> Result<Answer<Value>, Problem> {
+    if let Some(text) = params.text("pid") {
+        return by_pid(&api, text, &params);
+    }
+    let listing = Listing {
+        page: body.page()?.or(params.page()?).unwrap_or(1),
+        page_size: match body.number("page_size", 1, PAGE_MAX_BY_POST)? {
+            Some(size) => size,
+            None => params
+                .number("page_size", 1, PAGE_MAX_BY_GET)?
+                .unwrap_or(PAGE_DEFAULT),
+        },
+        search: body.text("search", SEARCH_MAX)?,
+        order: body.text("sort_id", SEARCH_MAX)?.or(params.text("order_by")),
+        descending: body.text("sort_dir", 8)? == Some("desc"),
+    };
+    list(&api, &listing, &params)
+}
+
+/// One printer is an object and several are a list (documented for one).
+fn by_pid(api: &Api, text: &str, params: &Params) -> Result<Answer<Value>, Problem> {
+    let printers = api.printers(&pid::pids(Some(text), &Value::Null)?)?;
+    let mut rows = printers
+        .iter()
+        .map(|p| trimmed(row(p), params))
+        .collect::<Vec<_>>();
+    let data = if rows.len() == 1 {
+        rows.pop()
+    } else {
+        Some(json!(rows))
+    };
+    Ok(Answer(json!({"status": true, "message": null, "data": data})))
+}
+
+fn list(api: &Api, listing: &Listing<'_>, params: &Params) -> Result<Answer<Value>, Problem> {
+    if listing.search.is_some_and(|s| s.chars().count() > SEARCH_MAX) {
+        return Err(Problem::bad(format!(
+            "`search` takes at most {SEARCH_MAX} characters."
+        )));
+    }
+    if let Some(order) = listing.order.filter(|o| !ORDERS.contains(o)) {
+        let order: String = order.chars().take(40).collect();
+        return Err(Problem::bad(format!("Printers cannot be sorted by {order:?}.")));
+    }
+    let mut printers = api.agent.printers();
+    if let Some(search) = listing.search.map(str::trim).filter(|s| !s.is_empty()) {
+        let search = search.to_lowercase();
+        printers.retain(|p| matches(p, &search));
+    }
+    match listing.order {
+        Some("name") => printers.sort_by(|a, b| a.name().cmp(b.name())),
+        Some("status") => printers.sort_by_key(|p| p.snapshot().state.word().as_str()),
+        Some("online" | "last_online") => printers.sort_by_key(|p| p.snapshot().state.offline),
+        Some("created") => printers.sort_by_key(PrinterHandle::id),
+        _ => {}
+    }
+    if listing.descending {
+        printers.reverse();
+    }
+    let total = printers.len();
+    let size = usize::try_from(listing.page_size).unwrap_or(1).max(1);
+    let before = usize::try_from(listing.page.saturating_sub(1))
+        .unwrap_or(usize::MAX)
+        .saturating_mul(size);
+    let data: Vec<Value> = printers
+        .iter()
+        .skip(before)
+        .take(size)
+        .map(|p| trimmed(row(p), params))
+        .collect();
+    let pages = total.div_ceil(size).max(1);
+    Ok(Answer(
+        json!({"status": true, "message": null, "page_amount": pages, "total": total, "data": data}),
+    ))
+}
+
+/// Documented: id, name and the machine; the other searched fields are the cloud's.
+fn matches(printer: &PrinterHandle, search: &str) -> bool {
+    let machine = || {
+        let snapshot = printer.snapshot();
+        let firmware = snapshot.state.firmware.as_ref();
+        firmware
+            .and_then(|f| f.machine.as_ref())
+            .is_some_and(|m| m.to_lowercase().contains(search))
+    };
+    printer.id().to_string() == search || printer.name().to_lowercase().contains(search) || machine()
+}
+
+fn row(printer: &PrinterHandle) -> Value {
+    let snapshot = printer.snapshot();
+    let who = Who {
+        name: printer.name(),
+        id: printer.id(),
+        driver: printer.driver(),
+    };
+    view::row(who, &snapshot.state, snapshot.job_id, clock::now())
+}
+
+/// Drops the members and columns that were not asked for.
+fn trimmed(mut row: Value, params: &Params) -> Value {
+    let Value::Object(members) = &mut row else {
+        return row;
+    };
+    for name in ["printer", "filament", "job", "notifications"] {
+        if params.has(&format!("no_{name}")) {
+            members.remove(name);
+        }
+    }
+    for name in ["printer", "filament", "job"] {
+        let Some(columns) = params.text(&format!("{name}_columns")) else {
+            continue;
+        };
+        if let Some(Value::Object(member)) = members.get_mut(name) {
+            let kept: Map<String, Value> = columns
+                .split(',')
+                .map(str::trim)
+                .filter(|c| !c.is_empty())
+                .map(|c| (c.to_owned(), member.get(c).cloned().unwrap_or(Value::Null)))
+                .collect();
+            *member = kept;
+        }
+    }
+    row
+}
+
+/// `printers/GetLogs?pid=&wire=1`: what happened to a printer lately, or its last raw traffic.
+pub async fn logs(State(api): State<Api>, params: Params) -> Result<Answer<Value>, Problem> {
+    let printers = api.printers(&pid::pids(params.text("pid"), &Value::Null)?)?;
+    let [printer] = printers.as_slice() else {
+        return Err(Problem::bad("Logs are given for one printer at a time."));
+    };
+    let lines: Vec<String> = if params.is_on("wire") {
+        printer.wire().dump()
+    } else {
+        let journal = printer.journal().lines();
+        journal
+            .iter()
+            .map(|l| format!("{} {}", view::rfc3339(l.at), l.text))
+            .collect()
+    };
+    Ok(Answer(json!({"status": true, "message": null, "lines": lines})))
+}
