@@ -62,7 +62,9 @@
 
 pub mod agent;
 pub mod api;
+pub mod cli;
 pub mod config;
+pub mod daemon;
 pub mod drivers;
 pub mod gcode;
 pub mod host;

@@ -1,38 +1,32 @@
-//! The files: stored by content, bounded in size, never the file of a live job removed.
+//! Files to be printed, kept by their content: `<state_dir>/spool/<sha256>`.
 //!
-//! A file arrives as `<random>.part`, is hashed while it is written, flushed to the medium and renamed
-//! to its SHA-256. Names are labels in the index and never become paths. Reading and writing happens on
-//! the blocking pool.
+//! A file arrives as `.part`, is hashed on the way, made durable and only then gets its name, so
+//! what has a hash for a name is complete. Names are labels in the database, never paths. Space is
+//! bounded in total and by a floor of free space; what was used longest ago goes first, and never
+//! the file of a job that is not over.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
 
-use bytes::Bytes;
 use jiff::{SignedDuration, Timestamp};
-use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
+pub use super::incoming::Incoming;
 use super::store::{Store, UploadRow};
 use crate::printer::command::Program;
 use crate::printer::fault::{Fault, Severity};
 
-/// How long an upload that no job needs is kept.
-const KEPT_FOR: SignedDuration = SignedDuration::from_hours(7 * 24);
-
-/// Longest name of a file, characters.
-const NAME_MAX: usize = 200;
-
 /// How much the spool may take.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Caps {
     /// Largest single file, bytes.
     pub file_bytes: u64,
     /// All files together, bytes.
     pub total_bytes: u64,
-    /// Space to be left free on the disk, bytes.
+    /// Space that always stays free on the disk, bytes.
     pub free_bytes: u64,
 }
 
@@ -41,10 +35,22 @@ impl Default for Caps {
         Caps {
             file_bytes: 2 << 30,
             total_bytes: 8 << 30,
-            free_bytes: 200 << 20,
+            free_bytes: 256 << 20,
         }
     }
 }
+
+/// How long a file that no job needs is kept after its last use.
+const KEPT_FOR: SignedDuration = SignedDuration::from_hours(7 * 24);
+
+/// What came this lately is about to be printed and not removed for others.
+const FRESH: SignedDuration = SignedDuration::from_secs(60);
+
+/// A complete file of the spool.
+pub type StoredFile = UploadRow;
+
+/// Uploads at the same time; more are told to wait.
+const INCOMING_MAX: usize = 8;
 
 /// The spool; cheap to clone.
 #[derive(Clone, Debug)]
@@ -53,49 +59,152 @@ pub struct Spool {
 }
 
 #[derive(Debug)]
-struct Inner {
+pub(super) struct Inner {
     dir: PathBuf,
-    store: Store,
     caps: Caps,
-    /// Contents that live jobs need.
+    store: Store,
+    /// Jobs that need a content; more than those of the database, which come a moment later.
     pins: Mutex<BTreeMap<String, BTreeSet<Uuid>>>,
+    /// Sizes announced by uploads that are under way.
+    incoming: Mutex<BTreeMap<u64, u64>>,
+    next: AtomicU64,
+}
+
+/// One file found in the directory.
+#[derive(Debug)]
+struct Content {
+    sha256: String,
+    size: u64,
+    used: Timestamp,
 }
 
 impl Spool {
-    /// Opens the directory, and removes what a power cut left half-written.
+    /// Opens the spool directory, making it where needed, and removes what never got complete.
+    ///
+    /// # Errors
+    /// When the directory cannot be made or read.
     pub fn open(dir: PathBuf, store: Store, caps: Caps) -> Result<Spool, Fault> {
-        fs::create_dir_all(&dir).map_err(|e| disk(&e, &dir))?;
-        for entry in fs::read_dir(&dir).map_err(|e| disk(&e, &dir))?.flatten() {
+        let dir = dir.as_path();
+        std::fs::create_dir_all(dir).map_err(|e| io_fault(dir, &e))?;
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt;
+            let _ = std::fs::set_permissions(dir, std::fs::Permissions::from_mode(0o700));
+        }
+        for entry in std::fs::read_dir(dir).map_err(|e| io_fault(dir, &e))?.flatten() {
             if entry.path().extension().is_some_and(|e| e == "part") {
-                // One that cannot be removed costs space and nothing else.
-                let _ = fs::remove_file(entry.path());
+                let _ = std::fs::remove_file(entry.path());
             }
         }
         Ok(Spool {
             inner: Arc::new(Inner {
-                dir,
-                store,
+                dir: dir.to_path_buf(),
                 caps,
+                store,
                 pins: Mutex::default(),
+                incoming: Mutex::default(),
+                next: AtomicU64::new(0),
             }),
         })
     }
 
-    /// Where a content lies, whether it is there or not.
+    /// What the spool may hold.
+    pub fn caps(&self) -> Caps {
+        self.inner.caps
+    }
+
+    /// Begins an upload. `name`: as people know it; `size`: bytes to come, where they are known.
+    ///
+    /// # Errors
+    /// Too big, no room, too many at once, or the disk refuses.
+    pub async fn incoming(&self, name: &str, size: Option<u64>) -> Result<Incoming, Fault> {
+        let caps = self.inner.caps;
+        if let Some(size) = size
+            && size > caps.file_bytes
+        {
+            return Err(too_big(caps.file_bytes));
+        }
+        let number = self.inner.next.fetch_add(1, Ordering::Relaxed);
+        {
+            let mut incoming = lock(&self.inner.incoming);
+            if incoming.len() >= INCOMING_MAX {
+                return Err(Fault::new(
+                    Severity::Retry,
+                    "spool/busy",
+                    "The file was not taken: too many uploads run at once.",
+                    "",
+                    "Try again in a moment.",
+                ));
+            }
+            incoming.insert(number, size.unwrap_or(0));
+        }
+        let place = Place {
+            spool: self.clone(),
+            number,
+        };
+        self.make_room(Timestamp::now()).await?;
+        let path = self
+            .inner
+            .dir
+            .join(format!("{}-{number}.part", std::process::id()));
+        Incoming::begin(place, path, super::file_name::label(name), size).await
+    }
+
+    /// Enters a complete `.part` under its hash and its label.
+    pub(super) async fn settle(
+        &self,
+        part: &Path,
+        sha256: String,
+        size: u64,
+        name: &str,
+    ) -> Result<StoredFile, Fault> {
+        let now = Timestamp::now();
+        let target = self.path_of(&sha256);
+        let (from, to, dir) = (part.to_path_buf(), target.clone(), self.inner.dir.clone());
+        blocking(move || {
+            // The same content again: what is there is complete, unless someone changed it.
+            let same = std::fs::metadata(&to).is_ok_and(|m| m.is_file() && m.len() == size);
+            if same {
+                let _ = std::fs::remove_file(&from);
+            } else {
+                std::fs::rename(&from, &to).map_err(|e| io_fault(&to, &e))?;
+                sync_dir(&dir);
+            }
+            Ok(())
+        })
+        .await?;
+        let row = UploadRow {
+            id: Uuid::new_v4().simple().to_string(),
+            sha256,
+            name: name.to_owned(),
+            size,
+            uploaded: now,
+            expires: expiry(now),
+            used: now,
+        };
+        self.inner.store.upload_put(row).await.map_err(|e| e.fault())
+    }
+
+    /// Where a content lies, whether it is there or not. What is no hash gets a path that never is.
     pub fn path_of(&self, sha256: &str) -> PathBuf {
-        // Only hex digits ever become a path.
-        let safe: String = sha256.chars().filter(char::is_ascii_hexdigit).take(64).collect();
-        self.inner.dir.join(safe)
+        if is_hash(sha256) {
+            self.inner.dir.join(sha256)
+        } else {
+            self.inner.dir.join("no-such-content")
+        }
     }
 
-    /// Keeps a content while a job needs it.
+    /// Keeps a content from being removed as long as a job needs it.
     pub fn pin(&self, sha256: &str, job: Uuid) {
-        self.pins().entry(sha256.to_owned()).or_default().insert(job);
+        lock(&self.inner.pins)
+            .entry(sha256.to_owned())
+            .or_default()
+            .insert(job);
     }
 
-    /// The job needs it no more.
+    /// The job does not need it any more.
     pub fn unpin(&self, sha256: &str, job: Uuid) {
-        let mut pins = self.pins();
+        let mut pins = lock(&self.inner.pins);
         if let Some(jobs) = pins.get_mut(sha256) {
             jobs.remove(&job);
             if jobs.is_empty() {
@@ -104,27 +213,32 @@ impl Spool {
         }
     }
 
-    fn pins(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, BTreeSet<Uuid>>> {
-        self.inner.pins.lock().unwrap_or_else(|e| e.into_inner())
-    }
-
-    /// A content as a program to print, complete by its size.
+    /// A content as something to print: it is there, whole by its size, and was used just now.
+    ///
+    /// # Errors
+    /// It is not there, or not what it was.
     pub async fn program(&self, sha256: &str, name: &str) -> Result<Program, Fault> {
         let path = self.path_of(sha256);
-        let meta = tokio::fs::metadata(&path).await.map_err(|e| match e.kind() {
-            io::ErrorKind::NotFound => Fault::new(
-                Severity::NeedsUser,
-                "spool/unknown-file",
-                "The file is not here (any more).",
-                "Files that no print needs are removed after a week, or when space runs out.",
-                "Upload it again.",
-            ),
-            _ => disk(&e, &path),
-        })?;
+        let found = {
+            let path = path.clone();
+            blocking(move || std::fs::metadata(&path).map_err(|e| missing(&e))).await?
+        };
+        if !found.is_file() {
+            return Err(missing(&std::io::Error::other("not a file")));
+        }
+        let now = Timestamp::now();
+        let store = &self.inner.store;
+        let rows = store.uploads_of(sha256).await.map_err(|e| e.fault())?;
+        if rows.iter().any(|row| row.size != found.len()) {
+            return Err(damaged(sha256));
+        }
+        if let Err(e) = store.upload_used(sha256, now, expiry(now)).await {
+            tracing::debug!(code = e.code(), "the use of a file was not noted: {e}");
+        }
         Ok(Program {
             path,
-            name: name.to_owned(),
-            size: meta.len(),
+            name: super::file_name::label(name),
+            size: found.len(),
             sha256: sha256.to_owned(),
             layers: None,
             estimate_s: None,
@@ -134,355 +248,327 @@ impl Spool {
 
     /// Whether a content is still what its name says: reads it all.
     pub async fn is_intact(&self, sha256: &str) -> bool {
-        let (path, wanted) = (self.path_of(sha256), sha256.to_owned());
-        let read = move || -> io::Result<String> {
-            let mut hash = Sha256::new();
-            io::copy(&mut File::open(path)?, &mut HashWriter(&mut hash))?;
-            Ok(hex(&hash.finalize()))
-        };
-        matches!(tokio::task::spawn_blocking(read).await, Ok(Ok(found)) if found == wanted)
-    }
-
-    /// Begins a file. `size`: as announced, where it was; checked against the caps at once.
-    pub async fn incoming(&self, name: &str, size: Option<u64>) -> Result<Incoming, Fault> {
-        let announced = size.unwrap_or(0);
-        if announced > self.inner.caps.file_bytes {
-            return Err(too_large(self.inner.caps.file_bytes));
-        }
-        self.make_room(announced).await?;
-        let path = self.inner.dir.join(format!("{}.part", Uuid::new_v4().simple()));
-        let file = File::options()
-            .write(true)
-            .create_new(true)
-            .open(&path)
-            .map_err(|e| disk(&e, &path))?;
-        Ok(Incoming {
-            spool: self.clone(),
-            name: label(name),
-            part: Some(Part {
-                file,
-                hash: Sha256::new(),
-                path,
-                written: 0,
-            }),
-        })
-    }
-
-    /// All files of the index, newest first.
-    pub async fn files(&self) -> Vec<UploadRow> {
-        let mut rows = self.inner.store.uploads().await.unwrap_or_default();
-        rows.sort_by_key(|r| std::cmp::Reverse(r.uploaded));
-        rows
+        let path = self.path_of(sha256);
+        let seen = blocking(move || super::incoming::hash_of(&path)).await;
+        seen.is_ok_and(|seen| seen == sha256)
     }
 
     /// A file by its identity or by the hash of its content.
-    pub async fn file(&self, id: &str) -> Option<UploadRow> {
-        if let Ok(Some(row)) = self.inner.store.upload(id).await {
-            return Some(row);
-        }
-        self.files().await.into_iter().find(|row| row.sha256 == id)
-    }
-
-    /// Removes what has expired and, if that is not enough, what was used longest ago.
-    async fn make_room(&self, wanted: u64) -> Result<(), Fault> {
-        let rows = self.inner.store.uploads().await.unwrap_or_default();
-        let in_use = self.inner.store.contents_in_use().await.unwrap_or_default();
-        let mut total: u64 = rows.iter().map(|r| r.size).sum();
-        let now = Timestamp::now();
-        for row in &rows {
-            let needed = total + wanted > self.inner.caps.total_bytes
-                || free_bytes(&self.inner.dir) < self.inner.caps.free_bytes + wanted;
-            if !needed && row.expires > now {
-                continue;
+    pub async fn file(&self, id: &str) -> Option<StoredFile> {
+        let store = &self.inner.store;
+        match store.upload(id).await {
+            Ok(Some(row)) => Some(row),
+            Ok(None) => store.uploads_of(id).await.ok()?.into_iter().next(),
+            Err(e) => {
+                tracing::warn!(code = e.code(), "a file could not be looked up: {e}");
+                None
             }
-            if self.pins().contains_key(&row.sha256) || in_use.contains(&row.sha256) {
-                continue;
-            }
-            let _ = self.inner.store.upload_remove(&row.id).await;
-            if !rows
-                .iter()
-                .any(|other| other.id != row.id && other.sha256 == row.sha256)
-            {
-                let _ = tokio::fs::remove_file(self.path_of(&row.sha256)).await;
-            }
-            total = total.saturating_sub(row.size);
         }
-        if free_bytes(&self.inner.dir) < self.inner.caps.free_bytes + wanted {
-            return Err(full(&self.inner.dir));
-        }
-        if total + wanted > self.inner.caps.total_bytes {
-            return Err(Fault::new(
-                Severity::NeedsUser,
-                "spool/full",
-                "There is no room for this file: running prints need the files that are kept.",
-                "The space for files is limited.",
-                "Wait for a print to end.",
-            ));
-        }
-        Ok(())
-    }
-}
-
-/// A file that is arriving. Dropped before [`Incoming::finish`] it leaves nothing behind.
-#[derive(Debug)]
-pub struct Incoming {
-    spool: Spool,
-    name: String,
-    part: Option<Part>,
-}
-
-#[derive(Debug)]
-struct Part {
-    file: File,
-    hash: Sha256,
-    path: PathBuf,
-    written: u64,
-}
-
-impl Incoming {
-    /// Bytes so far.
-    pub fn written(&self) -> u64 {
-        self.part.as_ref().map_or(0, |p| p.written)
     }
 
-    /// Name as people know it.
-    pub fn name(&self) -> &str {
-        &self.name
+    /// All files of the index, newest first.
+    pub async fn files(&self) -> Vec<StoredFile> {
+        let mut rows = self.inner.store.uploads().await.unwrap_or_else(|e| {
+            tracing::warn!(code = e.code(), "the files could not be listed: {e}");
+            Vec::new()
+        });
+        rows.sort_by_key(|row| std::cmp::Reverse(row.uploaded));
+        rows
     }
 
-    /// Adds bytes.
-    pub async fn write(&mut self, chunk: Bytes) -> Result<(), Fault> {
-        let cap = self.spool.inner.caps.file_bytes;
-        let Some(mut part) = self.part.take() else {
-            return Err(broken_off());
+    /// Forgets a file; its content goes too when no other name and no live job needs it. `false`:
+    /// there is no such file.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn remove(&self, id: &str) -> Result<bool, Fault> {
+        let store = &self.inner.store;
+        let Some(row) = store.upload(id).await.map_err(|e| e.fault())? else {
+            return Ok(false);
         };
-        if part.written + chunk.len() as u64 > cap {
-            self.part = Some(part);
-            return Err(too_large(cap));
-        }
-        let work = move || {
-            let result = part.file.write_all(&chunk);
-            part.hash.update(&chunk);
-            part.written += chunk.len() as u64;
-            (part, result)
-        };
-        let (part, result) = tokio::task::spawn_blocking(work)
-            .await
-            .map_err(|_| broken_off())?;
-        let path = part.path.clone();
-        self.part = Some(part);
-        result.map_err(|e| disk(&e, &path))
-    }
-
-    /// All bytes are here: durable, named by its content, entered in the index.
-    pub async fn finish(mut self) -> Result<UploadRow, Fault> {
-        let Some(part) = self.part.take() else {
-            return Err(broken_off());
-        };
-        let Part {
-            file,
-            hash,
-            path,
-            written,
-        } = part;
-        let sha256 = hex(&hash.finalize());
-        let target = self.spool.path_of(&sha256);
-        let dir = self.spool.inner.dir.clone();
-        let work = move || -> Result<(), Fault> {
-            let done = (|| {
-                file.sync_all()?;
-                fs::rename(&path, &target)?;
-                File::open(&dir)?.sync_all()
-            })();
-            done.map_err(|e| {
-                let _ = fs::remove_file(&path);
-                disk(&e, &path)
+        store.upload_remove(id).await.map_err(|e| e.fault())?;
+        let others = store.uploads_of(&row.sha256).await.map_err(|e| e.fault())?;
+        if others.is_empty() && !self.needed().await?.contains(&row.sha256) {
+            let path = self.path_of(&row.sha256);
+            blocking(move || {
+                let _ = std::fs::remove_file(path);
+                Ok(())
             })
-        };
-        tokio::task::spawn_blocking(work)
-            .await
-            .map_err(|_| broken_off())??;
-        let now = Timestamp::now();
-        let row = UploadRow {
-            id: Uuid::new_v4().simple().to_string(),
-            sha256,
-            name: self.name.clone(),
-            size: written,
-            uploaded: now,
-            expires: now.checked_add(KEPT_FOR).unwrap_or(now),
-            used: now,
-        };
-        self.spool
-            .inner
-            .store
-            .upload_put(row)
-            .await
-            .map_err(|e| e.fault())
-    }
-}
-
-impl Drop for Incoming {
-    fn drop(&mut self) {
-        if let Some(part) = self.part.take() {
-            let _ = fs::remove_file(&part.path);
+            .await?;
         }
-    }
-}
-
-struct HashWriter<'a>(&'a mut Sha256);
-
-impl Write for HashWriter<'_> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.update(bytes);
-        Ok(bytes.len())
+        Ok(true)
     }
 
-    fn flush(&mut self) -> io::Result<()> {
+    /// Removes what has expired, contents that nobody knows by name and that are old, and entries
+    /// whose content is gone. For the start of the daemon and once an hour. Gives the bytes freed.
+    ///
+    /// # Errors
+    /// When the database or the disk does not answer.
+    pub async fn tidy(&self, now: Timestamp) -> Result<u64, Fault> {
+        let (contents, rows) = self.inventory().await?;
+        let needed = self.needed().await?;
+        let store = &self.inner.store;
+        let mut freed = 0;
+        for content in &contents {
+            let names: Vec<_> = rows.iter().filter(|r| r.sha256 == content.sha256).collect();
+            let expired = if names.is_empty() {
+                expiry(content.used) <= now
+            } else {
+                names.iter().all(|r| r.expires <= now)
+            };
+            if expired && !needed.contains(&content.sha256) {
+                freed += self.drop_content(content).await?;
+            }
+        }
+        for row in &rows {
+            let there = contents.iter().any(|c| c.sha256 == row.sha256);
+            if !there {
+                store.upload_remove(&row.id).await.map_err(|e| e.fault())?;
+            }
+        }
+        Ok(freed)
+    }
+
+    /// Frees space until everything announced fits, least recently used first.
+    pub(super) async fn make_room(&self, now: Timestamp) -> Result<(), Fault> {
+        let announced: u64 = lock(&self.inner.incoming).values().sum();
+        let caps = self.inner.caps;
+        let short = |held: u64, free: u64| {
+            held.saturating_add(announced) > caps.total_bytes
+                || free < caps.free_bytes.saturating_add(announced)
+        };
+        let dir = self.inner.dir.clone();
+        let mut free = blocking(move || Ok(free_space(&dir))).await?;
+        let (mut contents, _) = self.inventory().await?;
+        let mut held: u64 = contents.iter().map(|c| c.size).sum();
+        if !short(held, free) {
+            return Ok(());
+        }
+        let needed = self.needed().await?;
+        contents.sort_by_key(|c| c.used);
+        for content in contents.iter().filter(|c| !needed.contains(&c.sha256)) {
+            if !short(held, free) {
+                break;
+            }
+            // Uploads that came a moment ago are about to be printed.
+            if now.duration_since(content.used) < FRESH {
+                continue;
+            }
+            let freed = self.drop_content(content).await?;
+            held = held.saturating_sub(freed);
+            free = free.saturating_add(freed);
+        }
+        if short(held, free) {
+            return Err(no_room(held, free, caps));
+        }
         Ok(())
     }
-}
 
-/// A name for people: the last part of whatever path was given, without control characters.
-fn label(name: &str) -> String {
-    let last = name.rsplit(['/', '\\']).next().unwrap_or_default();
-    let clean: String = last.chars().filter(|c| !c.is_control()).take(NAME_MAX).collect();
-    let clean = clean.trim();
-    if clean.is_empty() || clean.chars().all(|c| c == '.') {
-        "unnamed.gcode".to_owned()
-    } else {
-        clean.to_owned()
+    async fn drop_content(&self, content: &Content) -> Result<u64, Fault> {
+        let path = self.path_of(&content.sha256);
+        blocking(move || match std::fs::remove_file(&path) {
+            Err(e) if e.kind() != ErrorKind::NotFound => Err(io_fault(&path, &e)),
+            _ => Ok(()),
+        })
+        .await?;
+        tracing::info!(sha256 = %content.sha256, bytes = content.size, "removed a file that was not used for long");
+        let forgotten = self.inner.store.content_remove(&content.sha256).await;
+        forgotten.map_err(|e| e.fault())?;
+        Ok(content.size)
+    }
+
+    async fn needed(&self) -> Result<BTreeSet<String>, Fault> {
+        let live = self.inner.store.contents_in_use().await.map_err(|e| e.fault())?;
+        let mut needed: BTreeSet<String> = live.into_iter().collect();
+        needed.extend(lock(&self.inner.pins).keys().cloned());
+        Ok(needed)
+    }
+
+    async fn inventory(&self) -> Result<(Vec<Content>, Vec<UploadRow>), Fault> {
+        let rows = self.inner.store.uploads().await.map_err(|e| e.fault())?;
+        let dir = self.inner.dir.clone();
+        let mut contents = blocking(move || list(&dir)).await?;
+        for content in &mut contents {
+            let used = rows
+                .iter()
+                .filter(|r| r.sha256 == content.sha256)
+                .map(|r| r.used)
+                .max();
+            content.used = used.unwrap_or(content.used);
+        }
+        Ok((contents, rows))
     }
 }
 
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|b| format!("{b:02x}")).collect()
+/// A place among the uploads that are under way; given back when dropped.
+#[derive(Debug)]
+pub(super) struct Place {
+    pub spool: Spool,
+    number: u64,
 }
 
-fn free_bytes(dir: &Path) -> u64 {
-    rustix::fs::statvfs(dir).map_or(u64::MAX, |s| s.f_bavail.saturating_mul(s.f_frsize))
+impl Place {
+    /// More has come than was announced.
+    pub fn announce(&self, bytes: u64) {
+        if let Some(known) = lock(&self.spool.inner.incoming).get_mut(&self.number) {
+            *known = (*known).max(bytes);
+        }
+    }
+
+    /// Space of the disk that may still be used.
+    pub fn spare_bytes(&self) -> u64 {
+        free_space(&self.spool.inner.dir).saturating_sub(self.spool.inner.caps.free_bytes)
+    }
 }
 
-fn broken_off() -> Fault {
-    Fault::new(
-        Severity::Retry,
-        "spool/broken-off",
-        "The file did not arrive completely.",
-        "The transfer broke off.",
-        "Send it again.",
-    )
+impl Drop for Place {
+    fn drop(&mut self) {
+        lock(&self.spool.inner.incoming).remove(&self.number);
+    }
 }
 
-fn too_large(cap: u64) -> Fault {
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(|e| e.into_inner())
+}
+
+fn expiry(used: Timestamp) -> Timestamp {
+    used.checked_add(KEPT_FOR).unwrap_or(Timestamp::MAX)
+}
+
+fn is_hash(text: &str) -> bool {
+    text.len() == 64 && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
+}
+
+fn list(dir: &Path) -> Result<Vec<Content>, Fault> {
+    let mut contents = Vec::new();
+    for entry in std::fs::read_dir(dir).map_err(|e| io_fault(dir, &e))?.flatten() {
+        let Some(sha256) = entry
+            .file_name()
+            .to_str()
+            .filter(|n| is_hash(n))
+            .map(str::to_owned)
+        else {
+            continue;
+        };
+        let Ok(meta) = entry.metadata() else { continue };
+        let used = meta.modified().ok().and_then(|t| Timestamp::try_from(t).ok());
+        contents.push(Content {
+            sha256,
+            size: meta.len(),
+            used: used.unwrap_or(Timestamp::UNIX_EPOCH),
+        });
+    }
+    Ok(contents)
+}
+
+/// Free bytes for ordinary users on the disk of a directory.
+fn free_space(dir: &Path) -> u64 {
+    #[cfg(unix)]
+    if let Ok(stat) = rustix::fs::statvfs(dir) {
+        return stat.f_bavail.saturating_mul(stat.f_frsize);
+    }
+    let _ = dir;
+    u64::MAX
+}
+
+/// Makes a rename durable.
+fn sync_dir(dir: &Path) {
+    if let Ok(handle) = std::fs::File::open(dir) {
+        let _ = handle.sync_all();
+    }
+}
+
+/// Runs disk work off the runtime.
+pub(super) async fn blocking<T: Send + 'static>(
+    f: impl FnOnce() -> Result<T, Fault> + Send + 'static,
+) -> Result<T, Fault> {
+    match tokio::task::spawn_blocking(f).await {
+        Ok(result) => result,
+        Err(e) => Err(Fault::new(
+            Severity::Bug,
+            "spool/bug",
+            "A file could not be handled.",
+            "This is a mistake in layerd.",
+            "Please report it with the log.",
+        )
+        .with_raw(e.to_string())),
+    }
+}
+
+pub(super) fn io_fault(path: &Path, error: &std::io::Error) -> Fault {
+    if error.kind() == ErrorKind::StorageFull || error.kind() == ErrorKind::QuotaExceeded {
+        return Fault::new(
+            Severity::NeedsUser,
+            "spool/no-space",
+            "The file could not be kept: the disk is full.",
+            "",
+            "Free some space, or remove uploaded files.",
+        );
+    }
     Fault::new(
         Severity::NeedsUser,
-        "spool/too-large",
-        "The file is too large.",
+        "spool/io",
         "",
-        "Slice it with less detail, or split the plate.",
+        "The disk may be failing, read-only, or belong to another user.",
+        "Check the state directory.",
     )
-    .with_what(format!("The file is larger than {} MB.", cap >> 20))
+    .with_what(format!("{} could not be used: {error}.", path.display()))
 }
 
-fn full(dir: &Path) -> Fault {
+pub(super) fn too_big(limit: u64) -> Fault {
     Fault::new(
         Severity::NeedsUser,
-        "spool/disk-full",
-        "The disk is too full for this file.",
-        "layerd leaves some space free so that the system goes on working.",
-        "Free some space.",
+        "spool/too-big",
+        "",
+        "",
+        "Slice the model with fewer details, or print it from the printer's own card.",
     )
     .with_what(format!(
-        "The disk that holds {} is too full for this file.",
-        dir.display()
+        "The file is bigger than the limit of {} MiB.",
+        limit >> 20
     ))
 }
 
-fn disk(error: &io::Error, path: &Path) -> Fault {
-    match error.kind() {
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => full(path.parent().unwrap_or(path)),
-        _ => Fault::new(
-            Severity::NeedsUser,
-            "spool/disk",
-            "The file could not be stored.",
-            "The disk or card refuses it.",
-            "Check its permissions and its health.",
-        )
-        .with_what(format!("{} could not be written.", path.display()))
-        .with_raw(error.to_string()),
-    }
+pub(super) fn no_room(held: u64, free: u64, caps: Caps) -> Fault {
+    Fault::new(
+        Severity::NeedsUser,
+        "spool/no-space",
+        "",
+        "Everything that could be removed was removed; files of live jobs stay.",
+        "Free some space on the disk of the state directory, or remove uploaded files.",
+    )
+    .with_what(format!(
+        "There is no room for the file: uploads hold {} MiB of {} MiB, the disk has {} MiB free and {} MiB \
+         of that stay free.",
+        held >> 20,
+        caps.total_bytes >> 20,
+        free >> 20,
+        caps.free_bytes >> 20
+    ))
+}
+
+fn missing(error: &std::io::Error) -> Fault {
+    Fault::new(
+        Severity::NeedsUser,
+        "spool/missing",
+        "The file is not there any more.",
+        "It was removed because it had not been used for long, or by hand.",
+        "Upload it again.",
+    )
+    .with_raw(error.to_string())
+}
+
+fn damaged(sha256: &str) -> Fault {
+    Fault::new(
+        Severity::NeedsUser,
+        "spool/damaged",
+        "The stored file is not what was uploaded.",
+        "It was changed by hand, or the disk or card is failing.",
+        "Upload it again.",
+    )
+    .with_raw(format!("sha256 {sha256}"))
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn spool(dir: &Path, caps: Caps) -> Spool {
-        Spool::open(dir.join("spool"), Store::memory().expect("store"), caps).expect("spool")
-    }
-
-    async fn put(spool: &Spool, name: &str, content: &'static [u8]) -> Result<UploadRow, Fault> {
-        let mut incoming = spool.incoming(name, None).await?;
-        incoming.write(Bytes::from_static(content)).await?;
-        incoming.finish().await
-    }
-
-    fn files(dir: &Path) -> usize {
-        fs::read_dir(dir.join("spool")).expect("there").count()
-    }
-
-    #[tokio::test]
-    async fn names_are_labels_and_never_paths() {
-        let dir = tempfile::tempdir().expect("dir");
-        let spool = spool(dir.path(), Caps::default());
-        let row = put(&spool, "../../etc/x.gcode", b"G28\n").await.expect("stored");
-        assert_eq!(row.name, "x.gcode");
-        assert!(spool.path_of(&row.sha256).starts_with(dir.path().join("spool")));
-        assert!(
-            spool
-                .path_of("../../etc/passwd")
-                .starts_with(dir.path().join("spool"))
-        );
-        let program = spool.program(&row.sha256, &row.name).await.expect("there");
-        assert_eq!(fs::read(&program.path).expect("read"), b"G28\n");
-        assert!(spool.is_intact(&row.sha256).await);
-        fs::write(&program.path, b"G29\n").expect("write");
-        assert!(!spool.is_intact(&row.sha256).await);
-    }
-
-    #[tokio::test]
-    async fn a_broken_upload_leaves_nothing() {
-        let dir = tempfile::tempdir().expect("dir");
-        let spool = spool(dir.path(), Caps::default());
-        let mut incoming = spool.incoming("a.gcode", None).await.expect("begun");
-        incoming.write(Bytes::from_static(b"G28")).await.expect("written");
-        assert_eq!(files(dir.path()), 1);
-        drop(incoming);
-        assert_eq!(files(dir.path()), 0);
-    }
-
-    #[tokio::test]
-    async fn caps_hold_and_pinned_files_stay() {
-        let dir = tempfile::tempdir().expect("dir");
-        let caps = Caps {
-            file_bytes: 8,
-            total_bytes: 8,
-            free_bytes: 0,
-        };
-        let spool = spool(dir.path(), caps);
-        let refused = put(&spool, "big.gcode", b"123456789")
-            .await
-            .expect_err("too large");
-        assert_eq!(refused.code, "spool/too-large");
-        let kept = put(&spool, "kept.gcode", b"kept").await.expect("stored");
-        let old = put(&spool, "old.gcode", b"old").await.expect("stored");
-        spool.pin(&kept.sha256, Uuid::nil());
-        spool.incoming("new.gcode", Some(4)).await.expect("room was made");
-        assert!(spool.program(&old.sha256, "old").await.is_err());
-        assert!(spool.program(&kept.sha256, "kept").await.is_ok());
-        let full = spool
-            .incoming("more.gcode", Some(8))
-            .await
-            .expect_err("the pinned one stays");
-        assert_eq!(full.code, "spool/full");
-    }
-}
+#[path = "tests_spool.rs"]
+mod tests;

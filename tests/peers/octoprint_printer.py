@@ -102,6 +102,8 @@ def options():
 def main():
     o = options()
     try:
+        from serial import SerialTimeoutException
+
         from octoprint.plugins.virtual_printer import VirtualPrinterPlugin, virtual
     except ImportError as error:
         sys.exit(f"the package octoprint is missing: {error}")
@@ -181,8 +183,9 @@ def main():
             finally:
                 self._feedrate_multiplier = feed
 
+    # The plugin waits for room in its buffer with a lock held that its answers need, too: short turns only.
     printer = Printer(PluginSettings(values, folder), PluginProfiles(), folder, read_timeout=0.2,
-                      write_timeout=30.0, faked_baudrate=115200)
+                      write_timeout=0.05, faked_baudrate=115200)
     master, slave = pty.openpty()  # our end of the slave stays open: hosts may come and go
     tty.setraw(slave)
     if os.path.islink(o.link):
@@ -232,17 +235,15 @@ def main():
                         printer.texts[int(match[1])] = match[2].decode("ascii", "replace")
                 if b"M108" in line:
                     printer._heatingUp = False
-                while line and not silent.is_set() and not over.is_set():
-                    data = line + b"\n"
+                rest_of_line = line + b"\n" if line else b""
+                while rest_of_line and not silent.is_set() and not over.is_set():
                     try:
-                        data = data[printer.write(data):]
-                    except Exception as error:  # the plugin's buffer is full for 30 s
-                        tell("!", repr(error).encode())
-                        continue
-                    line = data.rstrip(b"\n")
+                        rest_of_line = rest_of_line[printer.write(rest_of_line):]
+                    except SerialTimeoutException:
+                        pass  # its receive buffer is full
 
     def to_host():
-        oks = 0
+        oks, resending = 0, False
         while not over.is_set():
             line = printer.readline() if printer.outgoing is not None else b""
             if not line or silent.is_set():
@@ -252,8 +253,13 @@ def main():
             line = line.rstrip(b"\r\n")
             if line.startswith(b"Resend:"):
                 line = b"Resend: " + line[7:].lstrip()
+                resending = True
             copies = 1
             if line.startswith(b"ok"):
+                # Marlin's ADVANCED_OK leaves these bare.
+                if resending or b" T:" in line:
+                    line = re.sub(rb"^ok N\d+ P\d+ B\d+", b"ok", line)
+                resending = False
                 oks += 1
                 if every(o.drop_ok_every, oks):
                     tell("x", line)
