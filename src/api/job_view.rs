@@ -161,6 +161,8 @@ fn native(job: &JobRecord) -> Value {
         "filament_mm": job.filament_mm,
         "skipped": job.skipped,
         "fault": job.fault,
+        "code": job.fault.as_ref().map(|f| &f.code),
+        "message": job.fault.as_ref().map(ToString::to_string),
         "cancel_comment": job.cancel_comment,
     })
 }
