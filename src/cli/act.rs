@@ -73,7 +73,13 @@ pub fn cancel(globals: &Globals, args: &CancelArgs) -> Done {
     if let (Some(comment), Some(members)) = (&args.comment, body.as_object_mut()) {
         members.insert("comment".to_owned(), json!(comment));
     }
-    act(globals, &args.common.printer, "Cancel", body, !args.common.no_wait)
+    act(
+        globals,
+        &args.common.printer,
+        "Cancel",
+        body,
+        !args.common.no_wait,
+    )
 }
 
 /// `layerd send PRINTER GCODE…`.
@@ -84,7 +90,9 @@ pub fn send(globals: &Globals, args: &SendArgs) -> Done {
 
 /// `layerd clear PRINTER`.
 pub fn clear(globals: &Globals, args: &ClearArgs) -> Done {
-    let body = args.rating.map_or_else(|| json!({}), |rating| json!({"rating": rating}));
+    let body = args
+        .rating
+        .map_or_else(|| json!({}), |rating| json!({"rating": rating}));
     act(globals, &args.printer, "ClearBed", body, true)
 }
 
@@ -99,14 +107,20 @@ pub fn answer(globals: &Globals, args: &AnswerArgs) -> Done {
             "notifications": [{"id": notice, "action": args.button.to_string()}],
         });
         let pid = printer.id.to_string();
-        let answer = client.post("printers/notification/Resolve", &[("pid", &pid)], &body, LONG).await?;
+        let answer = client
+            .post("printers/notification/Resolve", &[("pid", &pid)], &body, LONG)
+            .await?;
         Ok(tell(globals, &answer))
     })?
 }
 
 /// The identity of the newest notice with such a button.
 fn prompt(printer: &Listed, button: u8) -> Result<String, Failure> {
-    let notices = printer.native.get("notices").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+    let notices = printer
+        .native
+        .get("notices")
+        .and_then(Value::as_array)
+        .map_or(&[][..], Vec::as_slice);
     let buttons = |n: &Value| n.get("buttons").and_then(Value::as_array).map_or(0, Vec::len);
     let found = notices.iter().rev().find(|n| buttons(n) > usize::from(button));
     if let Some(id) = found.and_then(|n| n.get("id")).and_then(Value::as_str) {
@@ -117,7 +131,11 @@ fn prompt(printer: &Listed, button: u8) -> Result<String, Failure> {
         exit: Exit::Refused,
         text: match most {
             0 => format!("{} asks nothing: there is no button to press.", printer.name),
-            n => format!("{} has no button {button}; its buttons are 0 to {}.", printer.name, n - 1),
+            n => format!(
+                "{} has no button {button}; its buttons are 0 to {}.",
+                printer.name,
+                n - 1
+            ),
         },
     })
 }
@@ -148,7 +166,14 @@ pub async fn demand(
     }
     let pid = printer.id.to_string();
     let limit = if wait { LONG } else { QUICK };
-    client.post(&format!("printers/actions/{action}"), &[("pid", &pid)], &body, limit).await
+    client
+        .post(
+            &format!("printers/actions/{action}"),
+            &[("pid", &pid)],
+            &body,
+            limit,
+        )
+        .await
 }
 
 /// Tells the end of a command: JSON on stdout, or words on stderr when there is something to say.
@@ -169,7 +194,12 @@ pub fn tell(globals: &Globals, answer: &Value) -> Exit {
 
 /// `{outcome, code, message}` of an answer.
 fn outcome(answer: &Value) -> Value {
-    let member = |key: &str| answer.pointer(&format!("/layerd/{key}")).cloned().unwrap_or(Value::Null);
+    let member = |key: &str| {
+        answer
+            .pointer(&format!("/layerd/{key}"))
+            .cloned()
+            .unwrap_or(Value::Null)
+    };
     json!({"outcome": member("outcome"), "code": member("code"), "message": member("message")})
 }
 

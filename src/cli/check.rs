@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 
 use super::client::block_on;
 use super::exit::{Done, Exit};
-use super::settings::{self, Settings};
-use super::{Globals, out};
+use super::{Globals, out, settings};
+use crate::daemon::{Configured, read_config};
 use crate::drivers::Reach;
 
 /// How long one printer or service may take to answer.
@@ -31,7 +31,7 @@ struct Looked {
 /// Runs the verb.
 pub fn run(globals: &Globals, args: &Args) -> Done {
     let path = globals.config_path();
-    let settings = match settings::read(path) {
+    let settings = match read_config(path) {
         Ok(settings) => settings,
         Err(diagnostics) => {
             if globals.json {
@@ -40,7 +40,9 @@ pub fn run(globals: &Globals, args: &Args) -> Done {
                     .iter()
                     .map(|m| json!({"line": m.line, "column": m.column, "message": m.text}))
                     .collect();
-                out::json(&json!({"ok": false, "file": diagnostics.file(), "mistakes": mistakes, "reach": []}));
+                out::json(
+                    &json!({"ok": false, "file": diagnostics.file(), "mistakes": mistakes, "reach": []}),
+                );
             } else {
                 out::err(diagnostics.to_string());
             }
@@ -48,7 +50,11 @@ pub fn run(globals: &Globals, args: &Args) -> Done {
         }
     };
     let warnings = settings::unused(&settings);
-    let looked = if args.offline { Vec::new() } else { block_on(look(&settings))? };
+    let looked = if args.offline {
+        Vec::new()
+    } else {
+        block_on(look(&settings))?
+    };
     let good = looked.iter().all(|l| l.reach.is_ok());
     if globals.json {
         let reach: Vec<Value> = looked.iter().map(row).collect();
@@ -83,18 +89,27 @@ fn row(looked: &Looked) -> Value {
 }
 
 /// All at once: one that hangs must not hide the others.
-async fn look(settings: &Settings) -> Vec<Looked> {
+async fn look(settings: &Configured) -> Vec<Looked> {
     let printers = settings.printers.iter().map(|printer| async {
         let reach = match tokio::time::timeout(REACH_LIMIT, printer.driver.reachable()).await {
             Ok(Reach::Yes(how)) => Ok(out::clean(&how)),
             Ok(Reach::No(fault)) => Err((fault.code.to_string(), out::clean(&fault.to_string()))),
-            Err(_) => Err(("check/timeout".to_owned(), format!("No answer within {} s.", REACH_LIMIT.as_secs()))),
+            Err(_) => Err((
+                "check/timeout".to_owned(),
+                format!("No answer within {} s.", REACH_LIMIT.as_secs()),
+            )),
         };
-        Looked { what: format!("printer {}", printer.name), reach }
+        Looked {
+            what: format!("printer {}", printer.name),
+            reach,
+        }
     });
     let mut all = join_all(printers).await;
     if let Some(cloud) = settings.simplyprint.as_ref().filter(|s| s.enabled) {
-        all.push(Looked { what: "upstream simplyprint".to_owned(), reach: service(&cloud.api_url).await });
+        all.push(Looked {
+            what: "upstream simplyprint".to_owned(),
+            reach: service(&cloud.api_url).await,
+        });
     }
     all
 }

@@ -45,7 +45,10 @@ impl Client {
             .no_proxy()
             .build()
             .map_err(|e| Failure::new(format!("The client could not be made: {e}.")))?;
-        Ok(Client { http, socket: socket.to_owned() })
+        Ok(Client {
+            http,
+            socket: socket.to_owned(),
+        })
     }
 
     /// GET of a path below the account.
@@ -55,14 +58,21 @@ impl Client {
     }
 
     /// POST of a JSON body.
-    pub async fn post(&self, path: &str, query: &[(&str, &str)], body: &Value, limit: Duration) -> Result<Value, Failure> {
+    pub async fn post(
+        &self,
+        path: &str,
+        query: &[(&str, &str)],
+        body: &Value,
+        limit: Duration,
+    ) -> Result<Value, Failure> {
         let request = self.http.post(self.url(path, query)).json(body).timeout(limit);
         self.send(request).await
     }
 
     /// POST of a form with a file.
     pub async fn upload(&self, path: &str, form: Form) -> Result<Value, Failure> {
-        self.send(self.http.post(self.url(path, &[])).multipart(form).timeout(LONG)).await
+        self.send(self.http.post(self.url(path, &[])).multipart(form).timeout(LONG))
+            .await
     }
 
     /// Every printer, in the order of the configuration.
@@ -70,8 +80,14 @@ impl Client {
         let mut all = Vec::new();
         for page in 1..=PAGES_MAX {
             let page = page.to_string();
-            let answer = self.get("printers/Get", &[("page", &page), ("page_size", "25")], QUICK).await?;
-            let rows = answer.get("data").and_then(Value::as_array).cloned().unwrap_or_default();
+            let answer = self
+                .get("printers/Get", &[("page", &page), ("page_size", "25")], QUICK)
+                .await?;
+            let rows = answer
+                .get("data")
+                .and_then(Value::as_array)
+                .cloned()
+                .unwrap_or_default();
             all.extend(rows.iter().filter_map(listed));
             let total = answer.get("total").and_then(Value::as_u64).unwrap_or(0);
             if rows.is_empty() || all.len() as u64 >= total {
@@ -95,14 +111,20 @@ impl Client {
             [] => "The configuration has no printers.".to_owned(),
             names => format!("There are: {}.", names.join(", ")),
         };
-        Err(Failure::usage(format!("There is no printer \"{}\". {hint}", clean(wanted))))
+        Err(Failure::usage(format!(
+            "There is no printer \"{}\". {hint}",
+            clean(wanted)
+        )))
     }
 
     /// One printer's row, by number.
     pub async fn row(&self, id: i64) -> Result<Listed, Failure> {
         let id_text = id.to_string();
         let answer = self.get("printers/Get", &[("pid", &id_text)], QUICK).await?;
-        answer.get("data").and_then(listed).ok_or_else(|| Failure::new("The daemon's answer holds no printer."))
+        answer
+            .get("data")
+            .and_then(listed)
+            .ok_or_else(|| Failure::new("The daemon's answer holds no printer."))
     }
 
     fn url(&self, path: &str, query: &[(&str, &str)]) -> String {
@@ -128,18 +150,28 @@ impl Client {
         let status = answer.status();
         let text = answer.text().await.map_err(|e| self.no_answer(&e))?;
         let value: Value = serde_json::from_str(&text).map_err(|_| {
-            Failure::new(format!("The daemon answered with something that is not JSON (HTTP {status})."))
+            Failure::new(format!(
+                "The daemon answered with something that is not JSON (HTTP {status})."
+            ))
         })?;
         // Outcomes travel in answers that are no success for the dialect; the caller judges those.
-        if value.get("layerd").is_some() || (status.is_success() && value.get("status") != Some(&json!(false))) {
+        if value.get("layerd").is_some()
+            || (status.is_success() && value.get("status") != Some(&json!(false)))
+        {
             return Ok(value);
         }
-        let words = value.get("message").and_then(Value::as_str).unwrap_or("no reason given");
+        let words = value
+            .get("message")
+            .and_then(Value::as_str)
+            .unwrap_or("no reason given");
         let exit = match status.as_u16() {
             400 | 404 | 413 | 422 => Exit::Usage,
             _ => Exit::Failed,
         };
-        Err(Failure { exit, text: clean(words) })
+        Err(Failure {
+            exit,
+            text: clean(words),
+        })
     }
 
     fn no_answer(&self, error: &reqwest::Error) -> Failure {
@@ -176,7 +208,11 @@ fn causes(error: &reqwest::Error) -> impl Iterator<Item = String> {
 
 fn listed(row: &Value) -> Option<Listed> {
     let native = row.get("layerd")?.clone();
-    Some(Listed { name: native.get("name")?.as_str()?.to_owned(), id: native.get("id")?.as_i64()?, native })
+    Some(Listed {
+        name: native.get("name")?.as_str()?.to_owned(),
+        id: native.get("id")?.as_i64()?,
+        native,
+    })
 }
 
 /// Runs a verb on a small runtime of its own.

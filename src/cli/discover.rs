@@ -18,13 +18,20 @@ pub fn run(globals: &Globals) -> Done {
     let found = block_on(async {
         let mut all = Vec::new();
         for factory in REGISTRY {
-            all.push((*factory, tokio::time::timeout(PROBE_LIMIT, factory.probe()).await.unwrap_or_default()));
+            all.push((
+                *factory,
+                tokio::time::timeout(PROBE_LIMIT, factory.probe())
+                    .await
+                    .unwrap_or_default(),
+            ));
         }
         all
     })?;
     if globals.json {
-        let rows: Vec<Value> =
-            found.iter().flat_map(|(factory, list)| list.iter().map(|f| row(*factory, f))).collect();
+        let rows: Vec<Value> = found
+            .iter()
+            .flat_map(|(factory, list)| list.iter().map(|f| row(*factory, f)))
+            .collect();
         out::json(&Value::Array(rows));
     } else {
         let any = found.iter().any(|(_, list)| !list.is_empty());

@@ -59,12 +59,18 @@ pub struct Failure {
 impl Failure {
     /// A failure without a number of its own.
     pub fn new(text: impl Into<String>) -> Self {
-        Failure { exit: Exit::Failed, text: text.into() }
+        Failure {
+            exit: Exit::Failed,
+            text: text.into(),
+        }
     }
 
     /// Bad usage or configuration.
     pub fn usage(text: impl Into<String>) -> Self {
-        Failure { exit: Exit::Usage, text: text.into() }
+        Failure {
+            exit: Exit::Usage,
+            text: text.into(),
+        }
     }
 }
 

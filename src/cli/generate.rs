@@ -40,7 +40,11 @@ fn render(text: &mut Vec<u8>) -> std::io::Result<()> {
         man.render_description_section(&mut part)?;
         man.render_options_section(&mut part)?;
         // Sections of a verb are subsections of the page.
-        text.extend(String::from_utf8_lossy(&part).replace(".SH ", ".SS ").into_bytes());
+        text.extend(
+            String::from_utf8_lossy(&part)
+                .replace(".SH ", ".SS ")
+                .into_bytes(),
+        );
     }
     Ok(())
 }
@@ -61,7 +65,11 @@ mod tests {
         render(&mut text).expect("rendered");
         let text = String::from_utf8(text).expect("text");
         for verb in Cli::command().get_subcommands() {
-            assert!(text.contains(&format!("LAYERD {}", verb.get_name().to_uppercase())), "{}", verb.get_name());
+            assert!(
+                text.contains(&format!("LAYERD {}", verb.get_name().to_uppercase())),
+                "{}",
+                verb.get_name()
+            );
         }
     }
 }

@@ -35,8 +35,9 @@ impl Loudness {
 
 /// Starts logging. A second call changes nothing.
 pub fn start(loudness: Loudness) {
-    let builder =
-        tracing_subscriber::fmt().with_writer(std::io::stderr).with_max_level(loudness.filter());
+    let builder = tracing_subscriber::fmt()
+        .with_writer(std::io::stderr)
+        .with_max_level(loudness.filter());
     // systemd sets this for what it connects to the journal.
     if std::env::var_os("JOURNAL_STREAM").is_some() {
         let _ = builder.event_format(Journal).try_init();
@@ -53,7 +54,12 @@ where
     S: Subscriber + for<'a> LookupSpan<'a>,
     N: for<'a> FormatFields<'a> + 'static,
 {
-    fn format_event(&self, context: &FmtContext<'_, S, N>, mut writer: Writer<'_>, event: &Event<'_>) -> fmt::Result {
+    fn format_event(
+        &self,
+        context: &FmtContext<'_, S, N>,
+        mut writer: Writer<'_>,
+        event: &Event<'_>,
+    ) -> fmt::Result {
         let mut text = String::new();
         if let Some(scope) = context.event_scope() {
             for span in scope.from_root() {
@@ -110,8 +116,10 @@ mod tests {
     fn journald_gets_a_priority_on_every_line_and_no_time() {
         let sink = Sink::default();
         let target = sink.clone();
-        let subscriber =
-            tracing_subscriber::fmt().event_format(Journal).with_writer(move || target.clone()).finish();
+        let subscriber = tracing_subscriber::fmt()
+            .event_format(Journal)
+            .with_writer(move || target.clone())
+            .finish();
         tracing::subscriber::with_default(subscriber, || {
             let _span = tracing::info_span!("printer", name = "ender3").entered();
             tracing::error!("first\nsecond");
@@ -122,7 +130,14 @@ mod tests {
 
     #[test]
     fn loudness_adds_up() {
-        let loud = |verbose, quiet, daemon| Loudness { verbose, quiet, daemon }.filter();
+        let loud = |verbose, quiet, daemon| {
+            Loudness {
+                verbose,
+                quiet,
+                daemon,
+            }
+            .filter()
+        };
         assert_eq!(loud(0, 0, true), LevelFilter::INFO);
         assert_eq!(loud(0, 0, false), LevelFilter::WARN);
         assert_eq!(loud(1, 0, true), LevelFilter::DEBUG);

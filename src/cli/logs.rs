@@ -23,8 +23,13 @@ pub fn run(globals: &Globals, args: &Args) -> Done {
     block_on(async {
         let pid = client.printer(&args.printer).await?.id.to_string();
         let wire = if args.wire { "1" } else { "0" };
-        let answer = client.get("printers/GetLogs", &[("pid", &pid), ("wire", wire)], QUICK).await?;
-        let lines = answer.get("lines").cloned().unwrap_or_else(|| Value::Array(Vec::new()));
+        let answer = client
+            .get("printers/GetLogs", &[("pid", &pid), ("wire", wire)], QUICK)
+            .await?;
+        let lines = answer
+            .get("lines")
+            .cloned()
+            .unwrap_or_else(|| Value::Array(Vec::new()));
         if globals.json {
             out::json(&lines);
         } else {

@@ -11,6 +11,7 @@ use clap::{ArgAction, Parser, Subcommand};
 mod act;
 mod check;
 pub mod client;
+mod demo;
 mod discover;
 pub mod exit;
 mod generate;
@@ -19,16 +20,26 @@ mod logs;
 pub mod out;
 mod print;
 mod printers;
+mod run;
 pub mod settings;
+mod simulate;
 
 use client::Client;
 use exit::{Done, Exit, Failure};
 
 /// The agent beside your 3D printers.
 #[derive(Clone, Debug, Parser)]
-#[command(name = "layerd", version, about, max_term_width = 100, arg_required_else_help = true)]
-#[command(after_help = "Exit codes: 0 done and seen (or sent, where nothing can be seen), 1 failed, 2 bad usage or \
-configuration, 3 sent but not seen to take effect, 4 refused by a rule, 5 refused by the printer.")]
+#[command(
+    name = "layerd",
+    version,
+    about,
+    max_term_width = 100,
+    arg_required_else_help = true
+)]
+#[command(
+    after_help = "Exit codes: 0 done and seen (or sent, where nothing can be seen), 1 failed, 2 bad usage or \
+configuration, 3 sent but not seen to take effect, 4 refused by a rule, 5 refused by the printer."
+)]
 pub struct Cli {
     #[command(flatten)]
     globals: Globals,
@@ -70,6 +81,10 @@ impl Globals {
 
 #[derive(Clone, Debug, Subcommand)]
 enum Verb {
+    /// The daemon: drives the configured printers until it is told to stop
+    Run,
+    /// The whole daemon on a simulated printer: nothing to own, nothing to configure
+    Demo(demo::Args),
     /// Validate the configuration, then look whether every printer can be reached
     Check(check::Args),
     /// Serial ports and printers that are connected, with configuration to paste
@@ -94,6 +109,8 @@ enum Verb {
     Answer(act::AnswerArgs),
     /// What happened to a printer, or its raw traffic
     Logs(logs::Args),
+    /// A stand-in for a printer, to try this or another host on
+    Simulate(simulate::Args),
     /// Completions for a shell
     Completions(generate::CompletionsArgs),
     /// The manual page
@@ -107,16 +124,26 @@ pub fn main() -> ExitCode {
         Err(error) => {
             // Help and version go to stdout with 0, mistakes to stderr with 2.
             let _ = error.print();
-            return if error.use_stderr() { Exit::Usage.into() } else { ExitCode::SUCCESS };
+            return if error.use_stderr() {
+                Exit::Usage.into()
+            } else {
+                ExitCode::SUCCESS
+            };
         }
     };
     let globals = &cli.globals;
-    log::start(log::Loudness { verbose: globals.verbose, quiet: globals.quiet, daemon: false });
+    log::start(log::Loudness {
+        verbose: globals.verbose,
+        quiet: globals.quiet,
+        daemon: matches!(cli.verb, Some(Verb::Run)),
+    });
     match dispatch(&cli) {
         Ok(exit) => exit.into(),
         Err(failure) => {
             if globals.json {
-                out::json(&serde_json::json!({"outcome": "failed", "code": "cli/failed", "message": failure.text}));
+                out::json(
+                    &serde_json::json!({"outcome": "failed", "code": "cli/failed", "message": failure.text}),
+                );
             }
             out::err(format!("layerd: {failure}"));
             failure.exit.into()
@@ -134,6 +161,8 @@ fn dispatch(cli: &Cli) -> Done {
         };
     };
     match verb {
+        Verb::Run => run::run(globals),
+        Verb::Demo(args) => demo::run(globals, args),
         Verb::Check(args) => check::run(globals, args),
         Verb::Discover => discover::run(globals),
         Verb::Printers(args) => printers::run(globals, args),
@@ -146,6 +175,7 @@ fn dispatch(cli: &Cli) -> Done {
         Verb::Clear(args) => act::clear(globals, args),
         Verb::Answer(args) => act::answer(globals, args),
         Verb::Logs(args) => logs::run(globals, args),
+        Verb::Simulate(args) => simulate::run(globals, args),
         Verb::Completions(args) => generate::completions(args),
         Verb::Man => generate::man(),
     }

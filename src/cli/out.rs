@@ -21,7 +21,9 @@ pub fn json(value: &Value) {
 
 /// A text from outside (file name, the printer's words) that cannot steer the terminal.
 pub fn clean(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+    text.chars()
+        .map(|c| if c.is_control() { '\u{fffd}' } else { c })
+        .collect()
 }
 
 /// Whether a person looks at stdout.

@@ -83,7 +83,11 @@ async fn print(globals: &Globals, client: &Client, args: &Args) -> Done {
 }
 
 fn bar_or_hidden(globals: &Globals) -> ProgressBar {
-    if globals.quiet > 0 || globals.json || !out::is_err_tty() { ProgressBar::hidden() } else { ProgressBar::no_length() }
+    if globals.quiet > 0 || globals.json || !out::is_err_tty() {
+        ProgressBar::hidden()
+    } else {
+        ProgressBar::no_length()
+    }
 }
 
 /// Uploads a file in parts; gives its id.
@@ -93,13 +97,21 @@ pub async fn upload(client: &Client, path: &Path, bar: &ProgressBar) -> Result<S
     let mut file = tokio::fs::File::open(path).await.map_err(failed)?;
     let meta = file.metadata().await.map_err(failed)?;
     if !meta.is_file() || meta.len() == 0 {
-        let what = if meta.is_file() { "is empty" } else { "is not a file" };
+        let what = if meta.is_file() {
+            "is empty"
+        } else {
+            "is not a file"
+        };
         return Err(Failure::usage(format!("{shown}: {what}. Name a sliced file.")));
     }
     let size = meta.len();
-    let name = path.file_name().map_or_else(|| "print.gcode".to_owned(), |n| n.to_string_lossy().into_owned());
+    let name = path
+        .file_name()
+        .map_or_else(|| "print.gcode".to_owned(), |n| n.to_string_lossy().into_owned());
     bar.set_length(size);
-    bar.set_style(style("{spinner} uploading {bar:32} {bytes}/{total_bytes} {bytes_per_sec}"));
+    bar.set_style(style(
+        "{spinner} uploading {bar:32} {bytes}/{total_bytes} {bytes_per_sec}",
+    ));
     let mut at = 0;
     let mut token: Option<String> = None;
     while at < size {
@@ -120,7 +132,10 @@ pub async fn upload(client: &Client, path: &Path, bar: &ProgressBar) -> Result<S
             bar.finish_and_clear();
             return Ok(id.to_owned());
         }
-        token = answer.get("continueToken").and_then(Value::as_str).map(str::to_owned);
+        token = answer
+            .get("continueToken")
+            .and_then(Value::as_str)
+            .map(str::to_owned);
         if token.is_none() {
             break;
         }
@@ -158,8 +173,11 @@ pub async fn follow(globals: &Globals, client: &Client, printer: &Listed, job: i
 }
 
 /// The word and exit code of an ended job; `None` while it goes on.
-fn ended(details: &Value) -> Option<(&'static str, Exit)> {
-    let status = details.pointer("/job/status").or_else(|| details.pointer("/job/state"))?.as_str()?;
+pub fn ended(details: &Value) -> Option<(&'static str, Exit)> {
+    let status = details
+        .pointer("/job/status")
+        .or_else(|| details.pointer("/job/state"))?
+        .as_str()?;
     match status {
         "done" | "finished" => Some(("done", Exit::Good)),
         "cancelled" => Some(("cancelled", Exit::Failed)),
@@ -169,31 +187,56 @@ fn ended(details: &Value) -> Option<(&'static str, Exit)> {
 }
 
 fn tell_end(globals: &Globals, details: &Value, (word, exit): (&'static str, Exit)) -> Exit {
-    let text = |key: &str| details.pointer(&format!("/job/layerd/{key}")).and_then(Value::as_str).unwrap_or_default();
-    let (code, message) = (text("code"), text("message"));
+    let text = |path: &str| details.pointer(path).and_then(Value::as_str).unwrap_or_default();
+    let (code, message) = (text("/job/layerd/fault/code"), text("/job/failedReason"));
     if globals.json {
-        let code = if code.is_empty() { if exit == Exit::Good { "ok" } else { "job/ended" } } else { code };
+        let code = if code.is_empty() {
+            if exit == Exit::Good { "ok" } else { "job/ended" }
+        } else {
+            code
+        };
         out::json(&json!({"outcome": word, "code": code, "message": message}));
     } else if exit == Exit::Good {
         out::line("The print is done.");
     } else {
-        out::err(format!("The print ended: {word}. {} {}", out::clean(message), out::clean(code)).trim_end().to_owned());
+        out::err(
+            format!(
+                "The print ended: {word}. {} {}",
+                out::clean(message),
+                out::clean(code)
+            )
+            .trim_end()
+            .to_owned(),
+        );
     }
     exit
 }
 
 /// One line of what is known, on the bar.
 pub fn draw(bar: &ProgressBar, native: &Value) {
-    let percent = native.pointer("/job/percent").and_then(Value::as_f64).unwrap_or(0.0);
-    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped to 0–1000")]
+    let percent = native
+        .pointer("/job/percent")
+        .and_then(Value::as_f64)
+        .unwrap_or(0.0);
+    #[allow(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "clamped to 0–1000"
+    )]
     bar.set_position((percent * 10.0).clamp(0.0, 1000.0) as u64);
     let state = native.get("state").and_then(Value::as_str).unwrap_or("unknown");
-    bar.set_message(format!("{state}  {}  {}", super::printers::progress(native), temperatures(native)));
+    bar.set_message(format!(
+        "{state}  {}  {}",
+        super::printers::progress(native),
+        temperatures(native)
+    ));
 }
 
 /// A style; a template that does not parse falls back to the plain bar.
 pub fn style(template: &str) -> ProgressStyle {
-    ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("=> ")
+    ProgressStyle::with_template(template)
+        .unwrap_or_else(|_| ProgressStyle::default_bar())
+        .progress_chars("=> ")
 }
 
 #[cfg(test)]

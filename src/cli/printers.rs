@@ -78,13 +78,18 @@ fn notice_line(name: &str, notice: &Value) -> String {
 }
 
 fn members<'v>(value: &'v Value, key: &str) -> &'v [Value] {
-    value.get(key).and_then(Value::as_array).map_or(&[], Vec::as_slice)
+    value
+        .get(key)
+        .and_then(Value::as_array)
+        .map_or(&[], Vec::as_slice)
 }
 
 /// The table; pure.
 pub fn table(printers: &[Listed]) -> String {
     let mut table = Table::new();
-    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
+    table
+        .load_style(presets::NOTHING)
+        .set_content_arrangement(ContentArrangement::Disabled);
     table.set_header(["PRINTER", "STATE", "JOB", "PROGRESS", "TEMPERATURES", "AGE"]);
     for printer in printers {
         let value = &printer.native;
@@ -98,11 +103,19 @@ pub fn table(printers: &[Listed]) -> String {
             age(value),
         ]);
     }
-    table.to_string().lines().map(str::trim_end).collect::<Vec<_>>().join("\n")
+    table
+        .to_string()
+        .lines()
+        .map(str::trim_end)
+        .collect::<Vec<_>>()
+        .join("\n")
 }
 
 fn job(value: &Value) -> String {
-    value.pointer("/job/file").and_then(Value::as_str).map_or_else(|| "-".to_owned(), out::clean)
+    value
+        .pointer("/job/file")
+        .and_then(Value::as_str)
+        .map_or_else(|| "-".to_owned(), out::clean)
 }
 
 /// `41.7 %, layer 12/90, 1 h 02 min left`, of what is known.
@@ -120,12 +133,18 @@ pub fn progress(value: &Value) -> String {
     if let Some(left) = number("/job/time_left_s") {
         parts.push(format!("{} left", out::duration(left)));
     }
-    if parts.is_empty() { "-".to_owned() } else { parts.join(", ") }
+    if parts.is_empty() {
+        "-".to_owned()
+    } else {
+        parts.join(", ")
+    }
 }
 
 /// `tool0 210.3/210 bed 60/60`.
 pub fn temperatures(value: &Value) -> String {
-    let Some(temps) = value.get("temps").and_then(Value::as_object) else { return "-".to_owned() };
+    let Some(temps) = value.get("temps").and_then(Value::as_object) else {
+        return "-".to_owned();
+    };
     let shown: Vec<String> = temps
         .iter()
         .filter_map(|(name, heat)| {
@@ -137,7 +156,11 @@ pub fn temperatures(value: &Value) -> String {
             })
         })
         .collect();
-    if shown.is_empty() { "-".to_owned() } else { shown.join("  ") }
+    if shown.is_empty() {
+        "-".to_owned()
+    } else {
+        shown.join("  ")
+    }
 }
 
 /// Age of the oldest reading.
@@ -160,7 +183,11 @@ pub fn sample() -> Listed {
         "temps": {"tool0": {"actual": 209.9, "target": 210.0, "age_ms": 1200}, "board": {"actual": 41.0, "target": null, "age_ms": 700}},
         "notices": [],
     });
-    Listed { name: "ender3".to_owned(), id: 1, native }
+    Listed {
+        name: "ender3".to_owned(),
+        id: 1,
+        native,
+    }
 }
 
 #[cfg(test)]
@@ -177,17 +204,24 @@ mod tests {
         let text = table(&[sample(), unknown]);
         let lines: Vec<&str> = text.lines().collect();
         assert!(lines[0].trim().starts_with("PRINTER"), "{text}");
-        assert!(lines[1].contains("41.7 %, layer 12/90, 1 h 02 min left"), "{text}");
+        assert!(
+            lines[1].contains("41.7 %, layer 12/90, 1 h 02 min left"),
+            "{text}"
+        );
         assert!(lines[1].contains("tool0 209.9/210"), "{text}");
         assert!(lines[1].contains("board 41.0"), "{text}");
         assert!(lines[1].ends_with("1.2 s"), "{text}");
         assert!(!text.contains('\u{7}'), "no control characters from file names");
-        assert!(lines[2].contains("offline") && !lines[2].contains('0'), "unknown is not zero: {text}");
+        assert!(
+            lines[2].contains("offline") && !lines[2].contains('0'),
+            "unknown is not zero: {text}"
+        );
     }
 
     #[test]
     fn a_prompt_shows_how_to_answer() {
-        let notice = json!({"title": "Filament ran out.", "text": "Load some.", "buttons": ["Continue", "Abort"]});
+        let notice =
+            json!({"title": "Filament ran out.", "text": "Load some.", "buttons": ["Continue", "Abort"]});
         let line = notice_line("ender3", &notice);
         assert!(line.contains("[Abort: layerd answer ender3 1]"), "{line}");
     }

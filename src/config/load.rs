@@ -64,7 +64,9 @@ pub fn runtime_dir(text: &str, around: &Surroundings) -> PathBuf {
         .and_then(|(_, agent)| agent.get_ref().as_table())
         .and_then(|agent| agent.iter().find(|(key, _)| key.get_ref() == "runtime_dir"))
         .and_then(|(_, dir)| dir.get_ref().as_str().map(PathBuf::from));
-    named.or_else(|| around.runtime_dir.clone()).unwrap_or_else(|| PathBuf::from(RUNTIME_DIR))
+    named
+        .or_else(|| around.runtime_dir.clone())
+        .unwrap_or_else(|| PathBuf::from(RUNTIME_DIR))
 }
 
 /// Makes a driver of a printer's table: kind, common keys, table.
@@ -254,14 +256,21 @@ fn check_addresses(printers: &DeTable<'_>, out: &mut Diagnostics) {
     let mut in_order: Vec<_> = printers.iter().collect();
     in_order.sort_by_key(|(key, _)| key.span().start);
     for (name, table) in in_order {
-        let Some(table) = table.get_ref().as_table() else { continue };
+        let Some(table) = table.get_ref().as_table() else {
+            continue;
+        };
         for (key, value) in table {
             let (key, name): (&str, &str) = (key.get_ref(), name.get_ref());
-            let Some(text) = value.get_ref().as_str() else { continue };
+            let Some(text) = value.get_ref().as_str() else {
+                continue;
+            };
             if !["port", "url", "socket", "serial"].contains(&key) {
                 continue;
             }
-            let known = seen.iter().find(|(k, t, _)| *k == key && *t == text).map(|(_, _, first)| *first);
+            let known = seen
+                .iter()
+                .find(|(k, t, _)| *k == key && *t == text)
+                .map(|(_, _, first)| *first);
             match known {
                 Some(first) => out.at(
                     value.span(),

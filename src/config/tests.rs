@@ -154,6 +154,12 @@ fn a_file_with_secrets_must_be_closed_to_others() {
 fn a_client_finds_the_socket_although_the_file_has_mistakes() {
     let around = Surroundings::default();
     let text = "[agent]\nruntime_dir = \"/tmp/l\"\nnmae = 5\n[printer.a\n";
-    assert_eq!(super::load::runtime_dir(text, &around), std::path::Path::new("/tmp/l"));
-    assert_eq!(super::load::runtime_dir("", &around), std::path::Path::new("/run/layerd"));
+    assert_eq!(
+        super::load::runtime_dir(text, &around),
+        std::path::Path::new("/tmp/l")
+    );
+    assert_eq!(
+        super::load::runtime_dir("", &around),
+        std::path::Path::new("/run/layerd")
+    );
 }

@@ -286,10 +286,9 @@ async fn check(
     ready.skipped = report.skip.clone();
     ready.state = JobState::Starting;
     // Durable before the printer hears of it: a start is executed at most once, ever.
-    let put = match &order.start_id {
-        Some(start_id) => means.store.job_start(start_id, ready.clone()).await,
-        None => means.store.job_put(ready.clone()).await.map(StartSeen::New),
-    };
+    // A demand without an identity gets one, so that a disk that answers too late leaves no start.
+    let start_id = order.start_id.clone().unwrap_or_else(|| ready.uid.to_string());
+    let put = means.store.job_start(&start_id, ready.clone()).await;
     ready.id = match put.map_err(|e| refuse("refused/database", e.to_string()))? {
         StartSeen::New(id) => id,
         _ => return Err(repeated()),
