@@ -11,6 +11,7 @@ use clap::{ArgAction, Parser, Subcommand};
 mod act;
 mod check;
 pub mod client;
+mod demo;
 mod discover;
 pub mod exit;
 mod generate;
@@ -19,6 +20,7 @@ mod logs;
 pub mod out;
 mod print;
 mod printers;
+mod run;
 mod scratch;
 mod self_test;
 pub mod settings;
@@ -81,6 +83,10 @@ impl Globals {
 
 #[derive(Clone, Debug, Subcommand)]
 enum Verb {
+    /// The daemon: drives the configured printers until it is told to stop
+    Run,
+    /// The whole daemon on a simulated printer: nothing to own, nothing to configure
+    Demo(demo::Args),
     /// Validate the configuration, then look whether every printer can be reached
     Check(check::Args),
     /// Serial ports and printers that are connected, with configuration to paste
@@ -133,7 +139,7 @@ pub fn main() -> ExitCode {
     log::start(log::Loudness {
         verbose: globals.verbose,
         quiet: globals.quiet,
-        daemon: false,
+        daemon: matches!(cli.verb, Some(Verb::Run)),
     });
     match dispatch(&cli) {
         Ok(exit) => exit.into(),
@@ -159,6 +165,8 @@ fn dispatch(cli: &Cli) -> Done {
         };
     };
     match verb {
+        Verb::Run => run::run(globals),
+        Verb::Demo(args) => demo::run(globals, args),
         Verb::Check(args) => check::run(globals, args),
         Verb::Discover => discover::run(globals),
         Verb::Printers(args) => printers::run(globals, args),
