@@ -4,11 +4,10 @@ use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
-/// The directory; removed with all that is in it when dropped, unless it is to be kept.
+/// The directory; removed with all that is in it when dropped.
 #[derive(Debug)]
 pub struct Scratch {
     path: PathBuf,
-    keep: bool,
 }
 
 impl Scratch {
@@ -17,26 +16,19 @@ impl Scratch {
         let name = format!("layerd-{what}-{}", uuid::Uuid::new_v4().simple());
         let path = std::env::temp_dir().join(name);
         std::fs::DirBuilder::new().mode(0o700).create(&path)?;
-        Ok(Scratch { path, keep: false })
+        Ok(Scratch { path })
     }
 
     /// Where it is.
     pub fn path(&self) -> &Path {
         &self.path
     }
-
-    /// Leaves it there.
-    pub fn keep(&mut self) {
-        self.keep = true;
-    }
 }
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        if !self.keep {
-            // What is left over is in a directory for such things.
-            let _ = std::fs::remove_dir_all(&self.path);
-        }
+        // What cannot be removed is in a directory for such things.
+        let _ = std::fs::remove_dir_all(&self.path);
     }
 }
 
@@ -45,17 +37,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nothing_is_left_unless_it_is_wanted() {
+    fn nothing_is_left() {
         let dropped = Scratch::new("test").expect("a directory");
         std::fs::write(dropped.path().join("x"), "x").expect("a file");
         let path = dropped.path().to_owned();
         drop(dropped);
         assert!(!path.exists());
-        let mut kept = Scratch::new("test").expect("a directory");
-        kept.keep();
-        let path = kept.path().to_owned();
-        drop(kept);
-        assert!(path.is_dir());
-        std::fs::remove_dir(path).expect("removed");
     }
 }
