@@ -374,7 +374,7 @@ impl Marlin {
         if self.phase == Phase::Halted {
             return;
         }
-        self.sender.service(now.mono);
+        self.service(now);
         // Bounded: each turn but the last sends a line or takes a step off a finite script.
         for _ in 0..64 {
             if !self.sender.room() {
@@ -394,8 +394,17 @@ impl Marlin {
             }
             break;
         }
-        self.sender.service(now.mono);
+        self.service(now);
         self.report(now);
+    }
+
+    /// The protocol's own lines. One with a number takes it from the program, which has to be known.
+    fn service(&mut self, now: Now) {
+        let next = self.sender.next();
+        self.sender.service(now.mono);
+        if self.sender.next() != next {
+            self.note_aside();
+        }
     }
 
     pub(super) fn drain_acks(&mut self, now: Now) {
