@@ -13,6 +13,7 @@ use super::envelope::Problem;
 use super::view::rfc3339;
 use crate::job::record::{JobRecord, JobState};
 use crate::job::store::JobFilter;
+use crate::job::usage;
 use crate::printer::model::Origin;
 
 /// Body of `GetPaginatedPrintJobs`.
@@ -115,7 +116,6 @@ pub(super) async fn find(api: &Api, id: &str) -> Result<JobRecord, Problem> {
 }
 
 fn listed(api: &Api, job: &JobRecord) -> Value {
-    let used: f64 = job.filament_mm.iter().sum();
     json!({
         "id": job.id,
         "uid": job.uid,
@@ -129,8 +129,8 @@ fn listed(api: &Api, job: &JobRecord) -> Value {
         "autoprint": false,
         "outsideSystem": job.origin == Origin::Outside,
         "printer": printer(api, job),
-        "filament": filament(job).to_string(),
-        "filUsage": used.round(),
+        "filament": usage::per_tool(&job.filament_mm).to_string(),
+        "filUsage": usage::total_mm(&job.filament_mm),
         "filUsageGram": null,
         "currentPercentage": job.percent.map(|p| p.floor()),
         "printTime": duration_s(job, Timestamp::now()),
@@ -172,7 +172,7 @@ fn detailed(api: &Api, job: &JobRecord, now: Timestamp) -> Value {
         "failedReason": job.fault.as_ref().map(ToString::to_string),
         "cancelInfo": {"reason": job.cancel_reason, "comment": job.cancel_comment, "by": null, "byOther": null},
         "printer": printer(api, job),
-        "filament": filament(job),
+        "filament": usage::per_tool(&job.filament_mm),
         "skippedObjects": job.skipped,
         "outsideSystem": job.origin == Origin::Outside,
         "reprintable": job.sha256.is_some(),
@@ -196,16 +196,6 @@ fn status(state: JobState) -> &'static str {
         JobState::Failed | JobState::Interrupted => "failed",
         _ => "ongoing",
     }
-}
-
-/// `{"e0":{"usage":60}}`, mm per extruder.
-fn filament(job: &JobRecord) -> Value {
-    job.filament_mm
-        .iter()
-        .enumerate()
-        .map(|(n, mm)| (format!("e{n}"), json!({"usage": mm.round()})))
-        .collect::<serde_json::Map<_, _>>()
-        .into()
 }
 
 /// Never negative: clocks jump.
