@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 
 use super::client::block_on;
 use super::exit::{Done, Exit};
-use super::settings::{self, Settings};
-use super::{Globals, out};
+use super::{Globals, out, settings};
+use crate::daemon::{Configured, read_config};
 use crate::drivers::Reach;
 
 /// How long one printer or service may take to answer.
@@ -31,7 +31,7 @@ struct Looked {
 /// Runs the verb.
 pub fn run(globals: &Globals, args: &Args) -> Done {
     let path = globals.config_path();
-    let settings = match settings::read(path) {
+    let settings = match read_config(path) {
         Ok(settings) => settings,
         Err(diagnostics) => {
             if globals.json {
@@ -89,7 +89,7 @@ fn row(looked: &Looked) -> Value {
 }
 
 /// All at once: one that hangs must not hide the others.
-async fn look(settings: &Settings) -> Vec<Looked> {
+async fn look(settings: &Configured) -> Vec<Looked> {
     let printers = settings.printers.iter().map(|printer| async {
         let reach = match tokio::time::timeout(REACH_LIMIT, printer.driver.reachable()).await {
             Ok(Reach::Yes(how)) => Ok(out::clean(&how)),

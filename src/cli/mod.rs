@@ -11,6 +11,7 @@ use clap::{ArgAction, Parser, Subcommand};
 mod act;
 mod check;
 pub mod client;
+mod demo;
 mod discover;
 pub mod exit;
 mod generate;
@@ -19,7 +20,9 @@ mod logs;
 pub mod out;
 mod print;
 mod printers;
+mod run;
 pub mod settings;
+mod simulate;
 
 use client::Client;
 use exit::{Done, Exit, Failure};
@@ -78,6 +81,10 @@ impl Globals {
 
 #[derive(Clone, Debug, Subcommand)]
 enum Verb {
+    /// The daemon: drives the configured printers until it is told to stop
+    Run,
+    /// The whole daemon on a simulated printer: nothing to own, nothing to configure
+    Demo(demo::Args),
     /// Validate the configuration, then look whether every printer can be reached
     Check(check::Args),
     /// Serial ports and printers that are connected, with configuration to paste
@@ -102,6 +109,8 @@ enum Verb {
     Answer(act::AnswerArgs),
     /// What happened to a printer, or its raw traffic
     Logs(logs::Args),
+    /// A stand-in for a printer, to try this or another host on
+    Simulate(simulate::Args),
     /// Completions for a shell
     Completions(generate::CompletionsArgs),
     /// The manual page
@@ -126,7 +135,7 @@ pub fn main() -> ExitCode {
     log::start(log::Loudness {
         verbose: globals.verbose,
         quiet: globals.quiet,
-        daemon: false,
+        daemon: matches!(cli.verb, Some(Verb::Run)),
     });
     match dispatch(&cli) {
         Ok(exit) => exit.into(),
@@ -152,6 +161,8 @@ fn dispatch(cli: &Cli) -> Done {
         };
     };
     match verb {
+        Verb::Run => run::run(globals),
+        Verb::Demo(args) => demo::run(globals, args),
         Verb::Check(args) => check::run(globals, args),
         Verb::Discover => discover::run(globals),
         Verb::Printers(args) => printers::run(globals, args),
@@ -164,6 +175,7 @@ fn dispatch(cli: &Cli) -> Done {
         Verb::Clear(args) => act::clear(globals, args),
         Verb::Answer(args) => act::answer(globals, args),
         Verb::Logs(args) => logs::run(globals, args),
+        Verb::Simulate(args) => simulate::run(globals, args),
         Verb::Completions(args) => generate::completions(args),
         Verb::Man => generate::man(),
     }

@@ -173,7 +173,7 @@ pub async fn follow(globals: &Globals, client: &Client, printer: &Listed, job: i
 }
 
 /// The word and exit code of an ended job; `None` while it goes on.
-fn ended(details: &Value) -> Option<(&'static str, Exit)> {
+pub fn ended(details: &Value) -> Option<(&'static str, Exit)> {
     let status = details
         .pointer("/job/status")
         .or_else(|| details.pointer("/job/state"))?
@@ -187,13 +187,8 @@ fn ended(details: &Value) -> Option<(&'static str, Exit)> {
 }
 
 fn tell_end(globals: &Globals, details: &Value, (word, exit): (&'static str, Exit)) -> Exit {
-    let text = |key: &str| {
-        details
-            .pointer(&format!("/job/layerd/{key}"))
-            .and_then(Value::as_str)
-            .unwrap_or_default()
-    };
-    let (code, message) = (text("code"), text("message"));
+    let text = |path: &str| details.pointer(path).and_then(Value::as_str).unwrap_or_default();
+    let (code, message) = (text("/job/layerd/fault/code"), text("/job/failedReason"));
     if globals.json {
         let code = if code.is_empty() {
             if exit == Exit::Good { "ok" } else { "job/ended" }

@@ -216,10 +216,10 @@ fn temperatures(analysis: &Analysis, limits: &Limits, out: &mut Vec<Problem>) {
 }
 
 fn room(analysis: &Analysis, limits: &Limits, out: &mut Vec<Problem>) {
-    if let (Some(part), Some(bed)) = (analysis.bounds.part.or(analysis.bounds.extruding), limits.bed_mm) {
-        if let Some(text) = outside(part, bed, limits) {
-            out.push(refuse(OUTSIDE_BED, format!("The part does not fit: {text}")));
-        }
+    if let (Some(part), Some(bed)) = (analysis.bounds.part.or(analysis.bounds.extruding), limits.bed_mm)
+        && let Some(text) = outside(part, bed, limits)
+    {
+        out.push(refuse(OUTSIDE_BED, format!("The part does not fit: {text}")));
     }
     let Some(all) = analysis.bounds.all else { return };
     if let Some((min, max)) = limits.reach_mm {
