@@ -11,7 +11,8 @@ use crate::agent::actor::{Means, Settings};
 use crate::agent::handle::AgentHandle;
 use crate::agent::plan::PrinterPlan;
 use crate::agent::run::Agent;
-use crate::api::socket::{self, SOCKET_NAME, SocketError};
+use crate::api;
+use crate::api::socket::{SOCKET_NAME, SocketError};
 use crate::config::load::{self, Surroundings};
 use crate::config::model::{Common, OnStop, Origin, Preflight};
 use crate::config::{Config, Diagnostics};
@@ -118,7 +119,7 @@ pub struct Daemon {
     agent: Agent,
     handle: AgentHandle,
     socket: PathBuf,
-    api: JoinHandle<std::io::Result<()>>,
+    api: JoinHandle<()>,
     api_stop: CancellationToken,
     config_path: Option<PathBuf>,
 }
@@ -139,7 +140,7 @@ impl Daemon {
         std::fs::create_dir_all(&runtime_dir)?;
         // First of all: a second daemon must not touch the database or the printers of the first.
         let socket = runtime_dir.join(SOCKET_NAME);
-        let listener = socket::bind(&socket).await?;
+        let listener = api::bind_unix(&socket).await?;
         let store = Store::open(&state_dir.join(FILE_NAME))?;
         let spool = Spool::open(state_dir.join("spool"), store.clone(), Caps::default())?;
         let pool = AnalysisPool::start(spool.clone(), analyze_for_pool)?;
@@ -154,11 +155,7 @@ impl Daemon {
         let agent = Agent::start(plans(config), means, systemd).await?;
         let handle = agent.handle();
         let api_stop = CancellationToken::new();
-        let serve = socket::serve(
-            listener,
-            crate::api::router(handle.clone(), account),
-            api_stop.clone(),
-        );
+        let serve = api::serve(listener, handle.clone(), account, api_stop.clone());
         #[allow(
             clippy::disallowed_methods,
             reason = "the handle is kept: awaited at the end of `run`"
@@ -196,10 +193,10 @@ impl Daemon {
         let ended = self.agent.run(reread, stop).await.map(|_| ());
         // The API outlives the printers, so that a person can watch them come to rest.
         self.api_stop.cancel();
-        match self.api.await {
-            Ok(result) => ended.and(result),
-            Err(_) => ended,
+        if let Err(failed) = self.api.await {
+            tracing::error!(code = "api/ended", "the local API failed: {failed}");
         }
+        ended
     }
 }
 

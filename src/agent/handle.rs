@@ -277,6 +277,8 @@ pub(super) struct AgentShared {
     pub spool: Spool,
     pub pool: AnalysisPool,
     pub began: Instant,
+    /// Seconds since `began` at the main loop's last turn.
+    pub turned_s: AtomicU64,
 }
 
 impl AgentShared {
@@ -334,6 +336,12 @@ impl AgentHandle {
     /// Seconds since the agent began.
     pub fn up_s(&self) -> u64 {
         self.inner.up_s()
+    }
+
+    /// Whether the main loop has turned lately; it does so every two seconds.
+    pub fn is_turning(&self) -> bool {
+        let turned_s = self.inner.turned_s.load(Ordering::Relaxed);
+        self.inner.up_s().saturating_sub(turned_s) < 30
     }
 
     /// Memory-backed directory (socket, line memory).

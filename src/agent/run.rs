@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::Mutex;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -56,6 +56,7 @@ impl Agent {
             spool: means.spool.clone(),
             pool: means.pool.clone(),
             began: Instant::now(),
+            turned_s: AtomicU64::new(0),
         });
         // Lines of printers that have left the configuration are let go.
         means
@@ -106,6 +107,7 @@ impl Agent {
 
     async fn look_around(&mut self) {
         self.crew.look_after();
+        self.shared.turned_s.store(self.shared.up_s(), Ordering::Relaxed);
         // Only after every actor has been looked at: a bare timer would prove nothing.
         self.systemd.watchdog();
         self.systemd.status(&self.status());

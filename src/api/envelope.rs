@@ -60,8 +60,15 @@ impl Problem {
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let layerd = json!({"outcome": "refused", "code": self.code, "message": self.message});
-        let body = json!({"status": false, "message": self.message, "layerd": layerd});
+        let mut body = json!({"status": false, "message": self.message});
+        // A request that was understood and refused tells why in our words too; one that was not is
+        // answered as documented, with nothing else.
+        if self.status == StatusCode::OK
+            && let Value::Object(members) = &mut body
+        {
+            let layerd = json!({"outcome": "refused", "code": self.code, "message": self.message});
+            members.insert("layerd".to_owned(), layerd);
+        }
         (self.status, Json(body)).into_response()
     }
 }

@@ -1,13 +1,10 @@
-//! The unix socket that carries the command line, and the server on it.
+//! The unix socket that carries the command line.
 
 use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
-use axum::Router;
 use tokio::net::{UnixListener, UnixStream};
-use tokio_util::sync::CancellationToken;
 
 /// File name in the runtime directory.
 pub const SOCKET_NAME: &str = "layerd.sock";
@@ -17,9 +14,6 @@ const GROUP: &str = "layerd";
 
 /// Owner and group may connect; connecting is all the authorization there is.
 const MODE: u32 = 0o660;
-
-/// How long open requests may go on after the stop.
-const DRAIN_LIMIT: Duration = Duration::from_secs(3);
 
 /// Why the socket could not be made.
 #[derive(Debug, thiserror::Error)]
@@ -41,7 +35,7 @@ pub enum SocketError {
 }
 
 /// Makes the socket, mode 0660. One that nobody serves any more is replaced; a live one is not.
-pub async fn bind(path: &Path) -> Result<UnixListener, SocketError> {
+pub async fn bind_unix(path: &Path) -> Result<UnixListener, SocketError> {
     let system = |source| SocketError::System {
         path: path.to_owned(),
         source,
@@ -68,22 +62,6 @@ pub async fn bind(path: &Path) -> Result<UnixListener, SocketError> {
     Ok(listener)
 }
 
-/// Serves until `stop`, then lets open requests end for a moment.
-pub async fn serve(listener: UnixListener, router: Router, stop: CancellationToken) -> io::Result<()> {
-    let limit = {
-        let stop = stop.clone();
-        async move {
-            stop.cancelled().await;
-            tokio::time::sleep(DRAIN_LIMIT).await;
-        }
-    };
-    let server = axum::serve(listener, router).with_graceful_shutdown(async move { stop.cancelled().await });
-    tokio::select! {
-        ended = server => ended,
-        () = limit => Ok(()),
-    }
-}
-
 /// Looks a group up in the system's file; other sources of groups are not worth a C library.
 fn group_id(name: &str) -> Option<u32> {
     let text = std::fs::read_to_string("/etc/group").ok()?;
@@ -103,11 +81,11 @@ mod tests {
     async fn a_stale_socket_is_replaced_and_a_live_one_is_not() {
         let dir = tempfile::tempdir().expect("dir");
         let path = dir.path().join("run/layerd.sock");
-        drop(bind(&path).await.expect("first"));
-        let live = bind(&path).await.expect("the first one is dead");
+        drop(bind_unix(&path).await.expect("first"));
+        let live = bind_unix(&path).await.expect("the first one is dead");
         let mode = std::fs::metadata(&path).expect("there").permissions().mode();
         assert_eq!(mode & 0o777, 0o660);
-        assert!(matches!(bind(&path).await, Err(SocketError::InUse(_))));
+        assert!(matches!(bind_unix(&path).await, Err(SocketError::InUse(_))));
         drop(live);
     }
 }
