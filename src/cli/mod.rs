@@ -21,6 +21,8 @@ pub mod out;
 mod print;
 mod printers;
 mod run;
+mod scratch;
+mod self_test;
 pub mod settings;
 mod simulate;
 
@@ -109,6 +111,8 @@ enum Verb {
     Answer(act::AnswerArgs),
     /// What happened to a printer, or its raw traffic
     Logs(logs::Args),
+    /// Whether this machine and this binary can do the work; needs no network and no printer
+    SelfTest,
     /// A stand-in for a printer, to try this or another host on
     Simulate(simulate::Args),
     /// Completions for a shell
@@ -175,6 +179,7 @@ fn dispatch(cli: &Cli) -> Done {
         Verb::Clear(args) => act::clear(globals, args),
         Verb::Answer(args) => act::answer(globals, args),
         Verb::Logs(args) => logs::run(globals, args),
+        Verb::SelfTest => self_test::run(globals),
         Verb::Simulate(args) => simulate::run(globals, args),
         Verb::Completions(args) => generate::completions(args),
         Verb::Man => generate::man(),

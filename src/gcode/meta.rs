@@ -166,6 +166,11 @@ impl Meta {
         self.text(Fact::Flavor) == Some("UltiGCode")
     }
 
+    /// Whether the printer homes by itself before it prints (Ultimaker 2 and later).
+    pub fn homes_itself(&self) -> bool {
+        matches!(self.text(Fact::Flavor), Some("UltiGCode" | "Griffin"))
+    }
+
     /// The estimate, seconds.
     pub fn estimate_s(&self) -> Option<f64> {
         self.text(Fact::Estimate)

@@ -170,6 +170,10 @@ def main():
                 if o.flush_on_error:
                     self._clearQueue(self.incoming)
 
+        def _finishSdFile(self):
+            if self._writingToSdFile is not None:
+                super()._finishSdFile()
+
         def _simulateTemps(self, delta=0.5):
             moment = time.monotonic()
             self.lastTempAt = moment - (moment - self.lastTempAt) * o.heat_scale

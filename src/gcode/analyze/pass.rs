@@ -275,7 +275,8 @@ impl Pass {
             return;
         }
         let line = lex::line(bytes, self.dialect);
-        if raw.cut {
+        // What stands in a comment harms nobody.
+        if raw.cut && line.comment.is_none() {
             self.warn(Warn::LongLine, None);
         }
         if matches!(line.body, Body::Empty) {
@@ -285,7 +286,8 @@ impl Pass {
             }
             return;
         }
-        self.check_nul(bytes);
+        let comment_len = line.comment.map_or(0, <[u8]>::len);
+        self.check_nul(bytes.get(..bytes.len() - comment_len).unwrap_or_default());
         self.end_thumbnail();
         self.commands += 1;
         if let Body::Code(code) = &line.body
@@ -330,10 +332,12 @@ impl Pass {
         let ([x0, y0, z0], [x, y, z]) = (moved.from, moved.to);
         let (dx, dy, dz) = (x - x0, y - y0, z - z0);
         let still = dx == 0 && dy == 0 && dz == 0;
-        let mut extrudes = moved.e > 0;
+        // Feeding while only Z moves makes up for a retraction; nothing is laid down.
+        let level = dx != 0 || dy != 0;
+        let mut extrudes = moved.e > 0 && level;
         if mask & fast::E != 0 {
             if self.e_guess.undecided {
-                extrudes = self.guess_e(moved);
+                extrudes = self.guess_e(moved) && level;
             }
         }
         if mask & fast::F != 0 && self.modal.feed != self.speed_of {
@@ -508,7 +512,7 @@ impl Pass {
     fn not_ready(&mut self) {
         if !self.extruded_any {
             self.extruded_any = true;
-            if self.modal.homed == 0 && !self.start_macro {
+            if self.modal.homed == 0 && !self.start_macro && !self.meta.homes_itself() {
                 self.warn(Warn::NoHoming, None);
             }
         }
