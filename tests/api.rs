@@ -1,6 +1,6 @@
 //! The local API over a real unix socket, in front of printers that obey at once.
 
-#![allow(clippy::expect_used, clippy::indexing_slicing)]
+#![allow(clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 
 #[path = "support/fake_printer.rs"]
 mod fake_printer;

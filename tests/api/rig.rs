@@ -9,11 +9,9 @@ use layerd::agent::handle::AgentHandle;
 use layerd::agent::plan::PrinterPlan;
 use layerd::agent::run::Agent;
 use layerd::drivers::StopMode;
-use layerd::gcode::analysis::Analysis;
-use layerd::gcode::analyze::{Analyzer, Options};
 use layerd::host::fdstore::FdStore;
 use layerd::host::systemd::Systemd;
-use layerd::job::analysis_pool::AnalysisPool;
+use layerd::job::analysis_pool::{AnalysisPool, analyze_path};
 use layerd::job::preflight::Limits;
 use layerd::job::spool::{Caps, Spool};
 use layerd::job::store::Store;
@@ -52,7 +50,7 @@ impl Rig {
         let dir = tempfile::tempdir().expect("a directory");
         let store = Store::memory().expect("a store");
         let spool = Spool::open(dir.path().join("spool"), store.clone(), Caps::default()).expect("a spool");
-        let pool = AnalysisPool::start(spool.clone(), analyze).expect("a pool");
+        let pool = AnalysisPool::start(spool.clone(), analyze_path).expect("a pool");
         let means = Means {
             store,
             spool,
@@ -206,12 +204,6 @@ pub async fn read(request: reqwest::RequestBuilder) -> (u16, Value) {
 
 fn socket(dir: &Path) -> PathBuf {
     dir.join("run").join(layerd::api::SOCKET_NAME)
-}
-
-fn analyze(path: &Path) -> std::io::Result<Analysis> {
-    let mut analyzer = Analyzer::new(Options::default());
-    analyzer.push(&std::fs::read(path)?);
-    Ok(analyzer.finish())
 }
 
 fn plan(name: &str, fake: &Fake) -> PrinterPlan {

@@ -142,7 +142,7 @@ impl FakeDriver {
             }
             Command::Pause => {
                 let why = PauseReason::Requested;
-                let paused = Event::Activity(Activity::Paused(why.clone()));
+                let paused = Event::Activity(Activity::Paused(why));
                 (
                     Outcome::Verified,
                     vec![Event::Job(JobEvent::Paused { uid, why }), paused],
