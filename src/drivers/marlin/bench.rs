@@ -180,7 +180,21 @@ impl Bench {
     /// Runs until something is so, at most so many (made-up) seconds.
     pub fn run(&mut self, seconds: u64, mut wanted: impl FnMut(&Bench) -> bool) -> bool {
         let end = self.t + Duration::from_secs(seconds);
+        let mut turns = 0u32;
         loop {
+            turns += 1;
+            if turns > 100_000 {
+                let tail: Vec<_> = self.sent.iter().rev().take(12).collect();
+                let due = self
+                    .core
+                    .deadline()
+                    .map(|d| d.saturating_duration_since(self.base));
+                panic!(
+                    "no progress in time at {:?} (due {due:?}, printer {:?}): {tail:?}",
+                    self.t,
+                    self.sim.deadline()
+                );
+            }
             while self.exchange() {}
             if wanted(self) {
                 return true;

@@ -363,7 +363,8 @@ impl Marlin {
     fn finish(&mut self, _now: Now) {
         self.phase = Phase::Finishing;
         self.out.push_back(Output::CloseProgram);
-        self.then([Step::fixed("M400"), Step::Await]);
+        // Behind M105 it is sure that the oks before were not surplus ones.
+        self.then([Step::fixed("M400"), Step::fixed("M105"), Step::Await]);
         if self.uses_print_timer() {
             self.then([Step::fixed("M77")]);
         }
