@@ -440,8 +440,10 @@ impl Sender {
                     self.inline_temps = Some(true);
                     self.answered(index);
                 }
-                // The answer to a probe given up, or a surplus one.
-                None if self.inline_temps == Some(true) => {
+                // The answer to a probe given up, or to an M105 that a surplus `ok` seemed to answer.
+                None if self.inline_temps.is_some() => {
+                    self.inline_temps = Some(true);
+                    self.surplus = self.surplus.saturating_add(1);
                     self.stray_probes = self.stray_probes.saturating_sub(1);
                 }
                 None => self.plain_ok(),
