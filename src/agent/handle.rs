@@ -3,12 +3,16 @@
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot, watch};
 use uuid::Uuid;
 
 use super::journal::Journal;
+use crate::drivers::StopMode;
+use crate::job::analysis_pool::AnalysisPool;
+use crate::job::spool::Spool;
+use crate::job::store::Store;
 use crate::printer::command::{Command, Request, RequestId};
 use crate::printer::model::{Now, State};
 use crate::printer::outcome::{Missing, Outcome, Refusal};
@@ -94,6 +98,11 @@ pub(super) enum Ask {
     Dismiss {
         key: String,
         done: oneshot::Sender<Outcome>,
+    },
+    /// The daemon stops, or this printer leaves the configuration.
+    Stop {
+        mode: StopMode,
+        done: oneshot::Sender<()>,
     },
 }
 
@@ -264,6 +273,19 @@ pub(super) struct AgentShared {
     pub draining: AtomicBool,
     pub runtime_dir: PathBuf,
     pub state_dir: PathBuf,
+    pub store: Store,
+    pub spool: Spool,
+    pub pool: AnalysisPool,
+    pub began: Instant,
+    /// Seconds since `began` at the main loop's last turn.
+    pub turned_s: AtomicU64,
+}
+
+impl AgentShared {
+    /// Seconds since the agent began.
+    pub fn up_s(&self) -> u64 {
+        self.began.elapsed().as_secs()
+    }
 }
 
 impl AgentHandle {
@@ -294,6 +316,32 @@ impl AgentHandle {
     /// Whether new starts are refused.
     pub fn is_draining(&self) -> bool {
         self.inner.draining.load(Ordering::Relaxed)
+    }
+
+    /// The database.
+    pub fn store(&self) -> &Store {
+        &self.inner.store
+    }
+
+    /// The files.
+    pub fn spool(&self) -> &Spool {
+        &self.inner.spool
+    }
+
+    /// The analysis pool.
+    pub fn pool(&self) -> &AnalysisPool {
+        &self.inner.pool
+    }
+
+    /// Seconds since the agent began.
+    pub fn up_s(&self) -> u64 {
+        self.inner.up_s()
+    }
+
+    /// Whether the main loop has turned lately; it does so every two seconds.
+    pub fn is_turning(&self) -> bool {
+        let turned_s = self.inner.turned_s.load(Ordering::Relaxed);
+        self.inner.up_s().saturating_sub(turned_s) < 30
     }
 
     /// Memory-backed directory (socket, line memory).

@@ -1,128 +1,115 @@
-//! `printers/Get` and the logs of a printer.
+//! `printers/Get`, and the logs of a printer.
 
-use axum::Json;
-use axum::extract::{Query, State};
-use axum::http::StatusCode;
-use serde::Deserialize;
+use axum::Json as Answer;
+use axum::extract::State;
 use serde_json::{Map, Value, json};
 
 use super::envelope::Problem;
+use super::incoming::{Json, Params};
 use super::view::{self, Who};
 use super::{Api, pid};
 use crate::agent::clock;
 use crate::agent::handle::PrinterHandle;
 
-/// Page size by GET and by POST (documented limits), and the default.
-const PAGE_MAX_QUERY: usize = 25;
-const PAGE_MAX_BODY: usize = 100;
-const PAGE_DEFAULT: usize = 25;
+/// Largest page by GET and by POST (documented), and the one without a wish.
+const PAGE_MAX_BY_GET: u32 = 25;
+const PAGE_MAX_BY_POST: u32 = 100;
+const PAGE_DEFAULT: u32 = 25;
 
-/// Query of `printers/Get`.
-#[derive(Debug, Default, Deserialize)]
-pub struct GetQuery {
-    pid: Option<String>,
-    page: Option<usize>,
-    page_size: Option<usize>,
-    order_by: Option<String>,
-    search: Option<String>,
-    printer_columns: Option<String>,
-    job_columns: Option<String>,
-    no_printer: Option<String>,
-    no_filament: Option<String>,
-    no_job: Option<String>,
-    no_notifications: Option<String>,
-}
+/// Longest search, characters.
+const SEARCH_MAX: usize = 200;
 
-/// Body of `printers/Get`.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-pub struct GetBody {
-    page: Option<usize>,
-    page_size: Option<usize>,
-    search: Option<String>,
-    sort_id: Option<String>,
-    sort_dir: Option<String>,
-}
+/// Columns to sort by: those of GET and those of POST.
+const ORDERS: &[&str] = &[
+    "status",
+    "name",
+    "online",
+    "last_online",
+    "ui",
+    "created",
+    "sku",
+    "mac",
+];
 
 struct Listing<'a> {
-    page: usize,
-    page_size: usize,
+    page: u32,
+    page_size: u32,
     search: Option<&'a str>,
-    sort: Option<&'a str>,
+    order: Option<&'a str>,
     descending: bool,
 }
 
-/// By GET.
-pub async fn get_query(
-    State(api): State<Api>,
-    Query(query): Query<GetQuery>,
-) -> Result<Json<Value>, Problem> {
-    if let Some(text) = &query.pid {
-        let ids = pid::pids(Some(text), &Value::Null)?;
-        if let [_] = ids.as_slice() {
-            let row = api.printers(&ids)?.first().map(|p| trimmed(row_of(p), &query));
-            return Ok(Json(json!({"status": true, "message": null, "data": row})));
-        }
+/// By GET: everything in the query.
+pub async fn by_get(State(api): State<Api>, params: Params) -> Result<Answer<Value>, Problem> {
+    if let Some(text) = params.text("pid") {
+        return by_pid(&api, text, &params);
     }
     let listing = Listing {
-        page: query.page.unwrap_or(1),
-        page_size: page_size(query.page_size, PAGE_MAX_QUERY)?,
-        search: query.search.as_deref(),
-        sort: query.order_by.as_deref(),
-        descending: false,
+        page: params.page()?.unwrap_or(1),
+        page_size: params
+            .number("page_size", 1, PAGE_MAX_BY_GET)?
+            .unwrap_or(PAGE_DEFAULT),
+        search: params.text("search"),
+        order: params.text("order_by"),
+        descending: params.text("sort_dir") == Some("desc"),
     };
-    list(&api, &listing, |row| trimmed(row, &query))
+    list(&api, &listing, &params)
 }
 
-/// By POST.
-pub async fn get_body(
-    State(api): State<Api>,
-    Query(query): Query<GetQuery>,
-    body: axum::body::Bytes,
-) -> Result<Json<Value>, Problem> {
-    let body: GetBody = if body.iter().all(u8::is_ascii_whitespace) {
-        GetBody::default()
+/// By POST: the page and the search in the body, the columns in the query.
+pub async fn by_post(State(api): State<Api>, params: Params, body: Json) -> Result<Answer<Value>, Problem> {
+    if let Some(text) = params.text("pid") {
+        return by_pid(&api, text, &params);
+    }
+    let listing = Listing {
+        page: body.page()?.or(params.page()?).unwrap_or(1),
+        page_size: match body.number("page_size", 1, PAGE_MAX_BY_POST)? {
+            Some(size) => size,
+            None => params
+                .number("page_size", 1, PAGE_MAX_BY_GET)?
+                .unwrap_or(PAGE_DEFAULT),
+        },
+        search: body.text("search", SEARCH_MAX)?,
+        order: body.text("sort_id", SEARCH_MAX)?.or(params.text("order_by")),
+        descending: body.text("sort_dir", 8)? == Some("desc"),
+    };
+    list(&api, &listing, &params)
+}
+
+/// One printer is an object and several are a list (documented for one).
+fn by_pid(api: &Api, text: &str, params: &Params) -> Result<Answer<Value>, Problem> {
+    let printers = api.printers(&pid::pids(Some(text), &Value::Null)?)?;
+    let mut rows = printers
+        .iter()
+        .map(|p| trimmed(row(p), params))
+        .collect::<Vec<_>>();
+    let data = if rows.len() == 1 {
+        rows.pop()
     } else {
-        serde_json::from_slice(&body).map_err(|e| {
-            Problem::with(
-                StatusCode::BAD_REQUEST,
-                format!("The body is not the JSON expected: {e}."),
-            )
-        })?
+        Some(json!(rows))
     };
-    let listing = Listing {
-        page: body.page.unwrap_or(1),
-        page_size: page_size(body.page_size, PAGE_MAX_BODY)?,
-        search: body.search.as_deref(),
-        sort: body.sort_id.as_deref(),
-        descending: body.sort_dir.as_deref() == Some("desc"),
-    };
-    list(&api, &listing, |row| trimmed(row, &query))
+    Ok(Answer(json!({"status": true, "message": null, "data": data})))
 }
 
-fn page_size(wanted: Option<usize>, most: usize) -> Result<usize, Problem> {
-    let size = wanted.unwrap_or(PAGE_DEFAULT);
-    if size == 0 || size > most {
-        return Err(Problem::with(
-            StatusCode::BAD_REQUEST,
-            format!("`page_size` must be from 1 to {most}."),
-        ));
+fn list(api: &Api, listing: &Listing<'_>, params: &Params) -> Result<Answer<Value>, Problem> {
+    if listing.search.is_some_and(|s| s.chars().count() > SEARCH_MAX) {
+        return Err(Problem::bad(format!(
+            "`search` takes at most {SEARCH_MAX} characters."
+        )));
     }
-    Ok(size)
-}
-
-fn list(api: &Api, listing: &Listing<'_>, trim: impl Fn(Value) -> Value) -> Result<Json<Value>, Problem> {
-    if listing.page == 0 {
-        return Err(Problem::with(StatusCode::BAD_REQUEST, "`page` counts from 1."));
+    if let Some(order) = listing.order.filter(|o| !ORDERS.contains(o)) {
+        let order: String = order.chars().take(40).collect();
+        return Err(Problem::bad(format!("Printers cannot be sorted by {order:?}.")));
     }
     let mut printers = api.agent.printers();
-    if let Some(search) = listing.search {
+    if let Some(search) = listing.search.map(str::trim).filter(|s| !s.is_empty()) {
         let search = search.to_lowercase();
-        printers.retain(|p| p.name().to_lowercase().contains(&search) || p.id().to_string() == search);
+        printers.retain(|p| matches(p, &search));
     }
-    match listing.sort {
+    match listing.order {
         Some("name") => printers.sort_by(|a, b| a.name().cmp(b.name())),
         Some("status") => printers.sort_by_key(|p| p.snapshot().state.word().as_str()),
+        Some("online" | "last_online") => printers.sort_by_key(|p| p.snapshot().state.offline),
         Some("created") => printers.sort_by_key(PrinterHandle::id),
         _ => {}
     }
@@ -130,20 +117,35 @@ fn list(api: &Api, listing: &Listing<'_>, trim: impl Fn(Value) -> Value) -> Resu
         printers.reverse();
     }
     let total = printers.len();
-    let pages = total.div_ceil(listing.page_size).max(1);
-    let first = (listing.page - 1).saturating_mul(listing.page_size);
+    let size = usize::try_from(listing.page_size).unwrap_or(1).max(1);
+    let before = usize::try_from(listing.page.saturating_sub(1))
+        .unwrap_or(usize::MAX)
+        .saturating_mul(size);
     let data: Vec<Value> = printers
         .iter()
-        .skip(first)
-        .take(listing.page_size)
-        .map(|p| trim(row_of(p)))
+        .skip(before)
+        .take(size)
+        .map(|p| trimmed(row(p), params))
         .collect();
-    Ok(Json(
+    let pages = total.div_ceil(size).max(1);
+    Ok(Answer(
         json!({"status": true, "message": null, "page_amount": pages, "total": total, "data": data}),
     ))
 }
 
-fn row_of(printer: &PrinterHandle) -> Value {
+/// Documented: id, name and the machine; the other searched fields are the cloud's.
+fn matches(printer: &PrinterHandle, search: &str) -> bool {
+    let machine = || {
+        let snapshot = printer.snapshot();
+        let firmware = snapshot.state.firmware.as_ref();
+        firmware
+            .and_then(|f| f.machine.as_ref())
+            .is_some_and(|m| m.to_lowercase().contains(search))
+    };
+    printer.id().to_string() == search || printer.name().to_lowercase().contains(search) || machine()
+}
+
+fn row(printer: &PrinterHandle) -> Value {
     let snapshot = printer.snapshot();
     let who = Who {
         name: printer.name(),
@@ -154,26 +156,24 @@ fn row_of(printer: &PrinterHandle) -> Value {
 }
 
 /// Drops the members and columns that were not asked for.
-fn trimmed(mut row: Value, query: &GetQuery) -> Value {
+fn trimmed(mut row: Value, params: &Params) -> Value {
     let Value::Object(members) = &mut row else {
         return row;
     };
-    let drops = [
-        ("printer", &query.no_printer),
-        ("filament", &query.no_filament),
-        ("job", &query.no_job),
-        ("notifications", &query.no_notifications),
-    ];
-    for (name, drop) in drops {
-        if drop.is_some() {
+    for name in ["printer", "filament", "job", "notifications"] {
+        if params.has(&format!("no_{name}")) {
             members.remove(name);
         }
     }
-    for (name, columns) in [("printer", &query.printer_columns), ("job", &query.job_columns)] {
-        if let (Some(columns), Some(Value::Object(member))) = (columns, members.get_mut(name)) {
+    for name in ["printer", "filament", "job"] {
+        let Some(columns) = params.text(&format!("{name}_columns")) else {
+            continue;
+        };
+        if let Some(Value::Object(member)) = members.get_mut(name) {
             let kept: Map<String, Value> = columns
                 .split(',')
                 .map(str::trim)
+                .filter(|c| !c.is_empty())
                 .map(|c| (c.to_owned(), member.get(c).cloned().unwrap_or(Value::Null)))
                 .collect();
             *member = kept;
@@ -182,33 +182,20 @@ fn trimmed(mut row: Value, query: &GetQuery) -> Value {
     row
 }
 
-/// Query of `printers/GetLogs`.
-#[derive(Debug, Deserialize)]
-pub struct LogsQuery {
-    pid: Option<String>,
-    wire: Option<String>,
-}
-
-/// What happened to a printer lately, or its last raw traffic.
-pub async fn logs(State(api): State<Api>, Query(query): Query<LogsQuery>) -> Result<Json<Value>, Problem> {
-    let ids = pid::pids(query.pid.as_deref(), &Value::Null)?;
-    let printers = api.printers(&ids)?;
+/// `printers/GetLogs?pid=&wire=1`: what happened to a printer lately, or its last raw traffic.
+pub async fn logs(State(api): State<Api>, params: Params) -> Result<Answer<Value>, Problem> {
+    let printers = api.printers(&pid::pids(params.text("pid"), &Value::Null)?)?;
     let [printer] = printers.as_slice() else {
-        return Err(Problem::with(
-            StatusCode::BAD_REQUEST,
-            "Logs are given for one printer at a time.",
-        ));
+        return Err(Problem::bad("Logs are given for one printer at a time."));
     };
-    let wire = query.wire.as_deref().is_some_and(|w| w != "0");
-    let lines: Vec<String> = if wire {
+    let lines: Vec<String> = if params.is_on("wire") {
         printer.wire().dump()
     } else {
-        printer
-            .journal()
-            .lines()
+        let journal = printer.journal().lines();
+        journal
             .iter()
             .map(|l| format!("{} {}", view::rfc3339(l.at), l.text))
             .collect()
     };
-    Ok(Json(json!({"status": true, "message": null, "lines": lines})))
+    Ok(Answer(json!({"status": true, "message": null, "lines": lines})))
 }

@@ -1,13 +1,10 @@
-//! The unix socket that carries the command line, and the server on it.
+//! The unix socket that carries the command line.
 
 use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
-use axum::Router;
 use tokio::net::{UnixListener, UnixStream};
-use tokio_util::sync::CancellationToken;
 
 /// File name in the runtime directory.
 pub const SOCKET_NAME: &str = "layerd.sock";
@@ -15,8 +12,8 @@ pub const SOCKET_NAME: &str = "layerd.sock";
 /// Group whose members may use the socket, where it exists.
 const GROUP: &str = "layerd";
 
-/// How long open requests may go on after the stop.
-const DRAIN_LIMIT: Duration = Duration::from_secs(3);
+/// Owner and group may connect; connecting is all the authorization there is.
+const MODE: u32 = 0o660;
 
 /// Why the socket could not be made.
 #[derive(Debug, thiserror::Error)]
@@ -38,7 +35,7 @@ pub enum SocketError {
 }
 
 /// Makes the socket, mode 0660. One that nobody serves any more is replaced; a live one is not.
-pub async fn bind(path: &Path) -> Result<UnixListener, SocketError> {
+pub async fn bind_unix(path: &Path) -> Result<UnixListener, SocketError> {
     let system = |source| SocketError::System {
         path: path.to_owned(),
         source,
@@ -46,35 +43,23 @@ pub async fn bind(path: &Path) -> Result<UnixListener, SocketError> {
     if let Some(dir) = path.parent() {
         std::fs::create_dir_all(dir).map_err(system)?;
     }
-    if path.exists() {
-        if UnixStream::connect(path).await.is_ok() {
-            return Err(SocketError::InUse(path.to_owned()));
-        }
-        std::fs::remove_file(path).map_err(system)?;
+    if path.exists() && UnixStream::connect(path).await.is_ok() {
+        return Err(SocketError::InUse(path.to_owned()));
     }
-    let listener = UnixListener::bind(path).map_err(system)?;
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o660)).map_err(system)?;
+    // Made under another name and moved, so that nobody finds it with the wrong permissions.
+    let fresh = path.with_extension("new");
+    match std::fs::remove_file(&fresh) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(system(e)),
+        _ => {}
+    }
+    let listener = UnixListener::bind(&fresh).map_err(system)?;
+    std::fs::set_permissions(&fresh, std::fs::Permissions::from_mode(MODE)).map_err(system)?;
     if let Some(gid) = group_id(GROUP) {
         // Only root and members may give it away; without that the owner alone uses it.
-        let _ = std::os::unix::fs::chown(path, None, Some(gid));
+        let _ = std::os::unix::fs::chown(&fresh, None, Some(gid));
     }
+    std::fs::rename(&fresh, path).map_err(system)?;
     Ok(listener)
-}
-
-/// Serves until `stop`, then lets open requests end for a moment.
-pub async fn serve(listener: UnixListener, router: Router, stop: CancellationToken) -> io::Result<()> {
-    let limit = {
-        let stop = stop.clone();
-        async move {
-            stop.cancelled().await;
-            tokio::time::sleep(DRAIN_LIMIT).await;
-        }
-    };
-    let server = axum::serve(listener, router).with_graceful_shutdown(async move { stop.cancelled().await });
-    tokio::select! {
-        ended = server => ended,
-        () = limit => Ok(()),
-    }
 }
 
 /// Looks a group up in the system's file; other sources of groups are not worth a C library.
@@ -96,11 +81,11 @@ mod tests {
     async fn a_stale_socket_is_replaced_and_a_live_one_is_not() {
         let dir = tempfile::tempdir().expect("dir");
         let path = dir.path().join("run/layerd.sock");
-        drop(bind(&path).await.expect("first"));
-        let live = bind(&path).await.expect("the first one is dead");
+        drop(bind_unix(&path).await.expect("first"));
+        let live = bind_unix(&path).await.expect("the first one is dead");
         let mode = std::fs::metadata(&path).expect("there").permissions().mode();
         assert_eq!(mode & 0o777, 0o660);
-        assert!(matches!(bind(&path).await, Err(SocketError::InUse(_))));
+        assert!(matches!(bind_unix(&path).await, Err(SocketError::InUse(_))));
         drop(live);
     }
 }

@@ -136,18 +136,14 @@ fn printer(who: Who<'_>, state: &State) -> Value {
         .collect();
     let bed = state.heaters.get(&Heater::Bed);
     let firmware = state.firmware.as_ref();
-    json!({
+    let mut out = json!({
         "name": who.name,
         "state": state.word(),
-        "group": Value::Null,
         "position": who.id,
-        "api": "layerd",
+        "api": integration(who.driver),
         "ui": "layerd",
         "integration": integration(who.driver),
-        "ip": Value::Null,
-        "machine": Value::Null,
         "online": !state.offline,
-        "region": Value::Null,
         "firmware": firmware.map(|f| &f.name),
         "firmwareVersion": firmware.and_then(|f| f.version.as_ref()),
         "spVersion": env!("CARGO_PKG_VERSION"),
@@ -160,25 +156,50 @@ fn printer(who: Who<'_>, state: &State) -> Value {
         "activeExtruder": state.active_tool,
         "activeNozzle": state.active_tool,
         "activeTools": [state.active_tool],
+        // No supply and no camera is configured, which is knowledge; what a printer has built in is not.
         "hasPSU": 0,
-        "psuOn": false,
-        "hasFilSensor": false,
-        "filSensor": false,
         "hasCam": 0,
-        "health": Value::Null,
-        "latency": Value::Null,
         "capabilities": capabilities(state),
-        "peripheralsDefinition": Value::Null,
-        "peripheralsState": Value::Null,
         "nopi": 0,
-        "tags": Value::Null,
-        "hasQueue": Value::Null,
         "locked": 0,
-        "lockReason": Value::Null,
+        "unsupported": 0,
         "autoprint": false,
+        "aiEnabled": false,
         "outOfOrder": 0,
-    })
+    });
+    if let Value::Object(members) = &mut out {
+        for name in UNKNOWN_HERE {
+            members.insert((*name).to_owned(), Value::Null);
+        }
+    }
+    out
 }
+
+/// Members of the cloud's printer object that nobody on this host knows: null, never a made-up zero.
+const UNKNOWN_HERE: &[&str] = &[
+    "group",
+    "groupName",
+    "ip",
+    "machine",
+    "region",
+    "psuOn",
+    "hasFilSensor",
+    "filSensor",
+    "health",
+    "latency",
+    "peripheralsDefinition",
+    "peripheralsState",
+    "tags",
+    "model",
+    "hasQueue",
+    "lockReason",
+    "licensed",
+    "serial_number_id",
+    "currentAutoprintJobs",
+    "autoprintMaxJobs",
+    "autoprintDetails",
+    "aiSettings",
+];
 
 /// The name of a driver as the cloud's own objects spell such names.
 fn integration(driver: &str) -> String {

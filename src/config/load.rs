@@ -19,6 +19,9 @@ const SIZE_MAX: u64 = 1 << 20;
 /// Longest printer name; it becomes a file name.
 const NAME_MAX: usize = 64;
 
+/// Where the socket and the line memory live.
+const RUNTIME_DIR: &str = "/run/layerd";
+
 /// What the environment says, for defaults.
 #[derive(Clone, Debug, Default)]
 pub struct Surroundings {
@@ -48,6 +51,22 @@ impl Surroundings {
             host_name: Some(host_name).filter(|n| !n.is_empty()),
         }
     }
+}
+
+/// The runtime directory that a file names, whatever else is wrong with it: where a client finds the
+/// daemon's socket.
+pub fn runtime_dir(text: &str, around: &Surroundings) -> PathBuf {
+    let (root, _) = DeTable::parse_recoverable(text);
+    let named = root
+        .get_ref()
+        .iter()
+        .find(|(key, _)| key.get_ref() == "agent")
+        .and_then(|(_, agent)| agent.get_ref().as_table())
+        .and_then(|agent| agent.iter().find(|(key, _)| key.get_ref() == "runtime_dir"))
+        .and_then(|(_, dir)| dir.get_ref().as_str().map(PathBuf::from));
+    named
+        .or_else(|| around.runtime_dir.clone())
+        .unwrap_or_else(|| PathBuf::from(RUNTIME_DIR))
 }
 
 /// Makes a driver of a printer's table: kind, common keys, table.
@@ -161,6 +180,7 @@ pub fn parse<D>(
                 }
             }
             "printer" => {
+                check_addresses(table, &mut out);
                 for (key, value) in table {
                     let name: &str = key.get_ref();
                     check_name(name, key.span(), &mut out);
@@ -230,6 +250,38 @@ fn check_name(name: &str, span: std::ops::Range<usize>, out: &mut Diagnostics) {
     }
 }
 
+/// Two printers cannot share one cable or one address: both would drive the same machine.
+fn check_addresses(printers: &DeTable<'_>, out: &mut Diagnostics) {
+    let mut seen = Vec::new();
+    let mut in_order: Vec<_> = printers.iter().collect();
+    in_order.sort_by_key(|(key, _)| key.span().start);
+    for (name, table) in in_order {
+        let Some(table) = table.get_ref().as_table() else {
+            continue;
+        };
+        for (key, value) in table {
+            let (key, name): (&str, &str) = (key.get_ref(), name.get_ref());
+            let Some(text) = value.get_ref().as_str() else {
+                continue;
+            };
+            if !["port", "url", "socket", "serial"].contains(&key) {
+                continue;
+            }
+            let known = seen
+                .iter()
+                .find(|(k, t, _)| *k == key && *t == text)
+                .map(|(_, _, first)| *first);
+            match known {
+                Some(first) => out.at(
+                    value.span(),
+                    format!("`{key}` is the same as that of [printer.{first}]. Give each printer its own."),
+                ),
+                None => seen.push((key, text, name)),
+            }
+        }
+    }
+}
+
 fn read_agent(section: &mut Section<'_>, around: &Surroundings) -> Agent {
     let host = || around.host_name.clone().unwrap_or_else(|| "layerd".to_owned());
     Agent {
@@ -241,7 +293,7 @@ fn read_agent(section: &mut Section<'_>, around: &Surroundings) -> Agent {
         runtime_dir: section
             .path("runtime_dir")
             .or_else(|| around.runtime_dir.clone())
-            .unwrap_or_else(|| PathBuf::from("/run/layerd")),
+            .unwrap_or_else(|| PathBuf::from(RUNTIME_DIR)),
     }
 }
 

@@ -122,3 +122,44 @@ fn names_that_cannot_be_files_are_refused() {
         );
     }
 }
+
+#[test]
+fn two_printers_on_one_port_are_a_mistake_at_the_second() {
+    let text = "[printer.b]\ndriver = \"marlin\"\nport = \"/dev/x\"\n[printer.a]\ndriver = \"marlin\"\nport = \"/dev/x\"\n";
+    assert_eq!(
+        read(text).expect_err("one port").to_string(),
+        "layerd.toml:6:8: `port` is the same as that of [printer.b]. Give each printer its own."
+    );
+}
+
+#[test]
+fn a_file_with_secrets_must_be_closed_to_others() {
+    use std::os::unix::fs::PermissionsExt;
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("layerd.toml");
+    let text = "[printer.a]\ndriver = \"marlin\"\nport = \"/dev/x\"\npower = { kind = \"http\", url = \"http://127.0.0.1\", password = \"hush\" }\n";
+    std::fs::write(&path, text).expect("written");
+    for (mode, good) in [(0o640, true), (0o600, true), (0o644, false), (0o660, false)] {
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).expect("mode");
+        let read = super::load::load(&path, &Surroundings::default(), &["marlin"], &mut configure);
+        assert_eq!(read.is_ok(), good, "{mode:o}");
+        if let Err(mistakes) = read {
+            assert!(!mistakes.to_string().contains("hush"));
+            assert!(mistakes.to_string().contains("chmod 640"), "{mistakes}");
+        }
+    }
+}
+
+#[test]
+fn a_client_finds_the_socket_although_the_file_has_mistakes() {
+    let around = Surroundings::default();
+    let text = "[agent]\nruntime_dir = \"/tmp/l\"\nnmae = 5\n[printer.a\n";
+    assert_eq!(
+        super::load::runtime_dir(text, &around),
+        std::path::Path::new("/tmp/l")
+    );
+    assert_eq!(
+        super::load::runtime_dir("", &around),
+        std::path::Path::new("/run/layerd")
+    );
+}

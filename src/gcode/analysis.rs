@@ -59,6 +59,8 @@ pub struct Analysis {
     pub plate: Option<u32>,
     /// Where it stops for a person or a colour.
     pub pauses: Vec<Pause>,
+    /// Named commands (macros) that it calls, upper case; at most 64.
+    pub macros: Vec<String>,
     /// Highest speed asked for, mm/s.
     pub max_speed_mm_s: Option<f64>,
     /// The units, mode and extruder facts that a sender may want to know.

@@ -262,10 +262,12 @@ fn line_number(input: &[u8]) -> Out<'_, u32> {
 }
 
 fn unsigned(input: &[u8]) -> Out<'_, u32> {
+    // The highest number stands for "none".
     map(digit1, |digits: &[u8]| {
-        digits.iter().fold(0u32, |n, d| {
+        let number = digits.iter().fold(0u32, |n, d| {
             n.saturating_mul(10).saturating_add(u32::from(d - b'0'))
-        })
+        });
+        number.min(Code::NO_NUMBER - 1)
     })
     .parse(input)
 }

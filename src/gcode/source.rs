@@ -237,12 +237,8 @@ fn write_command(body: Body<'_>, verbatim_from: Option<usize>, dialect: Dialect,
                 out.push(b'.');
                 write_number(sub, out);
             }
-            if code.number == lex::Code::NO_NUMBER {
-                // `T?`, `Tx`, `Tc` (Prusa MMU): the letter is part of the name and keeps its case.
-                out.extend_from_slice(code.args);
-                return;
-            }
-            if !code.args.is_empty() {
+            // `T?`, `Tx`, `Tc` (Prusa MMU): the letter is part of the name and keeps its case.
+            if !code.args.is_empty() && code.number != lex::Code::NO_NUMBER {
                 out.push(b' ');
             }
             code.args
@@ -257,7 +253,12 @@ fn write_command(body: Body<'_>, verbatim_from: Option<usize>, dialect: Dialect,
         Body::Other(text) => text,
         Body::Empty | Body::Host(_) => return,
     };
-    let split = verbatim_from.unwrap_or(args.len()).min(args.len());
+    let is_service = matches!(body, Body::Code(code) if code.number == lex::Code::NO_NUMBER);
+    let split = if is_service {
+        0
+    } else {
+        verbatim_from.unwrap_or(args.len()).min(args.len())
+    };
     let (words, text) = args.split_at(split);
     let (mut quoted, mut paren) = (false, false);
     for &byte in words {

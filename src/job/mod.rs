@@ -1,6 +1,10 @@
 //! Jobs: what is printed, was printed, and what a restart must know.
 
+pub mod analysis_pool;
+pub mod file_name;
+pub mod incoming;
 pub mod machine;
 pub mod preflight;
 pub mod record;
+pub mod spool;
 pub mod store;

@@ -55,12 +55,12 @@ class PluginSettings:
 
 
 class PluginProfiles:
-    """One printer profile: a 220 mm bed."""
+    """One printer profile: a 220 mm bed, up to two tools."""
 
     PROFILE = {
         "volume": {"width": 220.0, "depth": 220.0, "height": 250.0, "origin": "lowerleft",
                    "formFactor": "rectangular", "custom_box": False},
-        "extruder": {"count": 1, "offsets": [(0.0, 0.0)]},
+        "extruder": {"count": 2, "offsets": [(0.0, 0.0), (25.0, 0.0)]},
     }
 
     def get_current(self):
@@ -83,28 +83,36 @@ def options():
     p.add_argument("--transcript", help="file for all traffic with times")
     p.add_argument("--lifetime", type=float, default=900.0)
     p.add_argument("--move-scale", type=float, default=1000.0, help="how much faster than the plugin moves run")
-    p.add_argument("--heat-scale", type=float, default=5.0, help="how much faster than the plugin heaters heat")
+    p.add_argument("--heat-scale", type=float, default=20.0, help="how much faster than the plugin heaters heat")
     p.add_argument("--advanced-ok", action="store_true")
     p.add_argument("--corrupt-every", type=int, default=0)
     p.add_argument("--drop-line-every", type=int, default=0)
     p.add_argument("--drop-ok-every", type=int, default=0)
     p.add_argument("--extra-ok-every", type=int, default=0)
+    p.add_argument("--no-ok-after-resend", action="store_true", help="a Resend without the ok that should follow it")
+    p.add_argument("--flush-on-error", action="store_true", help="empties its receive buffer on a line error, as Marlin does")
+    p.add_argument("--repetier", action="store_true", help="ok before the answer, TargetExtr0: temperatures, wait when idle")
+    p.add_argument("--firmware", default="Marlin bugfix-2.1.x (virtual)")
+    p.add_argument("--extruders", type=int, default=1)
     p.add_argument("--at", type=int, default=0, metavar="N", help="after N accepted lines do …")
-    p.add_argument("--do", choices=["reset", "kill", "mute", "hangup"])
+    p.add_argument("--do", metavar="WHAT", help="reset, kill, mute, hangup, or one of the plugin's own words (action_pause, …)")
     return p.parse_args()
 
 
 def main():
     o = options()
     try:
+        from serial import SerialTimeoutException
+
         from octoprint.plugins.virtual_printer import VirtualPrinterPlugin, virtual
     except ImportError as error:
         sys.exit(f"the package octoprint is missing: {error}")
 
     values = copy.deepcopy(VirtualPrinterPlugin().get_settings_defaults())
-    values.update(enabled=True, throttle=0, sendWait=False, sendBusy=True, busyInterval=1.0,
-                  simulated_errors=[], firmwareName="Marlin bugfix-2.1.x (virtual)",
-                  resetLines=["start", "echo:Marlin (virtual)", "echo:SD card ok"])
+    values.update(enabled=True, throttle=0, sendBusy=True, busyInterval=1.0,
+                  simulated_errors=[], resetLines=["start", "echo:Marlin (virtual)", "echo:SD card ok"])
+    values.update(firmwareName=o.firmware, brokenResend=o.no_ok_after_resend, numExtruders=o.extruders,
+                  okBeforeCommandOutput=o.repetier, repetierStyleTargetTemperature=o.repetier, sendWait=o.repetier)
     if o.advanced_ok:
         values["okFormatString"] = "ok N{lastN} P{buffer} B{buffer}"
     folder = tempfile.mkdtemp(prefix="virtual-printer-")
@@ -114,6 +122,8 @@ def main():
     executed = open(o.executed, "w", buffering=1)
     transcript = open(o.transcript, "w", buffering=1) if o.transcript else None
     began = time.monotonic()
+    if transcript:  # < from the host, > to the host, x lost on the way, ! what the printer did by itself
+        transcript.write("# seconds since %.3f of this machine's monotonic clock\n" % began)
     over = threading.Event()
     silent = threading.Event()
     marlins_words = {
@@ -157,6 +167,12 @@ def main():
             with self._incoming_lock:
                 super()._triggerResend(self.number + 1, None, True)
                 self.current_line = self.number
+                if o.flush_on_error:
+                    self._clearQueue(self.incoming)
+
+        def _finishSdFile(self):
+            if self._writingToSdFile is not None:
+                super()._finishSdFile()
 
         def _simulateTemps(self, delta=0.5):
             moment = time.monotonic()
@@ -171,8 +187,9 @@ def main():
             finally:
                 self._feedrate_multiplier = feed
 
+    # The plugin waits for room in its buffer with a lock held that its answers need, too: short turns only.
     printer = Printer(PluginSettings(values, folder), PluginProfiles(), folder, read_timeout=0.2,
-                      write_timeout=30.0, faked_baudrate=115200)
+                      write_timeout=0.05, faked_baudrate=115200)
     master, slave = pty.openpty()  # our end of the slave stays open: hosts may come and go
     tty.setraw(slave)
     if os.path.islink(o.link):
@@ -191,6 +208,8 @@ def main():
             silent.set()
         elif o.do == "hangup":
             over.set()
+        else:
+            printer._debugTrigger(o.do)
 
     def every(n, count):
         return n > 0 and count % n == 0
@@ -220,17 +239,15 @@ def main():
                         printer.texts[int(match[1])] = match[2].decode("ascii", "replace")
                 if b"M108" in line:
                     printer._heatingUp = False
-                while line and not silent.is_set() and not over.is_set():
-                    data = line + b"\n"
+                rest_of_line = line + b"\n" if line else b""
+                while rest_of_line and not silent.is_set() and not over.is_set():
                     try:
-                        data = data[printer.write(data):]
-                    except Exception as error:  # the plugin's buffer is full for 30 s
-                        tell("!", repr(error).encode())
-                        continue
-                    line = data.rstrip(b"\n")
+                        rest_of_line = rest_of_line[printer.write(rest_of_line):]
+                    except SerialTimeoutException:
+                        pass  # its receive buffer is full
 
     def to_host():
-        oks = 0
+        oks, resending = 0, False
         while not over.is_set():
             line = printer.readline() if printer.outgoing is not None else b""
             if not line or silent.is_set():
@@ -240,8 +257,13 @@ def main():
             line = line.rstrip(b"\r\n")
             if line.startswith(b"Resend:"):
                 line = b"Resend: " + line[7:].lstrip()
+                resending = True
             copies = 1
             if line.startswith(b"ok"):
+                # Marlin's ADVANCED_OK leaves these bare.
+                if resending or b" T:" in line:
+                    line = re.sub(rb"^ok N\d+ P\d+ B\d+", b"ok", line)
+                resending = False
                 oks += 1
                 if every(o.drop_ok_every, oks):
                     tell("x", line)

@@ -27,6 +27,8 @@ const OTHER_SPEED: Duration = Duration::from_millis(2500);
 const AGAIN: Duration = Duration::from_secs(2);
 /// A banner is over when nothing came for so long.
 const BANNER_QUIET: Duration = Duration::from_millis(400);
+/// Some firmwares (Repetier) say `ok` first and the answer behind it.
+const LATE_ANSWER: Duration = Duration::from_millis(500);
 /// Unreadable pieces in a row that prove a wrong speed.
 const NOISE_MAX: u8 = 6;
 
@@ -56,6 +58,8 @@ pub struct Hello {
     readable: bool,
     noise: u8,
     identified: bool,
+    /// The `ok` came without an identity, which may still follow until then.
+    identity_by: Option<Instant>,
     file_ended: bool,
     waiting_told: bool,
     heaters_off: bool,
@@ -77,6 +81,7 @@ impl Hello {
             readable: false,
             noise: 0,
             identified: false,
+            identity_by: None,
             file_ended: false,
             waiting_told: false,
             heaters_off: false,
@@ -240,13 +245,17 @@ impl Marlin {
         match self.hello.stage {
             Stage::Greeted { .. } if self.sender.acked() > 0 => self.ask_identity(now),
             Stage::Asking if self.sender.is_idle() => {
-                if self.hello.identified || self.caps.any() || self.hello.file_ended {
-                    self.settle();
-                } else {
-                    // An ok and nothing else: perhaps every line goes into a file.
-                    self.hello.file_ended = true;
-                    self.hello.stage = Stage::EndingFile;
-                    self.send(now, "M29", Tag::Step, Patience::Long(Duration::from_secs(60)));
+                let known = self.hello.identified || self.caps.any() || self.hello.file_ended;
+                match self.hello.identity_by {
+                    None if !known => self.hello.identity_by = Some(now.mono + LATE_ANSWER),
+                    Some(by) if now.mono < by => return false,
+                    _ if known => self.settle(),
+                    _ => {
+                        // An ok and nothing else: perhaps every line goes into a file.
+                        self.hello.file_ended = true;
+                        self.hello.stage = Stage::EndingFile;
+                        self.send(now, "M29", Tag::Step, Patience::Long(Duration::from_secs(60)));
+                    }
                 }
             }
             Stage::EndingFile if self.sender.is_idle() => self.ask_identity(now),
@@ -368,6 +377,7 @@ impl Marlin {
                 };
                 Some((at + AGAIN).min(self.hello.since + patience))
             }
+            Stage::Asking if self.sender.is_idle() => self.hello.identity_by,
             _ => None,
         }
     }

@@ -426,7 +426,14 @@ impl Sender {
         if let Some(line) = info.line
             && line < self.sent
         {
-            self.ok_of(line, info.temps);
+            // A firmware that names a line in every `ok` names the last accepted one in the answer to
+            // an unnumbered M105 (OctoPrint's virtual printer; Marlin's own lacks the number there).
+            if !self.ok_of(line, info.temps)
+                && info.temps
+                && let Some(index) = self.flight.iter().position(|f| f.what == What::Probe)
+            {
+                self.answered(index);
+            }
             return;
         }
         if info.temps {
@@ -492,8 +499,8 @@ impl Sender {
         }
     }
 
-    /// An `ok` that names its line.
-    fn ok_of(&mut self, line: u32, temps: bool) {
+    /// An `ok` that names its line; whether that line was in flight.
+    fn ok_of(&mut self, line: u32, temps: bool) -> bool {
         if temps {
             self.inline_temps = Some(true);
         }
@@ -502,10 +509,11 @@ impl Sender {
             if line >= self.acked {
                 self.ack_through(line);
             }
-            return;
+            return false;
         };
         self.flight.drain(..=index);
         self.ack_through(line);
+        true
     }
 
     fn plain_ok(&mut self) {

@@ -31,12 +31,10 @@ pub const PROBE_SPACING: Duration = Duration::from_secs(10);
 /// Probes without any answer before the link counts as dead.
 pub const PROBES_MAX: u8 = 3;
 
-/// First harmless probe after so long without an `ok`, where the firmware says `busy` by itself while
-/// it works (`HOST_KEEPALIVE`, every 2 s): silence then means a lost line.
-const FIRST_PROBE_KEEPALIVE: Duration = Duration::from_secs(5);
-
-/// The same where nothing is known about the firmware's manners.
-const FIRST_PROBE: Duration = Duration::from_secs(10);
+/// First harmless probe after so long without an `ok` and beyond the moves that may be queued. Every
+/// lost `ok` of a print in ping-pong costs this time, with the nozzle standing on the part, so it is
+/// short: the probe waits in the printer's buffer if the printer is only slow.
+const FIRST_PROBE: Duration = Duration::from_secs(3);
 
 /// How long a command may take, from its text.
 ///
@@ -97,14 +95,7 @@ pub fn limits(patience: Patience, planned: Duration, keepalive: bool) -> Limits 
                 give_up_after: None,
             };
         }
-        Patience::Short => {
-            let first = if keepalive {
-                FIRST_PROBE_KEEPALIVE
-            } else {
-                FIRST_PROBE
-            };
-            (Some(first + queued), FLOOR + queued)
-        }
+        Patience::Short => (Some(FIRST_PROBE + queued), FLOOR + queued),
         // While it heats the printer tells so every second (`W:`) or says `busy`, which both count as
         // life; a minute without that may be a lost `ok`.
         Patience::Heating => (Some(Duration::from_secs(60)), Duration::from_secs(60)),

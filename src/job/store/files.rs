@@ -114,6 +114,23 @@ impl Store {
         .await
     }
 
+    /// The names of a content.
+    ///
+    /// # Errors
+    /// As every call.
+    pub async fn uploads_of(&self, sha256: &str) -> Result<Vec<UploadRow>, StoreError> {
+        let sha256 = sha256.to_owned();
+        self.call(move |db| {
+            db.conn
+                .prepare(&format!(
+                    "SELECT {COLUMNS} FROM files WHERE sha256 = ?1 LIMIT 1000"
+                ))
+                .and_then(|mut s| s.query_map([sha256], upload)?.collect())
+                .map_err(|e| db.sort(e))
+        })
+        .await
+    }
+
     /// All files, least recently used first.
     ///
     /// # Errors

@@ -170,12 +170,25 @@ impl Store {
 
     /// Records a start and its job in one durable step, so that the same start twice makes one job.
     ///
-    /// On an error nothing was recorded or nobody will execute it: refuse the start.
+    /// On an error the start must be refused. When the disk was too slow to say whether it was
+    /// recorded, the job is put down as failed, so that nothing executes it later.
     ///
     /// # Errors
     /// As [`Store::job_put`].
     pub async fn job_start(&self, start_id: &str, record: JobRecord) -> Result<StartSeen, StoreError> {
         let start_id = start_id.to_owned();
+        let mut refused = record.clone();
+        let result = self.record_start(start_id, record).await;
+        if matches!(result, Err(StoreError::Busy)) {
+            refused.state = JobState::Failed;
+            refused.ended = Some(refused.created);
+            refused.fault = Some(StoreError::Busy.fault());
+            self.job_put_soon(refused);
+        }
+        result
+    }
+
+    async fn record_start(&self, start_id: String, record: JobRecord) -> Result<StartSeen, StoreError> {
         self.call(move |db| {
             db.flush(true)?;
             let before: Option<Option<String>> = db
@@ -206,8 +219,7 @@ impl Store {
         .await
     }
 
-    /// Whether this start was demanded before; the first call records it durably. Where a job comes
-    /// with it, [`Store::job_start`] does both at once.
+    /// Whether this start was recorded before (by [`Store::job_start`]); asking records nothing.
     ///
     /// # Errors
     /// As every call.
@@ -215,11 +227,13 @@ impl Store {
         let start_id = start_id.to_owned();
         self.call(move |db| {
             db.conn
-                .execute(
-                    "INSERT OR IGNORE INTO starts (start_id, at) VALUES (?1, ?2)",
-                    params![start_id, rows::ms(Timestamp::now())],
+                .query_row(
+                    "SELECT 1 FROM starts WHERE start_id = ?1",
+                    [&start_id],
+                    |_| Ok(()),
                 )
-                .map(|inserted| inserted == 0)
+                .optional()
+                .map(|found| found.is_some())
                 .map_err(|e| db.sort(e))
         })
         .await

@@ -208,6 +208,13 @@ impl Store {
         .await
     }
 
+    /// How many jobs, positions and journals wait to be written (for metrics; grows while the disk
+    /// refuses writes).
+    pub fn unwritten(&self) -> usize {
+        let waiting = writer::lock(&self.inner.waiting);
+        waiting.jobs.len() + waiting.checkpoints.len() + waiting.journal.len()
+    }
+
     /// Where a damaged file of this run was moved, for a notice to the person.
     ///
     /// # Errors

@@ -1,0 +1,370 @@
+//! The job in hand: its record, what the database is told, and what a restart takes over.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use uuid::Uuid;
+
+use super::progress::{self, Plan};
+use super::{Actor, Means};
+use crate::agent::clock;
+use crate::drivers::Adopt;
+use crate::job::machine::{JobInput, JobMachine};
+use crate::job::record::{JobRecord, JobState};
+use crate::job::store::{JobFilter, Store};
+use crate::printer::command::{CancelReason, Program, StartJob};
+use crate::printer::event::{Checkpoint, Event, JobEvent, OutsideEnd};
+use crate::printer::fault::{Fault, Severity};
+use crate::printer::model::{ActiveJob, Activity, Now, Origin, Progress, State};
+use crate::printer::notice::{Level, Notice};
+use crate::printer::reduce::reduce;
+
+/// A job and everything kept beside its record.
+#[derive(Debug)]
+pub struct JobInHand {
+    machine: JobMachine,
+    program: Option<Arc<Program>>,
+    /// Newest checkpoint that is not on disk yet.
+    unsaved: Option<Checkpoint>,
+    saved_at: Instant,
+}
+
+impl JobInHand {
+    /// A job that begins.
+    pub fn new(record: JobRecord, now: Now) -> Self {
+        JobInHand {
+            machine: JobMachine::new(record),
+            program: None,
+            unsaved: None,
+            saved_at: now.mono,
+        }
+    }
+
+    /// Its record.
+    pub fn record(&self) -> &JobRecord {
+        self.machine.record()
+    }
+
+    /// Its number, once it has one.
+    pub fn id(&self) -> Option<i64> {
+        Some(self.record().id).filter(|id| *id > 0)
+    }
+
+    /// The program, once it is checked.
+    pub fn set_program(&mut self, program: Arc<Program>) {
+        self.program = Some(program);
+    }
+
+    /// Whether somebody else started it.
+    pub fn is_outside(&self) -> bool {
+        self.record().origin == Origin::Outside
+    }
+
+    /// One step; what is not legal is logged and changes nothing.
+    pub fn apply(&mut self, now: Now, input: JobInput) -> bool {
+        match self.machine.apply(now.wall, input) {
+            Ok(edges) => !edges.is_empty(),
+            Err(illegal) => {
+                tracing::warn!(uid = %self.record().uid, "{illegal}");
+                false
+            }
+        }
+    }
+
+    /// Newest position, kept in memory until it is due on disk.
+    pub fn remember(&mut self, checkpoint: Checkpoint) {
+        self.unsaved = Some(checkpoint);
+    }
+
+    /// Reason and words of a cancel that was asked for.
+    pub fn remember_cancel(&mut self, reason: &CancelReason) {
+        self.machine.remember_cancel(reason);
+    }
+
+    /// Fills percent and time left, and notes the progress in the record.
+    pub fn complete_progress(&mut self, progress: Progress, now: Now) -> Progress {
+        let plan = Plan {
+            size: self.program.as_ref().map(|p| p.size),
+            estimate_s: self.program.as_ref().and_then(|p| p.estimate_s),
+            layers: self.program.as_ref().and_then(|p| p.layers),
+        };
+        let progress = progress::complete(plan, progress, printed_for(self.record(), now));
+        self.machine.note_progress(&progress);
+        progress
+    }
+
+    /// Writes the newest checkpoint if it is time.
+    pub fn save_checkpoint_if_due(&mut self, store: &Store, now: Now, every: Duration) {
+        if self.unsaved.is_some() && now.mono.saturating_duration_since(self.saved_at) >= every {
+            self.save(store, now);
+        }
+    }
+
+    /// Hands the record to the writer; does not wait for the disk.
+    pub fn save(&mut self, store: &Store, now: Now) {
+        if let Some(checkpoint) = self.unsaved.take() {
+            self.machine.set_checkpoint(checkpoint);
+        }
+        self.saved_at = now.mono;
+        store.job_put_soon(self.record().clone());
+    }
+
+    /// Writes the record and waits for the disk (end of the daemon).
+    pub async fn save_now(mut self, store: &Store) {
+        if let Some(checkpoint) = self.unsaved.take() {
+            self.machine.set_checkpoint(checkpoint);
+        }
+        if let Err(error) = store.job_put(self.record().clone()).await {
+            tracing::error!(uid = %self.record().uid, "the job could not be saved: {error}");
+        }
+    }
+
+    /// What a fresh driver session has to answer for; `None` for outside prints and jobs that the
+    /// printer has not been told of.
+    pub fn adopt(&self, state: &State) -> Option<Adopt> {
+        let program = self.program.clone()?;
+        let record = self.record();
+        if !matches!(record.state, JobState::Starting | JobState::Running) {
+            return None;
+        }
+        Some(Adopt {
+            job: StartJob {
+                uid: record.uid,
+                program,
+                skip: record.skipped.clone(),
+            },
+            checkpoint: self.unsaved.clone().or_else(|| record.checkpoint.clone()),
+            paused: matches!(state.activity, Activity::Paused(_) | Activity::Pausing),
+        })
+    }
+}
+
+/// Time since the start without the pauses.
+fn printed_for(record: &JobRecord, now: Now) -> Duration {
+    let Some(started) = record.started else {
+        return Duration::ZERO;
+    };
+    let paused_ms: i64 = record
+        .pauses
+        .iter()
+        .map(|p| p.to.unwrap_or(now.wall).as_millisecond() - p.from.as_millisecond())
+        .sum();
+    let ms = now.wall.as_millisecond() - started.as_millisecond() - paused_ms;
+    Duration::from_millis(ms.max(0).unsigned_abs())
+}
+
+/// What the printer was doing when the last run of the daemon ended.
+pub async fn take_over(
+    means: &Means,
+    printer: &str,
+    state: &mut State,
+    now: Now,
+) -> (Option<JobInHand>, Option<Adopt>) {
+    let record = match means.store.active_job(printer).await {
+        Ok(Some(record)) => record,
+        Ok(None) => return (None, None),
+        Err(error) => {
+            tracing::error!(printer, "the database did not tell what was printed: {error}");
+            return (None, None);
+        }
+    };
+    let mut job = JobInHand::new(record, now);
+    // A start that was not seen before the end is never executed later.
+    if !matches!(job.record().state, JobState::Starting | JobState::Running) {
+        let fault = Fault::new(
+            Severity::NeedsUser,
+            "job/start-lost",
+            "The print was not started.",
+            "layerd ended while the start was being prepared.",
+            "Start it again if it is still wanted.",
+        );
+        job.apply(now, JobInput::Failed(fault));
+        job.save(&means.store, now);
+        return (None, None);
+    }
+    state.job = Some(active(job.record()));
+    if job.is_outside() {
+        return (Some(job), None);
+    }
+    let program = match job.record().sha256.clone() {
+        Some(sha256) => means
+            .spool
+            .program(&sha256, &job.record().file)
+            .await
+            .ok()
+            .map(Arc::new),
+        None => None,
+    };
+    let Some(program) = program else {
+        // Without its file nothing can go on; the driver's first session finds the printer idle.
+        job.apply(
+            now,
+            JobInput::Event(JobEvent::Interrupted {
+                uid: job.record().uid,
+            }),
+        );
+        job.save(&means.store, now);
+        state.job = None;
+        return (None, None);
+    };
+    job.set_program(program);
+    let paused = job.record().pauses.last().is_some_and(|p| p.to.is_none());
+    let adopt = job.adopt(state).map(|adopt| Adopt { paused, ..adopt });
+    (Some(job), adopt)
+}
+
+fn active(record: &JobRecord) -> ActiveJob {
+    ActiveJob {
+        uid: record.uid,
+        file: record.file.clone(),
+        origin: record.origin,
+        progress: Progress {
+            percent: record.percent,
+            layer: record.layer,
+            ..Progress::default()
+        },
+        started: record.started,
+        skipped: record.skipped.clone(),
+    }
+}
+
+impl Actor {
+    /// A job edge of the driver.
+    pub(super) fn on_job(&mut self, event: JobEvent) {
+        let now = clock::now();
+        if let JobEvent::OutsideStarted { .. } = &event {
+            self.begin_outside(now);
+            return;
+        }
+        let Some(job) = &mut self.job else { return };
+        if uid_of(&event).is_some_and(|uid| uid != job.record().uid) {
+            tracing::warn!(?event, "a driver spoke of another job");
+            return;
+        }
+        let was = job.record().started.is_some();
+        job.apply(now, JobInput::Event(event.clone()));
+        job.save(&self.means.store, now);
+        let text = words(&event);
+        tracing::info!(printer = %self.shared.name, uid = %job.record().uid, "{text}");
+        let over = job.record().state.is_final();
+        if over {
+            if let (Origin::Ours, Some(sha256)) = (job.record().origin, &job.record().sha256) {
+                self.means.spool.unpin(sha256, job.record().uid);
+            }
+            self.job = None;
+            if was && !matches!(event, JobEvent::Interrupted { .. }) {
+                self.state.bed_dirty = true;
+                self.keep_bed(true);
+            }
+        }
+        self.note(text);
+        if let JobEvent::Failed { fault, .. } = &event {
+            let mut notice = Notice::of_fault(fault, Level::Error, now.wall);
+            notice.key = "job".to_owned();
+            reduce(&mut self.state, now, Event::Notice(notice));
+        }
+    }
+
+    /// The printer is gone for good: its job is reported failed before it counts as offline.
+    pub(super) fn lose_job(&mut self) {
+        let Some(job) = &self.job else { return };
+        let uid = job.record().uid;
+        let fault = Fault::new(
+            Severity::NeedsUser,
+            "job/link-lost",
+            "The print was lost: the connection to the printer broke and did not come back.",
+            "The cable was pulled, the printer was switched off, or its USB port failed.",
+            "Look at the printer: its heaters may still be on. Then start the print again.",
+        );
+        let event = if job.is_outside() {
+            JobEvent::OutsideEnded {
+                end: OutsideEnd::Failed,
+            }
+        } else {
+            JobEvent::Failed {
+                uid,
+                fault,
+                filament_mm: None,
+            }
+        };
+        reduce(&mut self.state, clock::now(), Event::Job(event.clone()));
+        self.on_job(event);
+    }
+
+    /// Whether a print lies on the bed, durable.
+    pub(super) fn keep_bed(&mut self, dirty: bool) {
+        let (store, name) = (self.means.store.clone(), self.shared.name.clone());
+        self.chores
+            .push(Box::pin(async move { store.set_bed_dirty(&name, dirty).await }));
+    }
+
+    /// The rating that a person gave when clearing the bed belongs to the last print.
+    pub(super) fn rate_last_job(&mut self, rating: u8) {
+        let (store, name) = (self.means.store.clone(), self.shared.name.clone());
+        self.chores.push(Box::pin(async move {
+            let last = JobFilter {
+                printers: vec![name.to_string()],
+                page_size: 1,
+                ..JobFilter::default()
+            };
+            if let Some(mut job) = store.jobs(last).await?.0.into_iter().next() {
+                job.rating = Some(rating);
+                store.job_put(job).await?;
+            }
+            Ok(())
+        }));
+    }
+
+    fn begin_outside(&mut self, now: Now) {
+        if self.job.is_some() {
+            return;
+        }
+        let Some(active) = &self.state.job else { return };
+        let record = JobRecord::new(
+            active.uid,
+            &self.shared.name,
+            &active.file,
+            Origin::Outside,
+            now.wall,
+        );
+        let mut job = JobInHand::new(record, now);
+        job.apply(
+            now,
+            JobInput::Event(JobEvent::OutsideStarted {
+                file: Some(active.file.clone()),
+            }),
+        );
+        job.save(&self.means.store, now);
+        self.job = Some(job);
+        self.note("a print was started at the printer");
+    }
+}
+
+fn uid_of(event: &JobEvent) -> Option<Uuid> {
+    match event {
+        JobEvent::Started { uid }
+        | JobEvent::Paused { uid, .. }
+        | JobEvent::Resumed { uid }
+        | JobEvent::Done { uid, .. }
+        | JobEvent::Cancelled { uid, .. }
+        | JobEvent::Failed { uid, .. }
+        | JobEvent::Adopted { uid }
+        | JobEvent::Interrupted { uid } => Some(*uid),
+        JobEvent::OutsideStarted { .. } | JobEvent::OutsideEnded { .. } => None,
+    }
+}
+
+fn words(event: &JobEvent) -> String {
+    match event {
+        JobEvent::Started { .. } => "print started".to_owned(),
+        JobEvent::Paused { why, .. } => format!("print paused ({why:?})").to_lowercase(),
+        JobEvent::Resumed { .. } => "print resumed".to_owned(),
+        JobEvent::Done { .. } => "print done".to_owned(),
+        JobEvent::Cancelled { .. } => "print cancelled".to_owned(),
+        JobEvent::Failed { fault, .. } => format!("print failed: {fault}"),
+        JobEvent::Adopted { .. } => "print goes on after a restart of layerd".to_owned(),
+        JobEvent::Interrupted { .. } => "print interrupted; it does not go on by itself".to_owned(),
+        JobEvent::OutsideStarted { .. } => "print started at the printer".to_owned(),
+        JobEvent::OutsideEnded { end } => format!("print at the printer ended ({end:?})").to_lowercase(),
+    }
+}

@@ -1,0 +1,320 @@
+//! From an order to a start: file, analysis, pre-flight, durable record, and only then the printer.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+use uuid::Uuid;
+
+use super::jobs::JobInHand;
+use super::{Actor, Means, Settings};
+use crate::agent::clock;
+use crate::agent::handle::{Accepted, Pending, PrintOrder};
+use crate::job::machine::JobInput;
+use crate::job::preflight;
+use crate::job::record::{JobRecord, JobState};
+use crate::job::store::StartSeen;
+use crate::printer::command::{CancelReason, Command, Program, StartJob};
+use crate::printer::event::{Event, JobEvent};
+use crate::printer::fault::{Fault, Severity};
+use crate::printer::guard::guard;
+use crate::printer::model::{ActiveJob, Activity, Origin, Progress};
+use crate::printer::notice::{Level, Notice};
+use crate::printer::outcome::{Outcome, Refusal};
+use crate::printer::reduce::reduce;
+
+type AcceptedPrint = oneshot::Sender<Result<(Accepted, Pending), Refusal>>;
+
+/// A start that is being prepared.
+#[derive(Debug)]
+pub struct Preparing {
+    task: JoinHandle<Result<Prepared, Refusal>>,
+    uid: Uuid,
+    accepted: Option<AcceptedPrint>,
+}
+
+/// A start that may go to the printer: checked, and durable.
+#[derive(Debug)]
+pub struct Prepared {
+    record: JobRecord,
+    program: Arc<Program>,
+    warnings: Vec<String>,
+}
+
+/// Resolves when the preparation in hand is over; never without one.
+pub async fn prepared(slot: &mut Option<Preparing>) -> Result<Prepared, Refusal> {
+    match slot {
+        Some(preparing) => match (&mut preparing.task).await {
+            Ok(result) => result,
+            Err(_) => Err(Refusal::new(
+                "layerd/preparation-failed",
+                "The start could not be prepared: layerd failed while checking the file. See the log.",
+            )),
+        },
+        None => std::future::pending().await,
+    }
+}
+
+impl Actor {
+    /// Takes an order; the answer comes when the pre-flight is over.
+    pub(super) fn prepare(&mut self, order: PrintOrder, accepted: AcceptedPrint) {
+        let now = clock::now();
+        let uid = Uuid::new_v4();
+        // The guard is asked twice: now, and before anything goes to the printer.
+        let probe = Command::Start(StartJob {
+            uid,
+            program: Arc::new(placeholder(&order)),
+            skip: Vec::new(),
+        });
+        let busy = self.preparing.is_some() || self.job.is_some();
+        let verdict = match busy {
+            true => Err(Refusal::new(
+                "refused/wrong-state",
+                "Another print is being prepared or runs on this printer.",
+            )),
+            false => guard(&self.state, &self.limits(), &probe),
+        };
+        if let Err(refusal) = verdict {
+            let _ = accepted.send(Err(refusal));
+            return;
+        }
+        let mut record = JobRecord::new(uid, &self.shared.name, &order.name, Origin::Ours, now.wall);
+        record.sha256 = Some(order.sha256.clone());
+        self.state.job = Some(ActiveJob {
+            uid,
+            file: order.name.clone(),
+            origin: Origin::Ours,
+            progress: Progress::default(),
+            started: None,
+            skipped: Vec::new(),
+        });
+        reduce(&mut self.state, now, Event::Activity(Activity::Preparing));
+        self.note(format!("asked: print {}", order.name));
+        let work = check(self.means.clone(), self.settings.clone(), order, record.clone());
+        self.job = Some(JobInHand::new(record, now));
+        #[allow(
+            clippy::disallowed_methods,
+            reason = "the handle is kept in `preparing`: awaited or aborted"
+        )]
+        let task = tokio::spawn(work);
+        self.preparing = Some(Preparing {
+            task,
+            uid,
+            accepted: Some(accepted),
+        });
+        self.dirty = true;
+    }
+
+    /// The preparation is over: start, or say why not.
+    pub(super) fn on_prepared(&mut self, result: Result<Prepared, Refusal>) {
+        let Some(mut preparing) = self.preparing.take() else {
+            return;
+        };
+        let Some(accepted) = preparing.accepted.take() else {
+            return;
+        };
+        let now = clock::now();
+        let result = result.and_then(|prepared| {
+            let start = StartJob {
+                uid: preparing.uid,
+                program: prepared.program.clone(),
+                skip: prepared.record.skipped.clone(),
+            };
+            guard(&self.state, &self.limits(), &Command::Start(start.clone())).map(|()| (prepared, start))
+        });
+        let (prepared, start) = match result {
+            Ok(ready) => ready,
+            Err(refusal) => {
+                self.give_up(refusal.code, &refusal.message);
+                let _ = accepted.send(Err(refusal));
+                return;
+            }
+        };
+        for warning in &prepared.warnings {
+            self.note(format!("warning: {warning}"));
+        }
+        let job_id = prepared.record.id;
+        if let Some(active) = &mut self.state.job {
+            active.progress.layers = prepared.program.layers;
+            active.skipped.clone_from(&start.skip);
+        }
+        let mut job = JobInHand::new(prepared.record, now);
+        job.set_program(prepared.program);
+        self.job = Some(job);
+        let pending = match self.hand_on(Command::Start(start)) {
+            Ok(pending) => pending,
+            Err(refusal) => {
+                self.give_up(refusal.code, &refusal.message);
+                let _ = accepted.send(Err(refusal));
+                return;
+            }
+        };
+        // The end of the start interests the requester and the job alike.
+        let (forward, answer) = oneshot::channel();
+        let limit = pending.limit;
+        let uid = preparing.uid;
+        self.starts.push(Box::pin(async move {
+            let outcome = pending.outcome().await;
+            let _ = forward.send(outcome.clone());
+            (uid, outcome)
+        }));
+        // A moment longer than the request itself, which answers for it.
+        let pending = Pending {
+            answer,
+            limit: limit + Duration::from_secs(5),
+        };
+        let _ = accepted.send(Ok((Accepted { uid, job_id }, pending)));
+    }
+
+    /// The driver has answered for a start.
+    pub(super) fn on_started(&mut self, uid: Uuid, outcome: Outcome) {
+        let ours = self.job.as_ref().is_some_and(|job| job.record().uid == uid);
+        if outcome.is_ok() || !ours {
+            return;
+        }
+        // Not seen to start: whatever may still be on its way must not print.
+        if matches!(outcome, Outcome::Unverified { .. }) {
+            let _ = self.hand_on(Command::Cancel(CancelReason::default()));
+        }
+        let (code, message) = (outcome.code(), outcome.message());
+        self.give_up(&code, &message);
+    }
+
+    /// A cancel before the printer was told anything: no heat, no motion.
+    pub(super) fn cancel_preparation(&mut self) -> Pending {
+        let now = clock::now();
+        if let Some(mut preparing) = self.preparing.take() {
+            preparing.task.abort();
+            if let Some(accepted) = preparing.accepted.take() {
+                let _ = accepted.send(Err(Refusal::new(
+                    "refused/cancelled",
+                    "The print was cancelled before it began.",
+                )));
+            }
+            let event = JobEvent::Cancelled {
+                uid: preparing.uid,
+                filament_mm: None,
+            };
+            reduce(&mut self.state, now, Event::Job(event.clone()));
+            self.state.activity = Activity::Idle;
+            self.on_job(event);
+            self.dirty = true;
+        }
+        let (done, answer) = oneshot::channel();
+        let _ = done.send(Outcome::Verified);
+        Pending {
+            answer,
+            limit: Duration::from_secs(1),
+        }
+    }
+
+    /// Ends a job that never began.
+    fn give_up(&mut self, code: &str, message: &str) {
+        let now = clock::now();
+        let Some(mut job) = self.job.take() else { return };
+        let mut fault = Fault::new(
+            Severity::NeedsUser,
+            "job/not-started",
+            "The print was not started.",
+            "",
+            "",
+        )
+        .with_what(message.to_owned());
+        fault.code = code.to_owned().into();
+        if let Some(sha256) = &job.record().sha256 {
+            self.means.spool.unpin(sha256, job.record().uid);
+        }
+        job.apply(now, JobInput::Failed(fault.clone()));
+        // An order refused before it got a number leaves no trace in the history.
+        if job.id().is_some() {
+            job.save(&self.means.store, now);
+        }
+        self.state.job = None;
+        if self.state.activity == Activity::Preparing {
+            self.state.activity = Activity::Idle;
+            self.state.since = now;
+        }
+        let mut notice = Notice::of_fault(&fault, Level::Error, now.wall);
+        notice.key = "job".to_owned();
+        reduce(&mut self.state, now, Event::Notice(notice));
+        self.note(format!("not started: {message}"));
+        self.dirty = true;
+    }
+}
+
+/// Everything between an order and the first word to the printer. Ends with a durable record.
+async fn check(
+    means: Means,
+    settings: Settings,
+    order: PrintOrder,
+    record: JobRecord,
+) -> Result<Prepared, Refusal> {
+    let refuse = |code: &'static str, text: String| Refusal::new(code, text);
+    if let Some(start_id) = &order.start_id {
+        let seen = means
+            .store
+            .start_seen(start_id)
+            .await
+            .map_err(|e| refuse("refused/database", e.to_string()))?;
+        if seen {
+            return Err(repeated());
+        }
+    }
+    means.spool.pin(&order.sha256, record.uid);
+    let mut program = means
+        .spool
+        .program(&order.sha256, &order.name)
+        .await
+        .map_err(|f| refuse("refused/file", f.to_string()))?;
+    let analysis = means
+        .pool
+        .analysis(&order.sha256)
+        .await
+        .map_err(|f| refuse("refused/analysis", f.to_string()))?;
+    let report = preflight::check(&analysis, &settings.preflight, &order.name, &order.skip);
+    if let Some(refusal) = report.refusal() {
+        return Err(refusal);
+    }
+    program.layers = analysis.layers.count;
+    program.estimate_s = analysis
+        .estimate_s()
+        .map(|s| s.round().clamp(0.0, f64::from(u32::MAX)) as u32);
+    program.max_z_mm = analysis.bounds.extruding.map(|b| b.max[2] as f32);
+    let mut ready = record;
+    ready.size = Some(program.size);
+    ready.skipped = report.skip.clone();
+    ready.state = JobState::Starting;
+    // Durable before the printer hears of it: a start is executed at most once, ever.
+    // A demand without an identity gets one, so that a disk that answers too late leaves no start.
+    let start_id = order.start_id.clone().unwrap_or_else(|| ready.uid.to_string());
+    let put = means.store.job_start(&start_id, ready.clone()).await;
+    ready.id = match put.map_err(|e| refuse("refused/database", e.to_string()))? {
+        StartSeen::New(id) => id,
+        _ => return Err(repeated()),
+    };
+    Ok(Prepared {
+        record: ready,
+        program: Arc::new(program),
+        warnings: report.warnings(),
+    })
+}
+
+fn repeated() -> Refusal {
+    Refusal::new(
+        "refused/repeated-start",
+        "This start was already executed once; it is not repeated.",
+    )
+}
+
+fn placeholder(order: &PrintOrder) -> Program {
+    Program {
+        path: std::path::PathBuf::new(),
+        name: order.name.clone(),
+        size: 0,
+        sha256: order.sha256.clone(),
+        layers: None,
+        estimate_s: None,
+        max_z_mm: None,
+    }
+}

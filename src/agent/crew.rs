@@ -1,0 +1,203 @@
+//! The printers' actors: started, watched, restarted alone, stopped together.
+
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinHandle;
+use tracing::Instrument;
+
+use super::actor::{Actor, Means};
+use super::clock;
+use super::handle::{AgentShared, Ask, PrinterHandle, Shared, Snapshot};
+use super::journal::Journal;
+use super::plan::PrinterPlan;
+use crate::drivers::StopMode;
+use crate::job::store::StoreError;
+use crate::printer::model::State;
+use crate::printer::wire::WireRing;
+
+/// Questions waiting for an actor; when full the asker is told "busy".
+const ASKS_MAX: usize = 32;
+
+/// Raw traffic kept per printer, bytes.
+const WIRE_RING_BYTES: usize = 64 * 1024;
+
+/// An actor that did not turn for so long is stuck. It turns every two seconds by itself.
+const STUCK_AFTER_S: u64 = 30;
+
+/// How long an actor may take to end after its driver was told to stop.
+const ACTOR_STOP_LIMIT: Duration = Duration::from_secs(165);
+
+/// One printer with its task.
+#[derive(Debug)]
+struct Member {
+    plan: PrinterPlan,
+    shared: Arc<Shared>,
+    task: JoinHandle<()>,
+}
+
+/// All printers.
+pub struct Crew {
+    agent: Arc<AgentShared>,
+    means: Means,
+    members: Vec<Member>,
+}
+
+impl Crew {
+    /// Nobody yet.
+    pub(super) fn new(agent: Arc<AgentShared>, means: Means) -> Self {
+        Crew {
+            agent,
+            means,
+            members: Vec::new(),
+        }
+    }
+
+    /// The plans that run now.
+    pub fn plans(&self) -> Vec<PrinterPlan> {
+        self.members.iter().map(|m| m.plan.clone()).collect()
+    }
+
+    /// Starts a printer.
+    pub async fn add(&mut self, plan: PrinterPlan) -> Result<(), StoreError> {
+        let id = self.means.store.printer_id(&plan.name, plan.kind).await?;
+        let now = clock::now();
+        let (snapshot, _) = watch::channel(Arc::new(Snapshot {
+            at: now,
+            state: State::new(now),
+            job_id: None,
+        }));
+        // Closed until the actor puts its own ends in.
+        let (asks, _) = mpsc::channel(1);
+        let (urgent, _) = mpsc::channel(1);
+        let shared = Arc::new(Shared {
+            name: plan.name.as_str().into(),
+            id,
+            driver: plan.kind,
+            snapshot,
+            asks: Mutex::new(asks),
+            urgent: Mutex::new(urgent),
+            journal: Journal::default(),
+            wire: Arc::new(WireRing::new(WIRE_RING_BYTES)),
+            beat_s: AtomicU64::new(self.agent.up_s()),
+            next_request: AtomicU64::new(1),
+        });
+        let task = self.launch(&plan, &shared);
+        self.members.push(Member { plan, shared, task });
+        self.publish();
+        Ok(())
+    }
+
+    fn launch(&self, plan: &PrinterPlan, shared: &Arc<Shared>) -> JoinHandle<()> {
+        let (asks, asks_rx) = mpsc::channel::<Ask>(ASKS_MAX);
+        *shared.asks.lock().unwrap_or_else(|e| e.into_inner()) = asks;
+        shared.beat_s.store(self.agent.up_s(), Ordering::Relaxed);
+        let (agent, means, shared) = (self.agent.clone(), self.means.clone(), shared.clone());
+        let (build, settings) = (plan.build.clone(), plan.settings.clone());
+        let span = tracing::info_span!("printer", printer = %shared.name);
+        let life = async move {
+            Actor::new(shared, agent, build, means, settings, asks_rx)
+                .await
+                .run()
+                .await
+        };
+        #[allow(
+            clippy::disallowed_methods,
+            reason = "the handle is kept in the crew: watched, awaited, aborted"
+        )]
+        tokio::spawn(life.instrument(span))
+    }
+
+    /// Restarts actors that died or do not turn; the others are not touched.
+    pub fn look_after(&mut self) {
+        let up_s = self.agent.up_s();
+        for index in 0..self.members.len() {
+            let Some(member) = self.members.get(index) else {
+                continue;
+            };
+            let stuck = up_s.saturating_sub(member.shared.beat_s.load(Ordering::Relaxed)) > STUCK_AFTER_S;
+            let dead = member.task.is_finished();
+            if !stuck && !dead {
+                continue;
+            }
+            member.task.abort();
+            let what = if dead {
+                "ended by itself"
+            } else {
+                "did not turn for 30 s"
+            };
+            tracing::error!(printer = %member.shared.name, code = "layerd/actor-restarted", "the printer's task {what}; it is restarted alone");
+            member.shared.journal.add(
+                clock::now().wall,
+                format!("layerd's task for this printer {what} and was restarted"),
+            );
+            let task = self.launch(&member.plan, &member.shared);
+            if let Some(member) = self.members.get_mut(index) {
+                member.task = task;
+            }
+        }
+    }
+
+    /// Stops one printer and forgets it.
+    pub async fn remove(&mut self, name: &str, mode: StopMode) {
+        let Some(at) = self.members.iter().position(|m| m.plan.name == name) else {
+            return;
+        };
+        let member = self.members.remove(at);
+        self.publish();
+        end(member, mode).await;
+    }
+
+    /// Stops all printers side by side. `detach`: the daemon is back in seconds.
+    pub async fn stop(&mut self, detach: bool) {
+        let ends = self.members.drain(..).map(|member| {
+            let mode = if detach {
+                StopMode::Detach
+            } else {
+                member.plan.on_stop
+            };
+            end(member, mode)
+        });
+        futures_util::future::join_all(ends).await;
+    }
+
+    fn publish(&self) {
+        let handles = self
+            .members
+            .iter()
+            .map(|m| PrinterHandle {
+                shared: m.shared.clone(),
+            })
+            .collect();
+        *self.agent.printers.lock().unwrap_or_else(|e| e.into_inner()) = handles;
+    }
+}
+
+async fn end(member: Member, mode: StopMode) {
+    let (done, stopped) = oneshot::channel();
+    let lane = member
+        .shared
+        .asks
+        .lock()
+        .unwrap_or_else(|e| e.into_inner())
+        .clone();
+    let asked = lane.send(Ask::Stop { mode, done });
+    let stop = async {
+        if asked.await.is_ok() {
+            let _ = stopped.await;
+        }
+    };
+    let mut task = member.task;
+    let orderly = tokio::time::timeout(ACTOR_STOP_LIMIT, async {
+        stop.await;
+        let _ = (&mut task).await;
+    })
+    .await;
+    if orderly.is_err() {
+        tracing::error!(printer = %member.shared.name, code = "layerd/stop-timeout", "the printer did not come to rest in time; its heaters may be on");
+        task.abort();
+    }
+}

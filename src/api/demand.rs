@@ -1,0 +1,321 @@
+//! What a request to `printers/actions/*` demands, read from its body. Pure.
+
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use super::envelope::Problem;
+use super::gcode_body;
+use crate::printer::command::{CancelReason, Command};
+
+/// Longest comment of a cancel, characters (documented).
+pub const COMMENT_MAX: usize = 500;
+
+/// Most objects named in one request.
+const OBJECTS_MAX: usize = 1000;
+
+/// Longest name of an object, a start or a file id, characters.
+const NAME_MAX: usize = 255;
+
+/// One action, the same for every printer it goes to.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Demand {
+    /// A command to the printer.
+    Command(Command),
+    /// A person took the print off the bed.
+    ClearBed {
+        /// 1–4, if the person rated it.
+        rating: Option<u8>,
+    },
+    /// A print.
+    Print(JobDemand),
+}
+
+/// Where the program of a print comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum JobSource {
+    /// An uploaded file by its id.
+    File(String),
+    /// An earlier job by its number.
+    JobNumber(i64),
+    /// An earlier job by its identity.
+    JobUid(Uuid),
+}
+
+/// A print as it was demanded.
+#[derive(Clone, Debug, PartialEq)]
+pub struct JobDemand {
+    /// What to print.
+    pub source: JobSource,
+    /// Objects to leave out, by id or name.
+    pub skip: Vec<String>,
+    /// Identity of the demand: the same one twice starts one print.
+    pub start_id: Option<String>,
+    /// Options that were given and have no meaning on this host.
+    pub ignored: Vec<String>,
+}
+
+/// How the requester wants to be treated.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Manner {
+    /// Answer only when the outcome is known.
+    pub wait: bool,
+    /// The request brought a member `layerd`: our dialect, judged by the guard alone.
+    pub ours: bool,
+}
+
+/// Reads the member `layerd` of a request.
+///
+/// # Errors
+/// When it is there and not an object, or its members are of the wrong type.
+pub fn manner(body: &Value) -> Result<Manner, Problem> {
+    match body.get("layerd") {
+        None | Some(Value::Null) => Ok(Manner::default()),
+        Some(Value::Object(_)) => Ok(Manner {
+            wait: flag(body, "wait")?,
+            ours: true,
+        }),
+        Some(_) => Err(Problem::bad("`layerd` must be an object.")),
+    }
+}
+
+fn flag(body: &Value, key: &str) -> Result<bool, Problem> {
+    match body.get("layerd").and_then(|l| l.get(key)) {
+        None | Some(Value::Null) => Ok(false),
+        Some(Value::Bool(on)) => Ok(*on),
+        Some(_) => Err(Problem::bad(format!("`layerd.{key}` must be true or false."))),
+    }
+}
+
+/// Reads an action.
+///
+/// # Errors
+/// Unknown actions (404), bodies that break a limit (400), and what only the cloud has
+/// (`status: false`).
+pub fn read(action: &str, body: &Value) -> Result<Demand, Problem> {
+    if !matches!(body, Value::Null | Value::Object(_)) {
+        return Err(Problem::bad("The body must be a JSON object."));
+    }
+    Ok(match action {
+        "Pause" => Demand::Command(Command::Pause),
+        "Resume" => Demand::Command(Command::Resume),
+        "Cancel" => Demand::Command(Command::Cancel(cancel_reason(body)?)),
+        "EmergencyStop" => Demand::Command(Command::EmergencyStop),
+        "Reconnect" => Demand::Command(Command::Reconnect),
+        "HeatersOff" => Demand::Command(Command::HeatersOff),
+        "SendGcode" => Demand::Command(Command::SendGcode {
+            lines: gcode_body::lines(body)?,
+            tune: flag(body, "tune")?,
+        }),
+        "SkipObjects" => Demand::Command(Command::SkipObjects {
+            ids: object_ids(body)?,
+        }),
+        "Answer" => Demand::Command(Command::Answer {
+            button: small(body, "button", 0, u8::MAX)?
+                .ok_or_else(|| Problem::bad("`button` must be the number of a button, from 0."))?,
+        }),
+        "ClearBed" => Demand::ClearBed {
+            rating: small(body, "rating", 1, 4)?,
+        },
+        "CreateJob" => Demand::Print(job(body)?),
+        "CancelPendingPrint" => return Err(Problem::said("No pending prints to cancel")),
+        "RefreshMaterialData" => {
+            return Err(Problem::said(
+                "This printer has no reader for material data, so there is nothing to refresh.",
+            )
+            .coded("refused/unsupported"));
+        }
+        _ => return Err(Problem::not_found("There is no such action.")),
+    })
+}
+
+fn cancel_reason(body: &Value) -> Result<CancelReason, Problem> {
+    let comment = match body.get("comment") {
+        None | Some(Value::Null) => None,
+        Some(Value::String(text)) if text.chars().count() > COMMENT_MAX => {
+            return Err(Problem::bad(format!(
+                "`comment` is longer than {COMMENT_MAX} characters."
+            )));
+        }
+        Some(Value::String(text)) => Some(text.clone()),
+        Some(_) => return Err(Problem::bad("`comment` must be a text.")),
+    };
+    Ok(CancelReason {
+        reason: small(body, "reason", 1, 8)?,
+        comment,
+    })
+}
+
+/// A small number, as a number or a text of digits.
+fn small(body: &Value, key: &str, least: u8, most: u8) -> Result<Option<u8>, Problem> {
+    match body.get(key) {
+        None | Some(Value::Null) => Ok(None),
+        Some(value) => whole(value)
+            .and_then(|n| u8::try_from(n).ok())
+            .filter(|n| (least..=most).contains(n))
+            .map(Some)
+            .ok_or_else(|| Problem::bad(format!("`{key}` must be a number from {least} to {most}."))),
+    }
+}
+
+fn whole(value: &Value) -> Option<u64> {
+    value
+        .as_u64()
+        .or_else(|| value.as_str().and_then(|t| t.trim().parse().ok()))
+}
+
+fn object_ids(body: &Value) -> Result<Vec<u32>, Problem> {
+    let Some(list) = body.get("object_ids").and_then(Value::as_array) else {
+        return Err(Problem::bad("`object_ids` must be a list."));
+    };
+    if list.is_empty() || list.len() > OBJECTS_MAX {
+        return Err(Problem::bad(format!(
+            "`object_ids` takes 1 to {OBJECTS_MAX} objects."
+        )));
+    }
+    list.iter()
+        .map(|value| {
+            whole(value)
+                .and_then(|n| u32::try_from(n).ok())
+                .ok_or_else(|| Problem::bad("`object_ids` holds something that is no number of an object."))
+        })
+        .collect()
+}
+
+fn job(body: &Value) -> Result<JobDemand, Problem> {
+    for key in ["queue_file", "multi_queue", "next_queue_item"] {
+        if is_given(body.get(key)) {
+            return Err(Problem::said(format!(
+                "`{key}` is not available on this host: the queue is kept in the cloud."
+            )));
+        }
+    }
+    let start_id = match body.pointer("/layerd/start_id") {
+        None | Some(Value::Null) => None,
+        Some(Value::String(text)) if !text.is_empty() && text.chars().count() <= NAME_MAX => {
+            Some(text.clone())
+        }
+        Some(_) => {
+            return Err(Problem::bad(format!(
+                "`layerd.start_id` must be a text of 1 to {NAME_MAX} characters."
+            )));
+        }
+    };
+    plain_material_map(body)?;
+    Ok(JobDemand {
+        source: source(body)?,
+        skip: skipped_objects(body)?,
+        start_id,
+        ignored: start_options(body)?,
+    })
+}
+
+fn is_given(value: Option<&Value>) -> bool {
+    !matches!(value, None | Some(Value::Null | Value::Bool(false)))
+}
+
+fn source(body: &Value) -> Result<JobSource, Problem> {
+    let given: Vec<&str> = ["file_id", "filesystem", "reprint"]
+        .into_iter()
+        .filter(|key| is_given(body.get(*key)))
+        .collect();
+    let [key] = given.as_slice() else {
+        return Err(Problem::bad(
+            "Name exactly one source: `file_id` or `filesystem` (an uploaded file), or `reprint` (a job).",
+        ));
+    };
+    let value = body.get(*key).unwrap_or(&Value::Null);
+    if *key != "reprint" {
+        return match value.as_str() {
+            Some(id)
+                if !id.is_empty() && id.len() <= NAME_MAX && id.bytes().all(|b| b.is_ascii_hexdigit()) =>
+            {
+                Ok(JobSource::File(id.to_ascii_lowercase()))
+            }
+            _ => Err(Problem::bad(format!(
+                "`{key}` must be the id that the upload answered."
+            ))),
+        };
+    }
+    job_source(value).ok_or_else(|| Problem::bad("`reprint` must be the id or uid of a job."))
+}
+
+/// A job by number or identity, in every form clients send.
+pub fn job_source(value: &Value) -> Option<JobSource> {
+    if let Some(number) = whole(value).and_then(|n| i64::try_from(n).ok()) {
+        return Some(JobSource::JobNumber(number));
+    }
+    let uid = Uuid::parse_str(value.as_str()?.trim()).ok()?;
+    Some(JobSource::JobUid(uid))
+}
+
+fn skipped_objects(body: &Value) -> Result<Vec<String>, Problem> {
+    let Some(value) = structured(body, "skipped_objects")? else {
+        return Ok(Vec::new());
+    };
+    let bad = || Problem::bad("`skipped_objects` must be a list of numbers or names of objects.");
+    let list = value
+        .as_array()
+        .filter(|l| l.len() <= OBJECTS_MAX)
+        .ok_or_else(bad)?;
+    list.iter()
+        .map(|value| match value {
+            Value::Number(n) if n.is_u64() => Ok(n.to_string()),
+            Value::String(name) if !name.is_empty() && name.chars().count() <= NAME_MAX => Ok(name.clone()),
+            _ => Err(bad()),
+        })
+        .collect()
+}
+
+/// A member that is documented both as JSON and as a text holding JSON.
+fn structured(body: &Value, key: &str) -> Result<Option<Value>, Problem> {
+    match body.get(key) {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::String(text)) if text.trim().is_empty() => Ok(None),
+        Some(Value::String(text)) => serde_json::from_str(text)
+            .map(|v: Value| Some(v).filter(|v| !v.is_null()))
+            .map_err(|e| Problem::bad(format!("`{key}` is a text but not JSON: {e}."))),
+        Some(value) => Ok(Some(value.clone())),
+    }
+}
+
+/// Without a material system the slots are the file's own; anything else would print with the wrong
+/// filament, so it is refused instead of ignored.
+fn plain_material_map(body: &Value) -> Result<(), Problem> {
+    let Some(map) = structured(body, "mms_map")? else {
+        return Ok(());
+    };
+    let bad = || Problem::bad("`mms_map` must be a list of {\"pid\", \"map\"}.");
+    let entries = map.as_array().ok_or_else(bad)?;
+    for entry in entries {
+        let slots = entry.get("map").and_then(Value::as_array).ok_or_else(bad)?;
+        let plain = slots.iter().enumerate().all(|(at, slot)| {
+            let number = whole(slot).or_else(|| slot.get("ext").and_then(whole));
+            number.is_some_and(|n| usize::try_from(n).is_ok_and(|n| n == at))
+        });
+        if !plain {
+            return Err(Problem::said(
+                "This printer has no material system: `mms_map` can only leave the tools as they are in the file.",
+            )
+            .coded("refused/unsupported"));
+        }
+    }
+    Ok(())
+}
+
+/// Names of the options that were switched on and that no printer here knows.
+fn start_options(body: &Value) -> Result<Vec<String>, Problem> {
+    match structured(body, "start_options")? {
+        None => Ok(Vec::new()),
+        Some(Value::Object(options)) => Ok(options
+            .into_iter()
+            .filter(|(_, on)| !matches!(on, Value::Null | Value::Bool(false)) && *on != json!(0))
+            .map(|(name, _)| name.chars().take(NAME_MAX).collect())
+            .take(100)
+            .collect()),
+        Some(_) => Err(Problem::bad("`start_options` must be an object.")),
+    }
+}
+
+#[cfg(test)]
+#[path = "demand_tests.rs"]
+mod tests;

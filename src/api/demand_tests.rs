@@ -1,0 +1,126 @@
+use super::*;
+
+fn fails(action: &str, body: Value) -> Problem {
+    read(action, &body).expect_err(action)
+}
+
+fn source_of(body: Value) -> JobSource {
+    match read("CreateJob", &body).expect("accepted") {
+        Demand::Print(job) => job.source,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn numbers_hold_their_limits_on_both_sides() {
+    let rows = [
+        ("Cancel", "reason", 0, false),
+        ("Cancel", "reason", 1, true),
+        ("Cancel", "reason", 8, true),
+        ("Cancel", "reason", 9, false),
+        ("ClearBed", "rating", 0, false),
+        ("ClearBed", "rating", 1, true),
+        ("ClearBed", "rating", 4, true),
+        ("ClearBed", "rating", 5, false),
+        ("Answer", "button", 0, true),
+        ("Answer", "button", 256, false),
+    ];
+    for (action, key, value, fine) in rows {
+        for value in [json!(value), json!(value.to_string())] {
+            let result = read(action, &json!({key: value}));
+            assert_eq!(result.is_ok(), fine, "{action} {key} {value}: {result:?}");
+        }
+    }
+}
+
+#[test]
+fn a_comment_holds_500_characters_not_bytes() {
+    let body = |n: usize| json!({"comment": "ü".repeat(n)});
+    assert!(read("Cancel", &body(500)).is_ok());
+    assert!(fails("Cancel", body(501)).message.contains("500"));
+    assert!(fails("Cancel", json!({"comment": 5})).message.contains("text"));
+}
+
+#[test]
+fn a_source_is_named_once_and_in_any_form() {
+    let hash = "Ab".repeat(32);
+    assert_eq!(
+        source_of(json!({"file_id": hash})),
+        JobSource::File("ab".repeat(32))
+    );
+    assert_eq!(
+        source_of(json!({"filesystem": hash})),
+        JobSource::File("ab".repeat(32))
+    );
+    assert_eq!(source_of(json!({"reprint": 7})), JobSource::JobNumber(7));
+    assert_eq!(source_of(json!({"reprint": "7"})), JobSource::JobNumber(7));
+    let uid = Uuid::from_u128(7);
+    assert_eq!(source_of(json!({"reprint": uid})), JobSource::JobUid(uid));
+    assert!(read("CreateJob", &Value::Null).is_err());
+    assert!(read("CreateJob", &json!({"file_id": hash, "reprint": 7})).is_err());
+    assert!(read("CreateJob", &json!({"file_id": "../../etc/passwd"})).is_err());
+    assert!(read("CreateJob", &json!({"reprint": "x"})).is_err());
+    for key in ["queue_file", "multi_queue", "next_queue_item"] {
+        let told = fails("CreateJob", json!({key: 1}));
+        assert!(told.message.contains("not available on this host"), "{told}");
+    }
+}
+
+#[test]
+fn options_come_as_json_or_as_text() {
+    let hash = "ab".repeat(32);
+    for options in [
+        json!({"levelBed": true, "heatSoak": 0}),
+        json!("{\"levelBed\":true}"),
+    ] {
+        let body = json!({"file_id": hash, "start_options": options, "skipped_objects": "[1,\"b\"]"});
+        let Demand::Print(job) = read("CreateJob", &body).expect("accepted") else {
+            panic!("a print");
+        };
+        assert_eq!(job.ignored, ["levelBed"]);
+        assert_eq!(job.skip, ["1", "b"]);
+    }
+    for map in [
+        json!([{"pid": 1, "map": [0, 1]}]),
+        json!("[{\"pid\":1,\"map\":[{\"nozzle\":0,\"ext\":0}]}]"),
+    ] {
+        assert!(read("CreateJob", &json!({"file_id": hash, "mms_map": map})).is_ok());
+    }
+    let other = json!({"file_id": hash, "mms_map": [{"pid": 1, "map": [2]}]});
+    assert_eq!(fails("CreateJob", other).code, "refused/unsupported");
+    assert!(read("CreateJob", &json!({"file_id": hash, "mms_map": 5})).is_err());
+    assert!(read("CreateJob", &json!({"file_id": hash, "start_options": "{"})).is_err());
+    assert!(read("CreateJob", &json!({"file_id": hash, "skipped_objects": [-1]})).is_err());
+}
+
+#[test]
+fn documented_words_for_what_a_host_does_not_have() {
+    assert_eq!(
+        fails("CancelPendingPrint", Value::Null).message,
+        "No pending prints to cancel"
+    );
+    assert_eq!(fails("Explode", Value::Null).status.as_u16(), 404);
+    assert_eq!(fails("Pause", json!([1])).status.as_u16(), 400);
+}
+
+#[test]
+fn objects_are_named_by_number() {
+    let read = |list: Value| read("SkipObjects", &json!({"object_ids": list}));
+    assert_eq!(
+        read(json!([1, "2"])).expect("both forms"),
+        Demand::Command(Command::SkipObjects { ids: vec![1, 2] })
+    );
+    assert!(read(json!([])).is_err());
+    assert!(read(json!(["x"])).is_err());
+    assert!(read(json!(1)).is_err());
+}
+
+#[test]
+fn the_member_layerd_marks_our_dialect() {
+    assert_eq!(manner(&Value::Null).expect("none"), Manner::default());
+    let both = manner(&json!({"layerd": {"wait": true}})).expect("both");
+    assert!(both.wait && both.ours);
+    assert!(!manner(&json!({"layerd": {}})).expect("empty").wait);
+    assert!(manner(&json!({"layerd": 1})).is_err());
+    assert!(manner(&json!({"layerd": {"wait": "yes"}})).is_err());
+}

@@ -1,0 +1,135 @@
+//! `layerd check`: every mistake of the configuration, then whether everything can be reached.
+
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use serde_json::{Value, json};
+
+use super::client::block_on;
+use super::exit::{Done, Exit};
+use super::{Globals, out, settings};
+use crate::daemon::{Configured, read_config};
+use crate::drivers::Reach;
+
+/// How long one printer or service may take to answer.
+const REACH_LIMIT: Duration = Duration::from_secs(8);
+
+/// Arguments of `check`.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct Args {
+    /// Validate the file only
+    #[arg(long)]
+    offline: bool,
+}
+
+/// One thing that was looked for.
+struct Looked {
+    what: String,
+    reach: Result<String, (String, String)>,
+}
+
+/// Runs the verb.
+pub fn run(globals: &Globals, args: &Args) -> Done {
+    let path = globals.config_path();
+    let settings = match read_config(path) {
+        Ok(settings) => settings,
+        Err(diagnostics) => {
+            if globals.json {
+                let mistakes: Vec<Value> = diagnostics
+                    .mistakes()
+                    .iter()
+                    .map(|m| json!({"line": m.line, "column": m.column, "message": m.text}))
+                    .collect();
+                out::json(
+                    &json!({"ok": false, "file": diagnostics.file(), "mistakes": mistakes, "reach": []}),
+                );
+            } else {
+                out::err(diagnostics.to_string());
+            }
+            return Ok(Exit::Usage);
+        }
+    };
+    let warnings = settings::unused(&settings);
+    let looked = if args.offline {
+        Vec::new()
+    } else {
+        block_on(look(&settings))?
+    };
+    let good = looked.iter().all(|l| l.reach.is_ok());
+    if globals.json {
+        let reach: Vec<Value> = looked.iter().map(row).collect();
+        out::json(&json!({
+            "ok": good, "file": path.display().to_string(), "mistakes": [], "warnings": warnings, "reach": reach,
+        }));
+    } else {
+        for warning in &warnings {
+            out::err(format!("note: {warning}"));
+        }
+        for one in &looked {
+            match &one.reach {
+                Ok(how) => out::line(format!("ok    {}: {how}", one.what)),
+                Err((code, why)) => out::line(format!("FAIL  {}: {why} [{code}]", one.what)),
+            }
+        }
+        let count = settings.printers.len();
+        let plural = if count == 1 { "printer" } else { "printers" };
+        if good {
+            out::line(format!("{}: good, {count} {plural}", path.display()));
+        }
+    }
+    Ok(if good { Exit::Good } else { Exit::Failed })
+}
+
+fn row(looked: &Looked) -> Value {
+    let (ok, code, message) = match &looked.reach {
+        Ok(how) => (true, "ok", how),
+        Err((code, why)) => (false, code.as_str(), why),
+    };
+    json!({"name": looked.what, "ok": ok, "code": code, "message": message})
+}
+
+/// All at once: one that hangs must not hide the others.
+async fn look(settings: &Configured) -> Vec<Looked> {
+    let printers = settings.printers.iter().map(|printer| async {
+        let reach = match tokio::time::timeout(REACH_LIMIT, printer.driver.reachable()).await {
+            Ok(Reach::Yes(how)) => Ok(out::clean(&how)),
+            Ok(Reach::No(fault)) => Err((fault.code.to_string(), out::clean(&fault.to_string()))),
+            Err(_) => Err((
+                "check/timeout".to_owned(),
+                format!("No answer within {} s.", REACH_LIMIT.as_secs()),
+            )),
+        };
+        Looked {
+            what: format!("printer {}", printer.name),
+            reach,
+        }
+    });
+    let mut all = join_all(printers).await;
+    if let Some(cloud) = settings.simplyprint.as_ref().filter(|s| s.enabled) {
+        all.push(Looked {
+            what: "upstream simplyprint".to_owned(),
+            reach: service(&cloud.api_url).await,
+        });
+    }
+    all
+}
+
+/// Any answer over HTTP shows that name, route, clock and certificates are good.
+async fn service(url: &str) -> Result<String, (String, String)> {
+    let unreachable = |why: String| ("upstream/unreachable".to_owned(), why);
+    let client = reqwest::Client::builder()
+        .timeout(REACH_LIMIT)
+        .build()
+        .map_err(|e| unreachable(format!("The client could not be made: {e}.")))?;
+    match client.get(url).send().await {
+        Ok(answer) => Ok(format!("{url} answers (HTTP {})", answer.status().as_u16())),
+        Err(error) => {
+            let first: &dyn std::error::Error = &error;
+            let root = std::iter::successors(Some(first), |e| e.source()).last();
+            let why = root.map(ToString::to_string).unwrap_or_default();
+            Err(unreachable(format!(
+                "{url} cannot be reached: {why}. Look at the network, the name server and the clock of this host."
+            )))
+        }
+    }
+}

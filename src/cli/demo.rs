@@ -1,0 +1,402 @@
+//! `layerd demo`: the whole daemon on a simulated printer, with nothing to own and nothing to configure.
+//!
+//! Everything is the real thing but the printer: a pseudo-terminal instead of a cable, the daemon in
+//! this process, its socket, and this verb as a person who uploads, pauses, resumes and watches.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressDrawTarget};
+use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
+
+use super::act::demand;
+use super::client::{Client, Listed, QUICK};
+use super::exit::{Done, Exit, Failure};
+use super::print::{draw, ended, style, upload};
+use super::printers::{progress, temperatures};
+use super::{Globals, out, run};
+use crate::daemon::{Daemon, parse_config};
+use crate::drivers::marlin::sim::Options;
+use crate::drivers::marlin::sim::pty::{PtyOptions, SimPty};
+use crate::host::systemd::Systemd;
+
+/// The file: three small objects in six layers, sliced by PrusaSlicer.
+const FILE: &[u8] = include_bytes!("../../fixtures/gcode/plate.gcode");
+const FILE_NAME: &str = "plate.gcode";
+const PRINTER: &str = "demo";
+
+/// Where in the print it is paused, percent.
+const PAUSE_AT: f64 = 30.0;
+/// How long it stays paused, so that a person sees it.
+const PAUSED_FOR: Duration = Duration::from_secs(2);
+/// How often the printer is looked at.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
+/// Plain lines without a terminal come at most this often.
+const PLAIN_EVERY: Duration = Duration::from_secs(2);
+/// How long connecting may take.
+const CONNECT_LIMIT: Duration = Duration::from_secs(30);
+/// How long all of it may take; the print itself takes about five minutes at its own speed.
+const DEMO_LIMIT: Duration = Duration::from_secs(3 * 3600);
+
+/// Arguments of `demo`.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Args {
+    /// How much faster than life the simulated printer moves and heats
+    #[arg(long, default_value_t = 20.0, value_name = "N", value_parser = speed)]
+    speed: f64,
+    /// Keep the directory with database, files and configuration
+    #[arg(long)]
+    keep: bool,
+}
+
+fn speed(text: &str) -> Result<f64, String> {
+    text.parse::<f64>()
+        .ok()
+        .filter(|speed| (0.1..=1000.0).contains(speed))
+        .ok_or_else(|| "a number from 0.1 to 1000".to_owned())
+}
+
+/// Runs the verb.
+pub fn run(globals: &Globals, args: &Args) -> Done {
+    let place = Place::make(args.keep)?;
+    let simulated = PtyOptions {
+        sim: Options {
+            speed: args.speed,
+            advanced_ok: true,
+            ..Options::default()
+        },
+        link: Some(place.dir.join("printer")),
+        ..PtyOptions::default()
+    };
+    let printer = SimPty::spawn(simulated).map_err(|e| {
+        Failure::new(format!(
+            "No pseudo-terminal could be opened: {e}. Run where /dev/pts is mounted."
+        ))
+    })?;
+    let config = config(&place.dir, &printer.path());
+    let config_path = place.dir.join("layerd.toml");
+    let file_path = place.dir.join(FILE_NAME);
+    place.write(&config_path, config.as_bytes())?;
+    place.write(&file_path, FILE)?;
+    let config = parse_config(&config, "demo").map_err(|e| Failure::new(e.to_string()))?;
+    let runtime = run::runtime().map_err(|e| Failure::new(format!("Cannot start: {e}.")))?;
+    let done = runtime.block_on(async {
+        let began = Instant::now();
+        let fd_store = std::sync::Arc::default();
+        let daemon = Daemon::start(config, Some(config_path), Systemd::default(), fd_store)
+            .await
+            .map_err(|e| run::failure(&e))?;
+        let stage = Stage {
+            quiet: globals.json || globals.quiet > 0,
+            client: Client::new(daemon.socket())?,
+            bar: bar(globals),
+            began,
+        };
+        stage.say(format!(
+            "A simulated Marlin on {}, {} times faster than life; the daemon's socket is {}.",
+            printer.path().display(),
+            args.speed,
+            daemon.socket().display()
+        ));
+        let stop = CancellationToken::new();
+        let daemon = daemon.run(stop.clone().cancelled_owned());
+        let story = tokio::time::timeout(DEMO_LIMIT, stage.tell(&file_path));
+        tokio::pin!(daemon, story);
+        tokio::select! {
+            told = &mut story => {
+                stop.cancel();
+                let stopped = daemon.await;
+                let told = told.map_err(|_| Failure::new("The demo did not end in time."))??;
+                stopped.map_err(|e| Failure::new(format!("The daemon did not stop in order: {e}.")))?;
+                Ok(told)
+            }
+            _ = &mut daemon => Err(Failure::new("The demo was interrupted; the daemon has stopped in order.")),
+        }
+    });
+    runtime.shutdown_timeout(Duration::from_secs(5));
+    let told = done?;
+    summary(globals, args, &told, &printer, &place);
+    let hot = printer.with(|sim| sim.is_heating());
+    if hot {
+        Err(Failure::new("A heater was left on. This is a mistake in layerd."))
+    } else {
+        Ok(Exit::Good)
+    }
+}
+
+fn config(dir: &Path, port: &Path) -> String {
+    // Debug quoting escapes what TOML escapes too.
+    format!(
+        "[agent]\nname = \"demo\"\nstate_dir = {:?}\nruntime_dir = {:?}\n\n[api]\nlisten = []\n\n\
+         [printer.{PRINTER}]\ndriver = \"marlin\"\nport = {:?}\nbaud = 115200\nbed = [220, 220, 250]\n\
+         max_tool_c = 260\nmax_bed_c = 110\non_stop = \"cancel\"\n",
+        dir.join("state").display().to_string(),
+        dir.join("run").display().to_string(),
+        port.display().to_string(),
+    )
+}
+
+/// The directory of the demo; removed at the end.
+struct Place {
+    dir: PathBuf,
+    keep: bool,
+}
+
+impl Place {
+    fn make(keep: bool) -> Result<Self, Failure> {
+        use std::os::unix::fs::DirBuilderExt;
+        // Short, since a socket's path may have 107 bytes; its own, so that nobody waits there.
+        let name = uuid::Uuid::new_v4().simple().to_string();
+        let dir = std::env::temp_dir().join(format!("layerd-demo-{}", name.get(..8).unwrap_or_default()));
+        std::fs::DirBuilder::new()
+            .mode(0o700)
+            .create(&dir)
+            .map_err(|e| Failure::new(format!("{}: cannot be made: {e}. Set TMPDIR.", dir.display())))?;
+        Ok(Place { dir, keep })
+    }
+
+    fn write(&self, path: &Path, bytes: &[u8]) -> Result<(), Failure> {
+        std::fs::write(path, bytes)
+            .map_err(|e| Failure::new(format!("{}: cannot be written: {e}.", path.display())))
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        if !self.keep {
+            let _ = std::fs::remove_dir_all(&self.dir);
+        }
+    }
+}
+
+fn bar(globals: &Globals) -> Option<ProgressBar> {
+    if globals.json || globals.quiet > 0 || !out::is_err_tty() {
+        return None;
+    }
+    let bar = ProgressBar::with_draw_target(Some(1000), ProgressDrawTarget::stderr_with_hz(5));
+    bar.set_style(style("{spinner} {bar:32} {msg}"));
+    Some(bar)
+}
+
+/// What was seen.
+struct Told {
+    job: Value,
+    last: Value,
+    paused_at: f64,
+    parked_s: f64,
+    resumed_s: f64,
+    took: Duration,
+}
+
+/// The person in front of the printer.
+struct Stage {
+    quiet: bool,
+    client: Client,
+    bar: Option<ProgressBar>,
+    began: Instant,
+}
+
+impl Stage {
+    /// Connect, upload, start, pause, resume, watch to the end.
+    async fn tell(&self, file: &Path) -> Result<Told, Failure> {
+        let printer = self.connected().await?;
+        self.say("Connected. Uploading and checking the file, then starting.");
+        let file_id = upload(&self.client, file, &ProgressBar::hidden()).await?;
+        let order = json!({"file_id": file_id, "layerd": {"start_id": "demo"}});
+        let answer = demand(&self.client, &printer, "CreateJob", order, true).await?;
+        verified("start", &answer)?;
+        let job = answer.pointer("/jobIds/0").and_then(Value::as_i64);
+        let job = job
+            .ok_or_else(|| Failure::new("The daemon gave no job number."))?
+            .to_string();
+        self.say("Started: the printer has acknowledged the first line.");
+        let mut pause: Option<(f64, f64, f64)> = None;
+        let mut last = Value::Null;
+        let mut plain = Instant::now();
+        loop {
+            let details = self.client.get("jobs/GetDetails", &[("id", &job)], QUICK).await?;
+            if let Some((word, exit)) = ended(&details) {
+                self.clear();
+                return self.end(word, exit, details, pause).await;
+            }
+            let row = self.client.row(printer.id).await?;
+            self.show(&row, &mut plain);
+            let percent = row
+                .native
+                .pointer("/job/percent")
+                .and_then(Value::as_f64)
+                .unwrap_or(0.0);
+            if pause.is_none() && percent >= PAUSE_AT {
+                pause = Some(self.pause_and_resume(&printer, percent).await?);
+            }
+            if row.native != last {
+                last = row.native;
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+
+    async fn end(
+        &self,
+        word: &str,
+        exit: Exit,
+        job: Value,
+        pause: Option<(f64, f64, f64)>,
+    ) -> Result<Told, Failure> {
+        if exit != Exit::Good {
+            let why = job
+                .pointer("/job/failedReason")
+                .and_then(Value::as_str)
+                .unwrap_or_default();
+            return Err(Failure::new(format!("The print ended as {word}. {why}")));
+        }
+        let Some((paused_at, parked_s, resumed_s)) = pause else {
+            return Err(Failure::new(
+                "The print was over before it could be paused. Take a lower --speed.",
+            ));
+        };
+        let last = self.client.printer(PRINTER).await?.native;
+        Ok(Told {
+            job,
+            last,
+            paused_at,
+            parked_s,
+            resumed_s,
+            took: self.began.elapsed(),
+        })
+    }
+
+    async fn connected(&self) -> Result<Listed, Failure> {
+        let deadline = Instant::now() + CONNECT_LIMIT;
+        loop {
+            let printer = self.client.printer(PRINTER).await?;
+            let state = printer
+                .native
+                .get("state")
+                .and_then(Value::as_str)
+                .unwrap_or_default();
+            if state == "operational" {
+                return Ok(printer);
+            }
+            if Instant::now() >= deadline {
+                let why = printer
+                    .native
+                    .pointer("/link/why/message")
+                    .and_then(Value::as_str)
+                    .unwrap_or_default();
+                return Err(Failure::new(format!(
+                    "The simulated printer is {state} and not ready. {why}"
+                )));
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+
+    /// Where it was paused, and how long parking and resuming took.
+    async fn pause_and_resume(&self, printer: &Listed, percent: f64) -> Result<(f64, f64, f64), Failure> {
+        let asked = Instant::now();
+        verified(
+            "pause",
+            &demand(&self.client, printer, "Pause", json!({}), true).await?,
+        )?;
+        let parked_s = asked.elapsed().as_secs_f64();
+        self.say(format!(
+            "Paused at {percent:.1} %: the head is parked, {parked_s:.1} s after it was asked."
+        ));
+        self.show(&self.client.row(printer.id).await?, &mut Instant::now());
+        tokio::time::sleep(PAUSED_FOR).await;
+        let asked = Instant::now();
+        verified(
+            "resume",
+            &demand(&self.client, printer, "Resume", json!({}), true).await?,
+        )?;
+        let resumed_s = asked.elapsed().as_secs_f64();
+        self.say(format!(
+            "Resumed: the next line was acknowledged {resumed_s:.1} s after it was asked."
+        ));
+        Ok((percent, parked_s, resumed_s))
+    }
+
+    fn show(&self, row: &Listed, plain: &mut Instant) {
+        if let Some(bar) = &self.bar {
+            draw(bar, &row.native);
+        } else if !self.quiet && plain.elapsed() >= PLAIN_EVERY {
+            let state = row
+                .native
+                .get("state")
+                .and_then(Value::as_str)
+                .unwrap_or("unknown");
+            out::line(format!(
+                "{state:12} {}  {}",
+                progress(&row.native),
+                temperatures(&row.native)
+            ));
+            *plain = Instant::now();
+        }
+    }
+
+    fn say(&self, text: impl AsRef<str>) {
+        match &self.bar {
+            _ if self.quiet => {}
+            Some(bar) => bar.suspend(|| out::line(text)),
+            None => out::line(text),
+        }
+    }
+
+    fn clear(&self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+/// A step of the demo that was not seen to work ends it.
+fn verified(step: &str, answer: &Value) -> Result<(), Failure> {
+    let native = answer.get("layerd").unwrap_or(&Value::Null);
+    let word = native.get("outcome").and_then(Value::as_str).unwrap_or("unknown");
+    if word == "verified" {
+        return Ok(());
+    }
+    let message = native.get("message").and_then(Value::as_str).unwrap_or_default();
+    Err(Failure {
+        exit: Exit::of_word(word),
+        text: format!("The {step} ended as {word}. {message}"),
+    })
+}
+
+fn summary(globals: &Globals, args: &Args, told: &Told, printer: &SimPty, place: &Place) {
+    let executed = printer.with(|sim| sim.executed_count());
+    let number = |path: &str| told.last.pointer(path).and_then(Value::as_u64).unwrap_or(0);
+    let (lines, resends) = (number("/traffic/lines"), number("/traffic/resends"));
+    if globals.json {
+        out::json(&json!({
+            "outcome": "verified", "code": "ok", "message": "", "file": FILE_NAME, "bytes": FILE.len(),
+            "executed": executed, "lines": lines, "resends": resends, "paused_at_percent": told.paused_at,
+            "took_s": told.took.as_secs_f64(), "job": told.job.get("job"),
+        }));
+        return;
+    }
+    out::line("The print is done.");
+    out::line(format!("  file     {FILE_NAME}, {} bytes", FILE.len()));
+    out::line(format!(
+        "  sent     {lines} lines, {resends} resent; the printer executed {executed} commands"
+    ));
+    out::line(format!(
+        "  paused   at {:.1} %, parked after {:.1} s, moving again {:.1} s after resume",
+        told.paused_at, told.parked_s, told.resumed_s
+    ));
+    out::line(format!("  heaters  {}", temperatures(&told.last)));
+    out::line(format!(
+        "  took     {} at {} times the speed of life",
+        out::duration(told.took.as_secs()),
+        args.speed
+    ));
+    if place.keep {
+        let dir = place.dir.display();
+        out::line(format!(
+            "  kept     {dir} (configuration layerd.toml, database state/layerd.db)"
+        ));
+    }
+    out::line("Next: \"layerd discover\" shows your own printer with configuration to paste.");
+}

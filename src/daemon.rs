@@ -1,0 +1,221 @@
+//! The whole daemon put together: configuration, database, files, printers, local API. Used by
+//! `layerd run`, by `layerd demo` and by the tests, so that all of them run the same thing.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::agent::actor::{Means, Settings};
+use crate::agent::handle::AgentHandle;
+use crate::agent::plan::PrinterPlan;
+use crate::agent::run::Agent;
+use crate::api;
+use crate::api::socket::{SOCKET_NAME, SocketError};
+use crate::config::load::{self, Surroundings};
+use crate::config::model::{Common, OnStop, Origin, Preflight};
+use crate::config::{Config, Diagnostics};
+use crate::drivers::{self, Build, REGISTRY, StopMode};
+use crate::gcode::analysis::Analysis;
+use crate::gcode::analyze::{Analyzer, Options};
+use crate::host::fdstore::FdStore;
+use crate::host::systemd::Systemd;
+use crate::job::analysis_pool::AnalysisPool;
+use crate::job::preflight::Limits;
+use crate::job::spool::{Caps, Spool};
+use crate::job::store::{FILE_NAME, Store, StoreError};
+use crate::printer::fault::Fault;
+
+/// A configuration with its drivers.
+pub type Configured = Config<Box<dyn Build>>;
+
+/// Why the daemon could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The configuration has mistakes.
+    #[error("{0}")]
+    Config(#[from] Diagnostics),
+    /// The database.
+    #[error("{0}")]
+    Store(#[from] StoreError),
+    /// The directory for files.
+    #[error("{0}")]
+    Spool(#[from] Fault),
+    /// The local socket.
+    #[error("{0}")]
+    Socket(#[from] SocketError),
+    /// The system.
+    #[error("Cannot start: {0}")]
+    System(#[from] std::io::Error),
+}
+
+/// Reads a configuration file with the drivers there are.
+pub fn read_config(path: &Path) -> Result<Configured, Diagnostics> {
+    load::load(path, &Surroundings::of_process(), &kinds(), &mut configure)
+}
+
+/// Reads a configuration text with the drivers there are.
+pub fn parse_config(text: &str, name: &str) -> Result<Configured, Diagnostics> {
+    load::parse(text, name, &Surroundings::of_process(), &kinds(), &mut configure)
+}
+
+fn kinds() -> Vec<&'static str> {
+    REGISTRY.iter().map(|f| f.kind()).collect()
+}
+
+fn configure(
+    kind: &str,
+    common: &Common,
+    section: &mut crate::config::Section<'_>,
+) -> Option<Box<dyn Build>> {
+    drivers::factory(kind)?.configure(common, section)
+}
+
+/// What the agent is to run.
+pub fn plans(config: Configured) -> Vec<PrinterPlan> {
+    config
+        .printers
+        .into_iter()
+        .filter_map(|printer| {
+            let kind = drivers::factory(&printer.kind)?.kind();
+            let build: Arc<dyn Build> = printer.driver.into();
+            let prints_itself = !build.link_is_printer();
+            Some(PrinterPlan {
+                name: printer.name,
+                kind,
+                settings: settings(&printer.common, !prints_itself),
+                on_stop: match (printer.common.on_stop, prints_itself) {
+                    (Some(OnStop::Pause), _) | (None, false) => StopMode::Park,
+                    (Some(OnStop::Cancel), _) => StopMode::Cancel,
+                    (Some(OnStop::Leave), _) | (None, true) => StopMode::Leave,
+                },
+                build,
+            })
+        })
+        .collect()
+}
+
+fn settings(common: &Common, plain_gcode_only: bool) -> Settings {
+    Settings {
+        preflight: Limits {
+            bed_mm: common.bed_mm,
+            bed_round: common.bed_round,
+            origin_center: common.origin == Origin::Center,
+            reach_mm: common.reach_mm.map(|r| (r.min, r.max)),
+            max_tool_c: common.max_tool_c,
+            max_bed_c: common.max_bed_c,
+            only_warn: common.preflight == Preflight::Warn,
+            plain_gcode_only,
+        },
+        require_clear_bed: common.require_clear_bed,
+        checkpoint: common.checkpoint,
+        pause_on_restart: common.pause_on_restart,
+    }
+}
+
+/// A daemon that is up.
+pub struct Daemon {
+    agent: Agent,
+    handle: AgentHandle,
+    socket: PathBuf,
+    api: JoinHandle<()>,
+    api_stop: CancellationToken,
+    config_path: Option<PathBuf>,
+}
+
+impl Daemon {
+    /// Opens the database and the files, starts the printers and the local API. Waits for no printer.
+    ///
+    /// `config_path`: what a reload reads again.
+    pub async fn start(
+        config: Configured,
+        config_path: Option<PathBuf>,
+        systemd: Systemd,
+        fd_store: Arc<FdStore>,
+    ) -> Result<Daemon, StartError> {
+        let (state_dir, runtime_dir) = (config.agent.state_dir.clone(), config.agent.runtime_dir.clone());
+        let account = config.api.id;
+        std::fs::create_dir_all(&state_dir)?;
+        std::fs::create_dir_all(&runtime_dir)?;
+        // First of all: a second daemon must not touch the database or the printers of the first.
+        let socket = runtime_dir.join(SOCKET_NAME);
+        let listener = api::bind_unix(&socket).await?;
+        let store = Store::open(&state_dir.join(FILE_NAME))?;
+        let spool = Spool::open(state_dir.join("spool"), store.clone(), Caps::default())?;
+        let pool = AnalysisPool::start(spool.clone(), analyze_for_pool)?;
+        let means = Means {
+            store,
+            spool,
+            pool,
+            fd_store,
+            runtime_dir,
+            state_dir,
+        };
+        let agent = Agent::start(plans(config), means, systemd).await?;
+        let handle = agent.handle();
+        let api_stop = CancellationToken::new();
+        let serve = api::serve(listener, handle.clone(), account, api_stop.clone());
+        #[allow(
+            clippy::disallowed_methods,
+            reason = "the handle is kept: awaited at the end of `run`"
+        )]
+        let api = tokio::spawn(serve);
+        Ok(Daemon {
+            agent,
+            handle,
+            socket,
+            api,
+            api_stop,
+            config_path,
+        })
+    }
+
+    /// For asking the printers from inside.
+    pub fn handle(&self) -> AgentHandle {
+        self.handle.clone()
+    }
+
+    /// The socket that carries the command line.
+    pub fn socket(&self) -> &Path {
+        &self.socket
+    }
+
+    /// Runs until a signal or `stop`; then brings everything to rest in order.
+    pub async fn run(self, stop: impl Future<Output = ()>) -> std::io::Result<()> {
+        let path = self.config_path;
+        let reread = Box::new(move || match &path {
+            Some(path) => read_config(path)
+                .map(plans)
+                .map_err(|mistakes| mistakes.to_string()),
+            None => Err("this daemon was started without a configuration file".to_owned()),
+        });
+        let ended = self.agent.run(reread, stop).await.map(|_| ());
+        // The API outlives the printers, so that a person can watch them come to rest.
+        self.api_stop.cancel();
+        if let Err(failed) = self.api.await {
+            tracing::error!(code = "api/ended", "the local API failed: {failed}");
+        }
+        ended
+    }
+}
+
+/// What a start needs to know: everything but the index.
+fn analyze_for_pool(path: &Path) -> std::io::Result<Analysis> {
+    let options = Options {
+        index: false,
+        hash: false,
+        ..Options::default()
+    };
+    let mut analyzer = Analyzer::new(options);
+    let mut file = std::fs::File::open(path)?;
+    let mut buffer = vec![0u8; 64 << 10];
+    loop {
+        match std::io::Read::read(&mut file, &mut buffer) {
+            Ok(0) => return Ok(analyzer.finish()),
+            Ok(count) => analyzer.push(buffer.get(..count).unwrap_or_default()),
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+}

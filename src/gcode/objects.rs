@@ -1,0 +1,548 @@
+//! The objects of a plate: who they are, where their extrusion lies, and how much of it there is.
+
+use std::collections::HashMap;
+
+use super::analysis::{Object, ObjectSource};
+use super::area::Area;
+use super::lex::{Micro, trim};
+use super::modal::to_mm;
+
+/// Objects that are told apart; a file with more gets a warning.
+pub const MAX_OBJECTS: usize = 10_000;
+/// Longest name kept, bytes.
+const MAX_NAME: usize = 256;
+/// Most corners of a declared outline that are kept.
+const MAX_CORNERS: usize = 512;
+/// Directions in which the hull is looked for: 32, by 16 pairs.
+const AXES: usize = 16;
+/// Points looked at together.
+const BUFFER: usize = 64;
+
+/// The farthest points in 32 directions: a hull that is exact for what has few corners and at most
+/// half a percent too small for what is round.
+#[derive(Clone, Debug)]
+struct Hull {
+    high: [f32; AXES],
+    low: [f32; AXES],
+    high_at: [[f32; 2]; AXES],
+    low_at: [[f32; 2]; AXES],
+    /// Half widths of a box about the middle that lies within the hull: points in it change nothing.
+    inner: [f32; 4],
+    grown: bool,
+}
+
+const DIRECTIONS: ([f32; AXES], [f32; AXES]) = (
+    [
+        1.0,
+        0.980_785_25,
+        0.923_879_5,
+        0.831_469_6,
+        std::f32::consts::FRAC_1_SQRT_2,
+        0.555_570_24,
+        0.382_683_43,
+        0.195_090_32,
+        0.0,
+        -0.195_090_32,
+        -0.382_683_43,
+        -0.555_570_24,
+        -std::f32::consts::FRAC_1_SQRT_2,
+        -0.831_469_6,
+        -0.923_879_5,
+        -0.980_785_25,
+    ],
+    [
+        0.0,
+        0.195_090_32,
+        0.382_683_43,
+        0.555_570_24,
+        std::f32::consts::FRAC_1_SQRT_2,
+        0.831_469_6,
+        0.923_879_5,
+        0.980_785_25,
+        1.0,
+        0.980_785_25,
+        0.923_879_5,
+        0.831_469_6,
+        std::f32::consts::FRAC_1_SQRT_2,
+        0.555_570_24,
+        0.382_683_43,
+        0.195_090_32,
+    ],
+);
+
+impl Hull {
+    fn new() -> Self {
+        Hull {
+            high: [f32::MIN; AXES],
+            low: [f32::MAX; AXES],
+            high_at: [[0.0; 2]; AXES],
+            low_at: [[0.0; 2]; AXES],
+            inner: [f32::MAX, f32::MIN, f32::MAX, f32::MIN],
+            grown: false,
+        }
+    }
+
+    fn take(&mut self, points: &[[f32; 2]]) {
+        for &[x, y] in points {
+            let (mut along, mut out) = ([0.0f32; AXES], false);
+            for (((along, c), s), (high, low)) in along
+                .iter_mut()
+                .zip(DIRECTIONS.0)
+                .zip(DIRECTIONS.1)
+                .zip(self.high.iter().zip(self.low))
+            {
+                *along = c * x + s * y;
+                out |= (*along > *high) | (*along < low);
+            }
+            if out {
+                self.update([x, y], &along);
+            }
+        }
+        if self.grown {
+            self.grown = false;
+            self.fit_inner();
+        }
+    }
+
+    #[cold]
+    fn update(&mut self, point: [f32; 2], along: &[f32; AXES]) {
+        let highs = self.high.iter_mut().zip(self.high_at.iter_mut());
+        let lows = self.low.iter_mut().zip(self.low_at.iter_mut());
+        for ((along, (high, high_at)), (low, low_at)) in along.iter().zip(highs).zip(lows) {
+            if *along > *high {
+                (*high, *high_at) = (*along, point);
+            }
+            if *along < *low {
+                (*low, *low_at) = (*along, point);
+            }
+        }
+        self.grown = true;
+    }
+
+    /// A box inside the polygon of the farthest points: shrunk from the whole until its corners fit.
+    fn fit_inner(&mut self) {
+        let corners = self.corners();
+        let ([x1, .., _], [x0, .., _]) = (self.high, self.low);
+        let (y1, y0) = (
+            self.high.get(8).copied().unwrap_or(x1),
+            self.low.get(8).copied().unwrap_or(x0),
+        );
+        let (cx, cy) = ((x0 + x1) / 2.0, (y0 + y1) / 2.0);
+        for share in [0.999f32, 0.95, 0.9, 0.8, 0.7, 0.55, 0.4, 0.2] {
+            let (hx, hy) = ((x1 - x0) / 2.0 * share, (y1 - y0) / 2.0 * share);
+            let fits = [(hx, hy), (-hx, hy), (hx, -hy), (-hx, -hy)]
+                .iter()
+                .all(|(dx, dy)| inside(&corners, [cx + dx, cy + dy]));
+            if fits {
+                self.inner = [cx - hx, cx + hx, cy - hy, cy + hy];
+                return;
+            }
+        }
+    }
+
+    /// The farthest points, counter-clockwise, as a convex polygon.
+    fn corners(&self) -> Vec<[f32; 2]> {
+        let mut points: Vec<[f32; 2]> = self.high_at.iter().chain(&self.low_at).copied().collect();
+        convex(&mut points)
+    }
+}
+
+/// Whether a point lies within a convex counter-clockwise polygon.
+fn inside(polygon: &[[f32; 2]], point: [f32; 2]) -> bool {
+    let next = polygon.iter().cycle().skip(1);
+    polygon.len() > 2 && polygon.iter().zip(next).all(|(a, b)| cross(*a, *b, point) > 0.0)
+}
+
+fn cross(a: [f32; 2], b: [f32; 2], c: [f32; 2]) -> f32 {
+    let ([ax, ay], [bx, by], [cx, cy]) = (a, b, c);
+    (bx - ax) * (cy - ay) - (by - ay) * (cx - ax)
+}
+
+/// Convex hull, counter-clockwise (monotone chain).
+fn convex(points: &mut Vec<[f32; 2]>) -> Vec<[f32; 2]> {
+    let key = |p: &[f32; 2]| {
+        let [x, y] = *p;
+        (x, y)
+    };
+    points.sort_by(|a, b| key(a).partial_cmp(&key(b)).unwrap_or(std::cmp::Ordering::Equal));
+    points.dedup();
+    if points.len() < 3 {
+        return points.clone();
+    }
+    let half = |points: &mut dyn Iterator<Item = &[f32; 2]>| {
+        let mut chain: Vec<[f32; 2]> = Vec::new();
+        for p in points {
+            while let [.., a, b] = chain.as_slice()
+                && cross(*a, *b, *p) <= 0.0
+            {
+                chain.pop();
+            }
+            chain.push(*p);
+        }
+        chain.pop();
+        chain
+    };
+    let mut hull = half(&mut points.iter());
+    hull.extend(half(&mut points.iter().rev()));
+    hull
+}
+
+#[derive(Clone, Debug)]
+struct Track {
+    id: u32,
+    name: Vec<u8>,
+    source: ObjectSource,
+    declared_center: Option<[f64; 2]>,
+    declared: Vec<[f64; 2]>,
+    area: Area,
+    hull: Option<Box<Hull>>,
+    extruded: Micro,
+    first_byte: Option<u64>,
+    last_byte: Option<u64>,
+    segments: u32,
+}
+
+/// Which object is being printed, and what is known of all of them.
+#[derive(Clone, Debug)]
+pub struct Objects {
+    tracks: Vec<Track>,
+    by_name: HashMap<Vec<u8>, u32>,
+    current: Option<u32>,
+    source: Option<ObjectSource>,
+    points: Vec<[f32; 2]>,
+    inner: [f32; 4],
+    extruded_any: bool,
+    /// Objects that could not be told apart any more.
+    pub overflow: bool,
+    /// Ids of `; model label id:` (Bambu).
+    pub labels: Vec<u32>,
+}
+
+impl Default for Objects {
+    fn default() -> Self {
+        Objects {
+            tracks: Vec::new(),
+            by_name: HashMap::new(),
+            current: None,
+            source: None,
+            points: Vec::with_capacity(BUFFER),
+            inner: [f32::MAX, f32::MIN, f32::MAX, f32::MIN],
+            extruded_any: false,
+            overflow: false,
+            labels: Vec::new(),
+        }
+    }
+}
+
+/// The most telling way of marking comes first.
+fn rank(source: ObjectSource) -> u8 {
+    match source {
+        ObjectSource::ExcludeObject => 0,
+        ObjectSource::M486 => 1,
+        ObjectSource::Bambu => 2,
+        ObjectSource::Comment => 3,
+        ObjectSource::Ideamaker => 4,
+        ObjectSource::CuraMesh => 5,
+        ObjectSource::Simplify3d => 6,
+    }
+}
+
+impl Objects {
+    /// Index of the object being printed.
+    #[inline]
+    pub fn current(&self) -> Option<u32> {
+        self.current
+    }
+
+    /// Whether this way of marking counts in this file. The first one does, unless a more telling
+    /// one comes before anything was extruded.
+    pub fn accepts(&mut self, source: ObjectSource) -> bool {
+        match self.source {
+            Some(known) if known == source => true,
+            Some(known) if rank(known) < rank(source) || self.extruded_any => false,
+            _ => {
+                self.source = Some(source);
+                self.tracks.clear();
+                self.by_name.clear();
+                self.current = None;
+                true
+            }
+        }
+    }
+
+    /// Declares an object by name; gives its index.
+    pub fn named(&mut self, source: ObjectSource, name: &[u8]) -> Option<u32> {
+        let name = trim(name);
+        let key = name.get(..name.len().min(MAX_NAME)).unwrap_or_default();
+        if let Some(index) = self.by_name.get(key) {
+            return Some(*index);
+        }
+        let index = self.add(u32::try_from(self.tracks.len()).ok()?, source, key)?;
+        self.by_name.insert(key.to_vec(), index);
+        Some(index)
+    }
+
+    /// Declares an object by its native number; gives its index.
+    pub fn numbered(&mut self, source: ObjectSource, id: u32) -> Option<u32> {
+        let key = id.to_le_bytes().to_vec();
+        if let Some(index) = self.by_name.get(&key) {
+            return Some(*index);
+        }
+        let index = self.add(id, source, b"")?;
+        self.by_name.insert(key, index);
+        Some(index)
+    }
+
+    fn add(&mut self, id: u32, source: ObjectSource, name: &[u8]) -> Option<u32> {
+        if self.tracks.len() >= MAX_OBJECTS {
+            self.overflow = true;
+            return None;
+        }
+        self.tracks.push(Track {
+            id,
+            name: name.to_vec(),
+            source,
+            declared_center: None,
+            declared: Vec::new(),
+            area: Area::default(),
+            hull: None,
+            extruded: 0,
+            first_byte: None,
+            last_byte: None,
+            segments: 0,
+        });
+        u32::try_from(self.tracks.len() - 1).ok()
+    }
+
+    /// The outline and centre that the file declares.
+    pub fn declare(&mut self, index: u32, center: Option<[f64; 2]>, polygon: Option<&[u8]>) {
+        let Some(track) = self.tracks.get_mut(index as usize) else {
+            return;
+        };
+        track.declared_center = center;
+        if let Some(polygon) = polygon {
+            track.declared = corners_of(polygon);
+        }
+    }
+
+    /// Names an object that has a number.
+    pub fn name(&mut self, index: u32, name: &[u8]) {
+        if let Some(track) = self.tracks.get_mut(index as usize) {
+            track.name = name.get(..name.len().min(MAX_NAME)).unwrap_or_default().to_vec();
+        }
+    }
+
+    /// Names the object being printed, or the one announced last.
+    pub fn name_current(&mut self, name: &[u8]) {
+        if let Some(index) = self.current {
+            self.name(index, name);
+        }
+    }
+
+    /// From this byte on another object is printed, or none. The caller has settled the run before.
+    pub fn enter(&mut self, index: Option<u32>, byte: u64) {
+        self.flush();
+        self.current = index;
+        self.inner = [f32::MAX, f32::MIN, f32::MAX, f32::MIN];
+        if let Some(track) = index.and_then(|i| self.tracks.get_mut(i as usize)) {
+            track.first_byte.get_or_insert(byte);
+            track.segments = track.segments.saturating_add(1);
+            if let Some(hull) = &track.hull {
+                self.inner = hull.inner;
+            }
+        }
+    }
+
+    /// A point of the extrusion of the object being printed, mm.
+    #[inline]
+    pub fn point(&mut self, x: f32, y: f32) {
+        let [x0, x1, y0, y1] = self.inner;
+        if x > x0 && x < x1 && y > y0 && y < y1 {
+            return;
+        }
+        self.points.push([x, y]);
+        if self.points.len() >= BUFFER {
+            self.flush();
+        }
+    }
+
+    fn flush(&mut self) {
+        if let Some(track) = self.current.and_then(|i| self.tracks.get_mut(i as usize))
+            && !self.points.is_empty()
+        {
+            let hull = track.hull.get_or_insert_with(|| Box::new(Hull::new()));
+            hull.take(&self.points);
+            self.inner = hull.inner;
+        }
+        self.points.clear();
+    }
+
+    /// Settles a run of extrusion of the object being printed.
+    pub fn settle(&mut self, area: &Area, extruded: Micro, last_byte: u64) {
+        self.extruded_any |= extruded > 0;
+        if let Some(track) = self.current.and_then(|i| self.tracks.get_mut(i as usize)) {
+            track.area.join(area);
+            track.extruded = track.extruded.saturating_add(extruded);
+            track.last_byte = Some(last_byte);
+        }
+    }
+
+    /// Whether anything is marked at all.
+    pub fn any(&self) -> bool {
+        !self.tracks.is_empty()
+    }
+
+    /// What was found.
+    pub fn finish(&mut self) -> Vec<Object> {
+        self.flush();
+        let tracks = std::mem::take(&mut self.tracks);
+        tracks.into_iter().map(Track::into_object).collect()
+    }
+}
+
+impl Track {
+    fn into_object(self) -> Object {
+        let area = self.area.to_box();
+        let bbox = area.filter(|_| !self.area.is_empty()).map(|b| {
+            let ([x0, y0, _], [x1, y1, _]) = (b.min, b.max);
+            [x0, y0, x1, y1]
+        });
+        let hull = self.hull.map(|h| h.corners()).unwrap_or_default();
+        let polygon = if self.declared.len() > 2 && fits(&self.declared, bbox) {
+            self.declared
+        } else {
+            hull.iter()
+                .map(|[x, y]| [round3(f64::from(*x)), round3(f64::from(*y))])
+                .collect()
+        };
+        let middle = bbox.map(|[x0, y0, x1, y1]| [(x0 + x1) / 2.0, (y0 + y1) / 2.0]);
+        // Orca may write `CENTER=0,0` for everything; a centre outside its own box is no centre.
+        let within = |c: &[f64; 2]| {
+            let [x, y] = *c;
+            bbox.is_none_or(|[x0, y0, x1, y1]| x >= x0 && x <= x1 && y >= y0 && y <= y1)
+        };
+        Object {
+            id: self.id,
+            name: String::from_utf8_lossy(&self.name).into_owned(),
+            center: self
+                .declared_center
+                .filter(within)
+                .or(middle.map(|c| c.map(round3))),
+            polygon,
+            bbox,
+            source: self.source,
+            extrusion_mm: to_mm(self.extruded),
+            first_byte: self.first_byte,
+            last_byte: self.last_byte,
+            z_mm: area.map(|b| {
+                let ([.., low], [.., high]) = (b.min, b.max);
+                [low, high]
+            }),
+            segments: self.segments,
+        }
+    }
+}
+
+/// Whether a declared outline lies about where the extrusion is (some are relative to something).
+fn fits(polygon: &[[f64; 2]], bbox: Option<[f64; 4]>) -> bool {
+    let Some([x0, y0, x1, y1]) = bbox else { return true };
+    let (mut low, mut high) = ([f64::MAX; 2], [f64::MIN; 2]);
+    for [x, y] in polygon.iter().copied() {
+        let ([lx, ly], [hx, hy]) = (low, high);
+        low = [lx.min(x), ly.min(y)];
+        high = [hx.max(x), hy.max(y)];
+    }
+    let ([lx, ly], [hx, hy]) = (low, high);
+    let slack = 2.0 + 0.1 * (x1 - x0).max(y1 - y0);
+    (lx - x0).abs() < slack && (ly - y0).abs() < slack && (hx - x1).abs() < slack && (hy - y1).abs() < slack
+}
+
+fn round3(value: f64) -> f64 {
+    (value * 1000.0).round() / 1000.0
+}
+
+/// The pairs of numbers in `[[x,y],[x,y]…]`; at most [`MAX_CORNERS`].
+fn corners_of(text: &[u8]) -> Vec<[f64; 2]> {
+    let mut numbers = text
+        .split(|b| matches!(b, b'[' | b']' | b',' | b' '))
+        .filter(|t| !t.is_empty())
+        .filter_map(super::lex::number_of)
+        .map(to_mm);
+    let mut corners = Vec::new();
+    while let (Some(x), Some(y)) = (numbers.next(), numbers.next()) {
+        if corners.len() >= MAX_CORNERS {
+            break;
+        }
+        corners.push([x, y]);
+    }
+    corners
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_hull_of_a_square_is_the_square() {
+        let mut objects = Objects::default();
+        objects.accepts(ObjectSource::Comment);
+        let index = objects.named(ObjectSource::Comment, b" a ");
+        objects.enter(index, 10);
+        let mut area = Area::default();
+        for i in 0..=100i64 {
+            let t = i as f32 / 10.0;
+            for (x, y) in [(t, 0.0), (t, 10.0), (0.0, t), (10.0, t), (t, t)] {
+                objects.point(x, y);
+                area.grow([(x * 1e6) as i64, (y * 1e6) as i64, 200_000]);
+            }
+        }
+        objects.settle(&area, 5_000_000, 99);
+        let all = objects.finish();
+        assert_eq!(
+            all[0].polygon,
+            [[0.0, 0.0], [10.0, 0.0], [10.0, 10.0], [0.0, 10.0]]
+        );
+        assert_eq!(
+            (all[0].bbox, all[0].center),
+            (Some([0.0, 0.0, 10.0, 10.0]), Some([5.0, 5.0]))
+        );
+        assert_eq!((all[0].name.as_str(), all[0].extrusion_mm), ("a", 5.0));
+    }
+
+    #[test]
+    fn a_circle_is_at_most_half_a_percent_too_small() {
+        let mut hull = Hull::new();
+        let points: Vec<_> = (0..5000)
+            .map(|i| (i as f32 * 0.001_256_637).sin_cos())
+            .map(|(s, c)| [c, s])
+            .collect();
+        for _ in 0..3 {
+            hull.take(&points);
+        }
+        let corners = hull.corners();
+        let next = corners.iter().cycle().skip(1);
+        for (a, b) in corners.iter().zip(next) {
+            assert!(((a[0] + b[0]) / 2.0).hypot((a[1] + b[1]) / 2.0) > 0.994);
+        }
+    }
+
+    #[test]
+    fn declared_outlines_are_read() {
+        assert_eq!(
+            corners_of(b"[[1,2],[3.5,-4],[5,6]]"),
+            [[1.0, 2.0], [3.5, -4.0], [5.0, 6.0]]
+        );
+        assert!(corners_of(b"[[[[,,]]").is_empty());
+    }
+
+    #[test]
+    fn a_hundred_thousand_objects_are_bounded() {
+        let mut objects = Objects::default();
+        for i in 0..100_000u32 {
+            let index = objects.numbered(ObjectSource::M486, i);
+            objects.enter(index, u64::from(i));
+        }
+        assert!(objects.overflow);
+        assert_eq!(objects.finish().len(), MAX_OBJECTS);
+    }
+}

@@ -1,0 +1,379 @@
+//! The time model: trapezoid speed profiles with look-ahead, corners by junction deviation.
+//!
+//! It follows what Marlin 2 and Klipper do: each move has a highest speed and acceleration, each
+//! corner a highest speed from its angle, and the head must always be able to stop at the end of
+//! what is planned. Classic jerk is taken as the speed of a square corner.
+
+use std::collections::VecDeque;
+
+use super::limits::MotionLimits;
+
+/// Moves planned together; half of them are settled at a time.
+const AHEAD: usize = 64;
+const SETTLE: usize = AHEAD / 2;
+
+/// Values used until the file sets its own: an ordinary printer of today.
+const ACCEL: f32 = 1250.0;
+const CORNER_SPEED: f32 = 8.0;
+const AXIS_SPEED: [f32; 4] = [500.0, 500.0, 12.0, 60.0];
+const AXIS_ACCEL: [f32; 4] = [5000.0, 5000.0, 200.0, 5000.0];
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Block {
+    length: f32,
+    accel: f32,
+    /// Square of the cruising speed.
+    cruise2: f32,
+    cruise: f32,
+    /// Highest square of the speed at its beginning.
+    junction2: f32,
+}
+
+/// Derived from [`MotionLimits`].
+#[derive(Clone, Copy, Debug)]
+struct Limits {
+    changes: u32,
+    print_accel: f32,
+    travel_accel: f32,
+    retract_accel: f32,
+    speed: [f32; 4],
+    accel: [f32; 4],
+    /// Square of the speed of a square corner; or, with `deviation`, unused.
+    corner2: f32,
+    deviation: Option<f32>,
+}
+
+impl Limits {
+    fn of(seen: &MotionLimits) -> Self {
+        let print_accel = seen.print_accel.unwrap_or(ACCEL).max(1.0);
+        let or = |seen: [Option<f32>; 4], default: [f32; 4]| {
+            let mut all = default;
+            for (place, value) in all.iter_mut().zip(seen) {
+                *place = value.unwrap_or(*place).max(0.01);
+            }
+            all
+        };
+        let [jerk_x, jerk_y, ..] = seen.jerk;
+        let jerk = jerk_x.zip(jerk_y).map(|(x, y)| x.min(y)).or(jerk_x);
+        let corner = seen.corner_speed.or(jerk).unwrap_or(CORNER_SPEED);
+        let mut speed = or(seen.axis_speed, AXIS_SPEED);
+        if let Some(highest) = seen.speed {
+            let [x, y, _, _] = &mut speed;
+            (*x, *y) = (x.min(highest), y.min(highest));
+        }
+        Limits {
+            changes: seen.changes,
+            print_accel,
+            travel_accel: seen.travel_accel.unwrap_or(print_accel).max(1.0),
+            retract_accel: seen.retract_accel.unwrap_or(print_accel).max(1.0),
+            speed,
+            accel: or(seen.axis_accel, AXIS_ACCEL),
+            corner2: corner * corner,
+            deviation: seen.junction_deviation,
+        }
+    }
+}
+
+/// One move for the planner: extents in mm, speed in mm/s.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Leg {
+    /// X, Y, Z.
+    pub d: [f32; 3],
+    /// Length of the path (longer than `d` for arcs).
+    pub length: f32,
+    /// Filament.
+    pub e: f32,
+    /// Speed asked for.
+    pub speed: f32,
+}
+
+/// Adds up the time of moves.
+#[derive(Clone, Debug)]
+pub struct Planner {
+    limits: Limits,
+    blocks: [Block; AHEAD],
+    count: usize,
+    /// Direction and cruising speed of the last move.
+    last: [f32; 3],
+    last_cruise2: f32,
+    /// Speed, and its square, at the beginning of the first block.
+    entry: f32,
+    entry2: f32,
+    total_s: f64,
+    pushed: u64,
+    settled: u64,
+    marks: VecDeque<(u64, usize)>,
+    resolved: Vec<(usize, f64)>,
+}
+
+impl Default for Planner {
+    fn default() -> Self {
+        Planner {
+            limits: Limits::of(&MotionLimits::default()),
+            blocks: [Block::default(); AHEAD],
+            count: 0,
+            last: [0.0; 3],
+            last_cruise2: 0.0,
+            entry: 0.0,
+            entry2: 0.0,
+            total_s: 0.0,
+            pushed: 0,
+            settled: 0,
+            marks: VecDeque::new(),
+            resolved: Vec::new(),
+        }
+    }
+}
+
+impl Planner {
+    /// Takes the limits that the file sets from here on.
+    #[inline]
+    pub fn limits(&mut self, seen: &MotionLimits) {
+        if seen.changes != self.limits.changes {
+            self.limits = Limits::of(seen);
+        }
+    }
+
+    /// Takes a move along X, Y, Z.
+    #[inline]
+    pub fn travel(&mut self, leg: &Leg) {
+        let [dx, dy, dz] = leg.d;
+        let length = leg.length;
+        if length <= 0.0 {
+            return;
+        }
+        let inverse = 1.0 / length;
+        let unit = [dx * inverse, dy * inverse, dz * inverse];
+        let limits = &self.limits;
+        let mut speed = leg.speed;
+        let mut accel = if leg.e > 0.0 {
+            limits.print_accel
+        } else {
+            limits.travel_accel
+        };
+        let [ux, uy, uz] = unit.map(f32::abs);
+        let ([sx, sy, sz, _], [ax, ay, az, _]) = (limits.speed, limits.accel);
+        if speed * ux > sx || speed * uy > sy || accel * ux > ax || accel * uy > ay || uz > 0.0 {
+            for (u, s, a) in [(ux, sx, ax), (uy, sy, ay), (uz, sz, az)] {
+                if speed * u > s {
+                    speed = s / u;
+                }
+                if accel * u > a {
+                    accel = a / u;
+                }
+            }
+        }
+        let cruise2 = speed * speed;
+        let [lx, ly, lz] = self.last;
+        let [ux, uy, uz] = unit;
+        let cos = ux * lx + uy * ly + uz * lz;
+        let junction2 = self.corner(cos, accel).min(cruise2).min(self.last_cruise2);
+        self.last = unit;
+        self.last_cruise2 = cruise2;
+        self.add(Block {
+            length,
+            accel,
+            cruise2,
+            cruise: speed,
+            junction2,
+        });
+    }
+
+    /// Takes a move of the filament alone; the head stands still before and after.
+    pub fn extrude(&mut self, e: f32, speed: f32) {
+        let [.., highest] = self.limits.speed;
+        let [.., accel] = self.limits.accel;
+        let speed = speed.min(highest);
+        let accel = self.limits.retract_accel.min(accel);
+        self.last = [0.0; 3];
+        self.last_cruise2 = 0.0;
+        self.add(Block {
+            length: e.abs(),
+            accel,
+            cruise2: speed * speed,
+            cruise: speed,
+            junction2: 0.0,
+        });
+    }
+
+    /// Standing still for a while, with everything before it done.
+    pub fn dwell(&mut self, seconds: f64) {
+        self.drain();
+        self.total_s += seconds;
+    }
+
+    /// Remembers this place under a number; its time comes out of [`Planner::resolved`].
+    pub fn mark(&mut self, number: usize) {
+        if self.settled == self.pushed {
+            self.resolved.push((number, self.total_s));
+        } else {
+            self.marks.push_back((self.pushed, number));
+        }
+    }
+
+    /// The places whose times are known by now.
+    pub fn resolved(&mut self) -> std::vec::Drain<'_, (usize, f64)> {
+        self.resolved.drain(..)
+    }
+
+    /// Settles everything and gives the sum, seconds.
+    pub fn finish(&mut self) -> f64 {
+        self.drain();
+        self.total_s
+    }
+
+    /// Square of the highest speed through a corner with this cosine between its directions.
+    #[inline]
+    fn corner(&self, cos: f32, accel: f32) -> f32 {
+        // Straight on, or nearly.
+        if cos > 0.999_999 {
+            return f32::MAX;
+        }
+        let sin_half = ((1.0 + cos) * 0.5).max(0.0).sqrt();
+        let ratio = sin_half / (1.0 - sin_half);
+        match self.limits.deviation {
+            Some(deviation) => accel * deviation * ratio,
+            // Klipper: deviation = corner² · (√2 − 1) / accel, so that a square corner takes `corner`.
+            None => self.limits.corner2 * (std::f32::consts::SQRT_2 - 1.0) * ratio,
+        }
+    }
+
+    #[inline]
+    fn add(&mut self, block: Block) {
+        if let Some(place) = self.blocks.get_mut(self.count) {
+            *place = block;
+        }
+        self.count += 1;
+        self.pushed += 1;
+        if self.count == AHEAD {
+            self.settle(SETTLE);
+        }
+    }
+
+    fn drain(&mut self) {
+        self.settle(self.count);
+        self.last = [0.0; 3];
+        self.last_cruise2 = 0.0;
+        (self.entry, self.entry2) = (0.0, 0.0);
+    }
+
+    /// Plans all blocks, ending at a stop, and takes out the first `n`.
+    fn settle(&mut self, n: usize) {
+        let mut reach = [0.0f32; AHEAD + 1];
+        let mut next = 0.0;
+        let blocks = self.blocks.get(..self.count).unwrap_or_default();
+        for (block, reach) in blocks.iter().zip(reach.iter_mut()).rev() {
+            next = block.junction2.min(next + 2.0 * block.accel * block.length);
+            *reach = next;
+        }
+        let (mut entry, mut entry2) = (self.entry, self.entry2);
+        let mut sum = 0.0f64;
+        for (block, exit) in blocks.iter().take(n).zip(reach.iter().skip(1)) {
+            let energy = 2.0 * block.accel * block.length;
+            let exit2 = exit.min(entry2 + energy);
+            let exit = exit2.sqrt();
+            let peak2 = 0.5 * (entry2 + exit2 + energy);
+            let seconds = if peak2 > block.cruise2 {
+                let ramps = (2.0 * block.cruise2 - entry2 - exit2) / (2.0 * block.accel);
+                (2.0 * block.cruise - entry - exit) / block.accel
+                    + (block.length - ramps).max(0.0) / block.cruise
+            } else {
+                (2.0 * peak2.sqrt() - entry - exit) / block.accel
+            };
+            sum += f64::from(seconds.max(0.0));
+            (entry, entry2) = (exit, exit2);
+            self.settled += 1;
+            while let Some(&(at, number)) = self.marks.front()
+                && at <= self.settled
+            {
+                self.resolved.push((number, self.total_s + sum));
+                self.marks.pop_front();
+            }
+        }
+        self.total_s += sum;
+        (self.entry, self.entry2) = (entry, entry2);
+        self.blocks.copy_within(n..self.count, 0);
+        self.count -= n;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn leg(x: f32, y: f32, speed: f32) -> Leg {
+        Leg {
+            d: [x, y, 0.0],
+            length: x.hypot(y),
+            e: 1.0,
+            speed,
+        }
+    }
+
+    #[test]
+    fn one_move_is_a_trapezoid() {
+        let mut planner = Planner::default();
+        planner.limits(&MotionLimits {
+            print_accel: Some(1000.0),
+            changes: 1,
+            ..MotionLimits::default()
+        });
+        planner.travel(&leg(100.0, 0.0, 100.0));
+        // 0.1 s up, 0.1 s down (5 mm each), 90 mm at 100 mm/s.
+        assert!((planner.finish() - 1.1).abs() < 1e-5);
+        // Too short to reach its speed: t = 2 √(l/a).
+        let mut planner = Planner::default();
+        planner.limits(&MotionLimits {
+            print_accel: Some(1000.0),
+            changes: 1,
+            ..MotionLimits::default()
+        });
+        planner.travel(&leg(1.0, 0.0, 100.0));
+        assert!((planner.finish() - 2.0 * (0.001f64).sqrt()).abs() < 1e-5);
+    }
+
+    #[test]
+    fn a_line_in_many_pieces_takes_as_long_as_in_one() {
+        let (mut one, mut many) = (Planner::default(), Planner::default());
+        one.travel(&leg(100.0, 0.0, 50.0));
+        for _ in 0..50 {
+            many.travel(&leg(2.0, 0.0, 50.0));
+        }
+        assert!((one.finish() - many.finish()).abs() < 1e-3);
+    }
+
+    #[test]
+    fn a_turn_back_stops_and_a_square_corner_slows_down() {
+        let (mut straight, mut corner, mut back) =
+            (Planner::default(), Planner::default(), Planner::default());
+        for (planner, second) in [
+            (&mut straight, leg(20.0, 0.0, 50.0)),
+            (&mut corner, leg(0.0, 20.0, 50.0)),
+            (&mut back, leg(-20.0, 0.0, 50.0)),
+        ] {
+            planner.travel(&leg(20.0, 0.0, 50.0));
+            planner.travel(&second);
+        }
+        let (a, b, c) = (straight.finish(), corner.finish(), back.finish());
+        assert!(a < b && b < c, "{a} {b} {c}");
+        let mut twice = Planner::default();
+        twice.travel(&leg(20.0, 0.0, 50.0));
+        let once = twice.finish();
+        assert!((c - 2.0 * once).abs() < 1e-4);
+    }
+
+    #[test]
+    fn marks_get_their_times() {
+        let mut planner = Planner::default();
+        planner.mark(0);
+        for i in 1..200 {
+            planner.travel(&leg(1.0, (i % 2) as f32, 30.0));
+            planner.mark(i);
+        }
+        let total = planner.finish();
+        let times: Vec<_> = planner.resolved().collect();
+        assert_eq!(times.len(), 200);
+        assert!(times.windows(2).all(|w| w[0].1 <= w[1].1));
+        assert!((times[199].1 - total).abs() < 1e-9);
+    }
+}

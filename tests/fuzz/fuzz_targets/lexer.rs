@@ -1,0 +1,30 @@
+//! Any line has a reading, and the short way equals the grammar.
+#![no_main]
+
+use layerd_fuzz::gcode::fast::{self, MoveWords};
+use layerd_fuzz::gcode::lex::{self, Body, Dialect};
+use layerd_fuzz::gcode::modal::Modal;
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| {
+    let mut modal = Modal::default();
+    for text in data.split(|b| matches!(b, b'\n' | b'\r')) {
+        let line = lex::line(text, Dialect { paren_comments: data.len() % 2 == 0 });
+        match line.body {
+            Body::Code(code) => {
+                code.words().count();
+            }
+            Body::Extended(named) => {
+                named.pairs().count();
+            }
+            _ => {}
+        }
+        let line = lex::line(text, Dialect::default());
+        if let Some(read) = fast::linear(text)
+            && let Body::Code(code) = line.body
+        {
+            assert_eq!(read.words, MoveWords::of(&code, false));
+            assert_eq!(read.rapid, code.is(b'G', 0));
+        }
+        modal.apply(text);
+    }
+});

@@ -1,0 +1,32 @@
+//! layerd against a printer written by other people, from the command line to what was executed.
+//!
+//! The printer is OctoPrint's virtual one, installed from the package registry by `tests/peers/run`.
+//! Without Python or a registry the test says so in one line and passes: there is nothing to test with.
+
+use std::io::Write;
+use std::process::Command;
+
+#[test]
+fn prints_pauses_resumes_cancels_and_stops_on_a_foreign_printer() {
+    let root = env!("CARGO_MANIFEST_DIR");
+    let done = match Command::new("bash")
+        .args(["tests/peers/run", "--short"])
+        .current_dir(root)
+        .env("LAYERD", env!("CARGO_BIN_EXE_layerd"))
+        .output()
+    {
+        Ok(done) => done,
+        Err(error) => {
+            let _ = writeln!(std::io::stderr(), "peers: skipped: no bash: {error}");
+            return;
+        }
+    };
+    let told = String::from_utf8_lossy(&done.stdout);
+    // Past the capture of the test harness: a skip must be seen.
+    let _ = write!(std::io::stderr(), "{told}");
+    assert!(
+        done.status.success(),
+        "{told}\n{}",
+        String::from_utf8_lossy(&done.stderr)
+    );
+}
