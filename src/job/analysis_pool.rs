@@ -1,36 +1,47 @@
 //! Analysis of files in the background: one thread, lowest priority, so that a big file never delays
-//! a serial line.
+//! a serial line. Results are kept by content, in memory and in the database.
 
 use std::collections::VecDeque;
-use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 
+use jiff::Timestamp;
 use tokio::sync::{mpsc, oneshot};
 
+use super::preflight::Limits;
 use super::spool::Spool;
 use crate::gcode::analysis::Analysis;
+use crate::gcode::analyze::{Analyzer, Bed, Options};
 use crate::printer::fault::{Fault, Severity};
 
 /// Files waiting to be analyzed; when full the asker is told "busy".
 const WAITING_MAX: usize = 8;
 
-/// Results kept in memory.
-const KEPT_MAX: usize = 32;
+/// Results kept in memory; the others come from the database.
+const KEPT_MAX: usize = 8;
+
+/// Raised when the analyzer finds more or other things: results of older ones are not used.
+const ANALYZER: u32 = 1;
+
+/// Longest wait for a result: gigabytes on the slowest board.
+const LONGEST: Duration = Duration::from_secs(20 * 60);
 
 /// Analyzes a file.
-pub type Analyze = fn(&std::path::Path) -> std::io::Result<Analysis>;
+pub type Analyze = fn(&Path, &Options) -> std::io::Result<Analysis>;
 
-struct Order {
-    path: PathBuf,
-    reply: oneshot::Sender<std::io::Result<Analysis>>,
-}
+type Kept = Arc<Mutex<VecDeque<(String, Arc<Analysis>)>>>;
+
+/// One piece of work; it answers its asker itself.
+type Order = Box<dyn FnOnce() + Send>;
 
 /// The pool; cheap to clone.
 #[derive(Clone)]
 pub struct AnalysisPool {
     spool: Spool,
     orders: mpsc::Sender<Order>,
-    kept: Arc<Mutex<VecDeque<(String, Arc<Analysis>)>>>,
+    kept: Kept,
+    analyze: Analyze,
 }
 
 impl std::fmt::Debug for AnalysisPool {
@@ -41,38 +52,94 @@ impl std::fmt::Debug for AnalysisPool {
 
 impl AnalysisPool {
     /// Starts the thread. It ends when the last handle is gone.
+    ///
+    /// # Errors
+    /// When the system refuses a thread.
     pub fn start(spool: Spool, analyze: Analyze) -> std::io::Result<Self> {
-        let (orders, mut inbox) = mpsc::channel::<Order>(WAITING_MAX);
+        let (orders, inbox) = mpsc::channel::<Order>(WAITING_MAX);
         std::thread::Builder::new()
             .name("analysis".to_owned())
             .stack_size(1 << 20)
-            .spawn(move || {
-                lower_priority();
-                while let Some(order) = inbox.blocking_recv() {
-                    // A panic on a strange file must not end the pool; the asker sees a dropped reply.
-                    let result = std::panic::catch_unwind(|| analyze(&order.path));
-                    if let Ok(result) = result {
-                        let _ = order.reply.send(result);
-                    }
-                }
-            })?;
+            .spawn(move || work(inbox))?;
         Ok(AnalysisPool {
             spool,
             orders,
-            kept: Arc::default(),
+            kept: Kept::default(),
+            analyze,
         })
     }
 
-    /// The analysis of a spool file: from memory, or made now.
+    /// The analysis of a spool file: kept, or made now.
+    ///
+    /// # Errors
+    /// Too many files wait, or this one cannot be read.
     pub async fn analysis(&self, sha256: &str) -> Result<Arc<Analysis>, Fault> {
-        if let Some(known) = self.known(sha256) {
+        if let Some(known) = find(&self.kept, sha256) {
             return Ok(known);
         }
+        let store = self.spool.store();
+        if let Ok(Some(text)) = store.analysis(sha256, ANALYZER).await
+            && let Ok(analysis) = serde_json::from_str::<Analysis>(&text.body)
+        {
+            let analysis = Arc::new(analysis);
+            keep(&self.kept, sha256, &analysis);
+            return Ok(analysis);
+        }
+        let (kept, sha, path) = (self.kept.clone(), sha256.to_owned(), self.spool.path_of(sha256));
+        let analyze = self.analyze;
+        let analysis = self
+            .order(move || {
+                // Another asker of the same file may have been served just now.
+                if let Some(known) = find(&kept, &sha) {
+                    return Ok(known);
+                }
+                let analysis = analyze(&path, &quick())
+                    .map(Arc::new)
+                    .map_err(|e| unreadable(&e))?;
+                keep(&kept, &sha, &analysis);
+                Ok(analysis)
+            })
+            .await?;
+        if let Ok(body) = serde_json::to_string(analysis.as_ref())
+            && let Err(e) = store.analysis_put(sha256, ANALYZER, body, Timestamp::now()).await
+        {
+            tracing::debug!(code = e.code(), "an analysis was not kept: {e}");
+        }
+        Ok(analysis)
+    }
+
+    /// The analysis of a spool file for one printer: its warnings name the lines that ask too much
+    /// of it. Made anew each time.
+    ///
+    /// # Errors
+    /// As [`AnalysisPool::analysis`].
+    pub async fn analysis_for(&self, sha256: &str, limits: &Limits) -> Result<Arc<Analysis>, Fault> {
+        let (path, options, analyze) = (self.spool.path_of(sha256), options_for(limits), self.analyze);
+        self.order(move || analyze(&path, &options).map(Arc::new).map_err(|e| unreadable(&e)))
+            .await
+    }
+
+    /// Whether a spool file still is what was uploaded. Reads it all, unless this run of the daemon
+    /// has done so and the file has not been written to since.
+    ///
+    /// # Errors
+    /// It is damaged or cannot be read, or too many files wait.
+    pub async fn verify(&self, sha256: &str) -> Result<(), Fault> {
+        let (spool, sha) = (self.spool.clone(), sha256.to_owned());
+        self.order(move || spool.verify(&sha)).await
+    }
+
+    async fn order<T: Send + 'static>(
+        &self,
+        f: impl FnOnce() -> Result<T, Fault> + Send + 'static,
+    ) -> Result<T, Fault> {
         let (reply, answer) = oneshot::channel();
-        let order = Order {
-            path: self.spool.path_of(sha256),
-            reply,
-        };
+        let order: Order = Box::new(move || {
+            // The asker may have gone while it waited.
+            if !reply.is_closed() {
+                let _ = reply.send(f());
+            }
+        });
         self.orders.try_send(order).map_err(|_| {
             fault(
                 "analysis/busy",
@@ -81,40 +148,107 @@ impl AnalysisPool {
                 "Try again in a minute.",
             )
         })?;
-        let analysis = match answer.await {
-            Ok(Ok(analysis)) => Arc::new(analysis),
-            Ok(Err(error)) => {
-                return Err(fault(
-                    "analysis/unreadable",
-                    "The file could not be read.",
-                    "The disk or card may be failing.",
-                    "Upload the file again.",
-                )
-                .with_raw(error.to_string()));
-            }
-            Err(_) => {
-                return Err(fault(
-                    "analysis/failed",
-                    "The file could not be analyzed.",
-                    "This is a mistake in layerd.",
-                    "Please report it with the file.",
-                ));
-            }
-        };
-        let mut kept = self.kept.lock().unwrap_or_else(|e| e.into_inner());
-        if kept.len() >= KEPT_MAX {
-            kept.pop_front();
+        match tokio::time::timeout(LONGEST, answer).await {
+            Ok(Ok(result)) => result,
+            Ok(Err(_)) => Err(fault(
+                "analysis/failed",
+                "The file could not be analyzed.",
+                "This is a mistake in layerd.",
+                "Please report it with the file.",
+            )),
+            Err(_) => Err(fault(
+                "analysis/slow",
+                "The file could not be checked within 20 minutes.",
+                "The disk or the processor is overloaded.",
+                "Try again when other work is done.",
+            )),
         }
-        kept.push_back((sha256.to_owned(), analysis.clone()));
-        Ok(analysis)
     }
+}
 
-    fn known(&self, sha256: &str) -> Option<Arc<Analysis>> {
-        let kept = self.kept.lock().unwrap_or_else(|e| e.into_inner());
-        kept.iter()
-            .find(|(sha, _)| sha == sha256)
-            .map(|(_, analysis)| analysis.clone())
+/// The thread.
+fn work(mut inbox: mpsc::Receiver<Order>) {
+    lower_priority();
+    while let Some(order) = inbox.blocking_recv() {
+        // A panic on a strange file must not end the pool; the asker sees a dropped reply.
+        let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(order));
     }
+}
+
+fn unreadable(error: &std::io::Error) -> Fault {
+    fault(
+        "analysis/unreadable",
+        "The file could not be read.",
+        "It is gone, or the disk or card is failing.",
+        "Upload the file again.",
+    )
+    .with_raw(error.to_string())
+}
+
+/// Reads a file through the analyzer.
+///
+/// # Errors
+/// When it cannot be read.
+pub fn analyze_path(path: &Path, options: &Options) -> std::io::Result<Analysis> {
+    let mut analyzer = Analyzer::new(*options);
+    let mut file = std::fs::File::open(path)?;
+    let mut buffer = vec![0u8; 64 << 10];
+    loop {
+        match std::io::Read::read(&mut file, &mut buffer) {
+            Ok(0) => return Ok(analyzer.finish()),
+            Ok(count) => analyzer.push(buffer.get(..count).unwrap_or_default()),
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// What a start needs to know: everything but the index and the hash, which is the file's name.
+fn quick() -> Options {
+    Options {
+        index: false,
+        hash: false,
+        ..Options::default()
+    }
+}
+
+fn options_for(limits: &Limits) -> Options {
+    let bed = limits.bed_mm.map(|[width, depth, height]| {
+        let low = |size: f64| if limits.origin_center { -size / 2.0 } else { 0.0 };
+        Bed {
+            min: [low(width), low(depth)],
+            max: [low(width) + width, low(depth) + depth],
+            height_mm: height,
+            round: limits.bed_round,
+        }
+    });
+    Options {
+        bed,
+        max_tool_c: limits.max_tool_c.map(f64::from),
+        max_bed_c: limits.max_bed_c.map(f64::from),
+        time_model: false,
+        ..quick()
+    }
+}
+
+fn lock(kept: &Kept) -> MutexGuard<'_, VecDeque<(String, Arc<Analysis>)>> {
+    kept.lock().unwrap_or_else(|e| e.into_inner())
+}
+
+fn find(kept: &Kept, sha256: &str) -> Option<Arc<Analysis>> {
+    lock(kept)
+        .iter()
+        .find(|(sha, _)| sha == sha256)
+        .map(|(_, analysis)| analysis.clone())
+}
+
+fn keep(kept: &Kept, sha256: &str, analysis: &Arc<Analysis>) {
+    let mut kept = lock(kept);
+    kept.retain(|(sha, _)| sha != sha256);
+    if kept.len() >= KEPT_MAX {
+        kept.pop_front();
+    }
+    kept.push_back((sha256.to_owned(), analysis.clone()));
 }
 
 fn fault(code: &'static str, what: &'static str, why: &'static str, remedy: &'static str) -> Fault {
@@ -123,5 +257,10 @@ fn fault(code: &'static str, what: &'static str, why: &'static str, remedy: &'st
 
 /// Niceness 19 for this thread alone (on Linux priorities belong to threads).
 fn lower_priority() {
+    #[cfg(target_os = "linux")]
     let _ = rustix::process::setpriority_process(Some(rustix::thread::gettid()), 19);
 }
+
+#[cfg(test)]
+#[path = "tests_analysis_pool.rs"]
+mod tests;

@@ -2,9 +2,11 @@
 
 pub mod analysis_pool;
 pub mod file_name;
+pub mod housekeeping;
 pub mod incoming;
 pub mod machine;
 pub mod preflight;
 pub mod record;
 pub mod spool;
 pub mod store;
+pub mod usage;

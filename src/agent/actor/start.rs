@@ -267,12 +267,20 @@ async fn check(
         .program(&order.sha256, &order.name)
         .await
         .map_err(|f| refuse("refused/file", f.to_string()))?;
+    let intact = means.pool.verify(&order.sha256).await;
+    intact.map_err(|f| refuse("refused/file", f.to_string()))?;
     let analysis = means
         .pool
         .analysis(&order.sha256)
         .await
         .map_err(|f| refuse("refused/analysis", f.to_string()))?;
-    let report = preflight::check(&analysis, &settings.preflight, &order.name, &order.skip);
+    let mut report = preflight::check(&analysis, &settings.preflight, &order.name, &order.skip);
+    if report.may_name_lines() {
+        // A second look with this printer's limits in hand finds the lines to blame.
+        if let Ok(exact) = means.pool.analysis_for(&order.sha256, &settings.preflight).await {
+            report = preflight::check(&exact, &settings.preflight, &order.name, &order.skip);
+        }
+    }
     if let Some(refusal) = report.refusal() {
         return Err(refusal);
     }
