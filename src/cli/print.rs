@@ -199,15 +199,8 @@ fn tell_end(globals: &Globals, details: &Value, (word, exit): (&'static str, Exi
     } else if exit == Exit::Good {
         out::line("The print is done.");
     } else {
-        out::err(
-            format!(
-                "The print ended: {word}. {} {}",
-                out::clean(message),
-                out::clean(code)
-            )
-            .trim_end()
-            .to_owned(),
-        );
+        let (message, code) = (out::clean(message), out::clean(code));
+        out::err(format!("The print ended: {word}. {message} {code}").trim_end());
     }
     exit
 }

@@ -273,6 +273,8 @@ async fn check(
         .program(&order.sha256, &order.name)
         .await
         .map_err(|f| refuse("refused/file", f.to_string()))?;
+    let intact = means.pool.verify(&order.sha256).await;
+    intact.map_err(|f| refuse("refused/file", f.to_string()))?;
     let analysis = means
         .pool
         .analysis(&order.sha256)
