@@ -186,11 +186,6 @@ fn files_that_are_no_prints_are_refused_before_anything_heats() {
             b"G28\nM83\nG1 X10 Y10 Z0.2\nG1 X400 E5\n".to_vec(),
             4,
         ),
-        (
-            "words.txt",
-            b"Dear printer,\nplease print something nice.\n".to_vec(),
-            4,
-        ),
     ];
     for (name, content, code) in cases {
         let output = house.verb(&["print", "ender3", &house.file(name, content)]);
