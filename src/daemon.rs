@@ -17,11 +17,9 @@ use crate::config::load::{self, Surroundings};
 use crate::config::model::{Common, OnStop, Origin, Preflight};
 use crate::config::{Config, Diagnostics};
 use crate::drivers::{self, Build, REGISTRY, StopMode};
-use crate::gcode::analysis::Analysis;
-use crate::gcode::analyze::{Analyzer, Options};
 use crate::host::fdstore::FdStore;
 use crate::host::systemd::Systemd;
-use crate::job::analysis_pool::AnalysisPool;
+use crate::job::analysis_pool::{AnalysisPool, analyze_path};
 use crate::job::preflight::Limits;
 use crate::job::spool::{Caps, Spool};
 use crate::job::store::{FILE_NAME, Store, StoreError};
@@ -143,7 +141,7 @@ impl Daemon {
         let listener = api::bind_unix(&socket).await?;
         let store = Store::open(&state_dir.join(FILE_NAME))?;
         let spool = Spool::open(state_dir.join("spool"), store.clone(), Caps::default())?;
-        let pool = AnalysisPool::start(spool.clone(), analyze_for_pool)?;
+        let pool = AnalysisPool::start(spool.clone(), analyze_path)?;
         let means = Means {
             store,
             spool,
@@ -197,25 +195,5 @@ impl Daemon {
             tracing::error!(code = "api/ended", "the local API failed: {failed}");
         }
         ended
-    }
-}
-
-/// What a start needs to know: everything but the index.
-fn analyze_for_pool(path: &Path) -> std::io::Result<Analysis> {
-    let options = Options {
-        index: false,
-        hash: false,
-        ..Options::default()
-    };
-    let mut analyzer = Analyzer::new(options);
-    let mut file = std::fs::File::open(path)?;
-    let mut buffer = vec![0u8; 64 << 10];
-    loop {
-        match std::io::Read::read(&mut file, &mut buffer) {
-            Ok(0) => return Ok(analyzer.finish()),
-            Ok(count) => analyzer.push(buffer.get(..count).unwrap_or_default()),
-            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
     }
 }

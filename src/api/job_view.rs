@@ -1,10 +1,11 @@
 //! What a kept job looks like in the cloud's two forms, list and detail. Pure.
 
 use jiff::Timestamp;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::view::rfc3339;
 use crate::job::record::{JobRecord, JobState};
+use crate::job::usage;
 use crate::printer::model::Origin;
 
 /// The cloud's word for a state. Interrupted jobs are failed there; ours says more.
@@ -51,21 +52,7 @@ fn filament(job: &JobRecord) -> Value {
     if job.filament_mm.is_empty() {
         return Value::Null;
     }
-    let members: Map<String, Value> = job
-        .filament_mm
-        .iter()
-        .enumerate()
-        .map(|(tool, mm)| (format!("e{tool}"), json!({"usage": tenth(*mm)})))
-        .collect();
-    Value::String(Value::Object(members).to_string())
-}
-
-fn tenth(value: f64) -> f64 {
-    (value * 10.0).round() / 10.0
-}
-
-fn used_mm(job: &JobRecord) -> Option<f64> {
-    (!job.filament_mm.is_empty()).then(|| tenth(job.filament_mm.iter().sum()))
+    Value::String(usage::per_tool(&job.filament_mm).to_string())
 }
 
 /// The list form.
@@ -84,7 +71,7 @@ pub fn listed(job: &JobRecord, printer_id: Option<i64>, now: Timestamp) -> Value
         "outsideSystem": job.origin == Origin::Outside,
         "printer": {"id": printer_id, "name": job.printer},
         "filament": filament(job),
-        "filUsage": used_mm(job),
+        "filUsage": usage::total_mm(&job.filament_mm),
         "filUsageGram": null,
         "currentPercentage": job.percent.map(|p| p.floor()),
         "printTime": duration_s(job, now),
@@ -143,7 +130,7 @@ pub fn detailed(job: &JobRecord, printer_id: Option<i64>, now: Timestamp) -> Val
         }
         members.insert("outsideSystem".to_owned(), json!(job.origin == Origin::Outside));
         members.insert("filament".to_owned(), filament(job));
-        members.insert("filUsage".to_owned(), json!(used_mm(job)));
+        members.insert("filUsage".to_owned(), json!(usage::total_mm(&job.filament_mm)));
         members.insert("layerd".to_owned(), native(job));
     }
     out
@@ -214,8 +201,8 @@ mod tests {
         let now = at(1_700_000_100);
         let shown = listed(&job, Some(1), now);
         assert_eq!(shown["cancelReasonType"], "4", "documented as a text");
-        assert_eq!(shown["filament"], r#"{"e0":{"usage":60.0},"e1":{"usage":2.0}}"#);
-        assert_eq!(shown["filUsage"], 62.0);
+        assert_eq!(shown["filament"], r#"{"e0":{"usage":60},"e1":{"usage":2}}"#);
+        assert_eq!(shown["filUsage"], 62);
         assert_eq!(shown["printTime"], 60);
         assert_eq!(shown["currentPercentage"], 41.0);
         assert_eq!(shown["startDate"], "2023-11-14T22:13:30.000Z");

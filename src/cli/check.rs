@@ -5,9 +5,10 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 
-use super::client::block_on;
+use super::client::{Client, Listed, block_on};
 use super::exit::{Done, Exit};
 use super::{Globals, out, settings};
+use crate::api::socket::SOCKET_NAME;
 use crate::daemon::{Configured, read_config};
 use crate::drivers::Reach;
 
@@ -44,7 +45,9 @@ pub fn run(globals: &Globals, args: &Args) -> Done {
                     &json!({"ok": false, "file": diagnostics.file(), "mistakes": mistakes, "reach": []}),
                 );
             } else {
-                out::err(diagnostics.to_string());
+                for line in diagnostics.to_string().lines() {
+                    out::err(out::clean(line));
+                }
             }
             return Ok(Exit::Usage);
         }
@@ -105,6 +108,15 @@ async fn look(settings: &Configured) -> Vec<Looked> {
         }
     });
     let mut all = join_all(printers).await;
+    let connected = tokio::time::timeout(REACH_LIMIT, connected(settings))
+        .await
+        .unwrap_or_default();
+    for one in &mut all {
+        if connected.iter().any(|name| one.what == format!("printer {name}")) {
+            // Its port is in use, by the one who should.
+            one.reach = Ok("the running daemon is connected to it".to_owned());
+        }
+    }
     if let Some(cloud) = settings.simplyprint.as_ref().filter(|s| s.enabled) {
         all.push(Looked {
             what: "upstream simplyprint".to_owned(),
@@ -112,6 +124,20 @@ async fn look(settings: &Configured) -> Vec<Looked> {
         });
     }
     all
+}
+
+/// The printers that a running daemon with this configuration talks to right now.
+async fn connected(settings: &Configured) -> Vec<String> {
+    let socket = settings.agent.runtime_dir.join(SOCKET_NAME);
+    if !socket.exists() {
+        return Vec::new();
+    }
+    let Ok(client) = Client::new(&socket) else {
+        return Vec::new();
+    };
+    let listed = client.printers().await.unwrap_or_default();
+    let up = |p: &Listed| p.native.pointer("/link/up") == Some(&Value::Bool(true));
+    listed.into_iter().filter(up).map(|p| p.name).collect()
 }
 
 /// Any answer over HTTP shows that name, route, clock and certificates are good.

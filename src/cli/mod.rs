@@ -9,6 +9,7 @@ use std::process::ExitCode;
 use clap::{ArgAction, Parser, Subcommand};
 
 mod act;
+mod analyze;
 mod check;
 pub mod client;
 mod demo;
@@ -89,6 +90,8 @@ enum Verb {
     Demo(demo::Args),
     /// Validate the configuration, then look whether every printer can be reached
     Check(check::Args),
+    /// What a G-code file holds: size, time, filament, objects, warnings
+    Analyze(analyze::Args),
     /// Serial ports and printers that are connected, with configuration to paste
     Discover,
     /// What every printer does
@@ -168,6 +171,7 @@ fn dispatch(cli: &Cli) -> Done {
         Verb::Run => run::run(globals),
         Verb::Demo(args) => demo::run(globals, args),
         Verb::Check(args) => check::run(globals, args),
+        Verb::Analyze(args) => analyze::run(globals, args),
         Verb::Discover => discover::run(globals),
         Verb::Printers(args) => printers::run(globals, args),
         Verb::Pause(args) => act::run(globals, "Pause", args),

@@ -187,8 +187,10 @@ pub struct Heat {
 pub struct Object {
     /// Native number (M486, Bambu), else by first appearance from 0.
     pub id: u32,
-    /// As the file names it.
+    /// What people call it.
     pub name: String,
+    /// The whole text by which the file names it, for a skip command.
+    pub key: String,
     /// Centre, mm.
     pub center: Option<[f64; 2]>,
     /// Outline from above: as declared, else the hull of its extrusion.

@@ -20,3 +20,4 @@ pub mod objects;
 pub mod planner;
 pub mod simplyprint;
 pub mod source;
+pub mod svg;

@@ -421,9 +421,11 @@ impl Track {
             let [x, y] = *c;
             bbox.is_none_or(|[x0, y0, x1, y1]| x >= x0 && x <= x1 && y >= y0 && y <= y1)
         };
+        let key = String::from_utf8_lossy(&self.name).into_owned();
         Object {
             id: self.id,
-            name: String::from_utf8_lossy(&self.name).into_owned(),
+            name: display_name(&key).to_owned(),
+            key,
             center: self
                 .declared_center
                 .filter(within)
@@ -455,6 +457,22 @@ fn fits(polygon: &[[f64; 2]], bbox: Option<[f64; 4]>) -> bool {
     let ([lx, ly], [hx, hy]) = (low, high);
     let slack = 2.0 + 0.1 * (x1 - x0).max(y1 - y0);
     (lx - x0).abs() < slack && (ly - y0).abs() < slack && (hx - x1).abs() < slack && (hy - y1).abs() < slack
+}
+
+/// `cube.stl id:0 copy 1` → `cube.stl`: what people call it.
+fn display_name(key: &str) -> &str {
+    let Some((name, suffix)) = key.rsplit_once(" id:") else {
+        return key;
+    };
+    let mut words = suffix.split(' ');
+    let number =
+        |word: Option<&str>| word.is_some_and(|w| !w.is_empty() && w.bytes().all(|b| b.is_ascii_digit()));
+    let copy = number(words.next()) && words.next() == Some("copy") && number(words.next());
+    if copy && words.next().is_none() && !name.is_empty() {
+        name
+    } else {
+        key
+    }
 }
 
 fn round3(value: f64) -> f64 {

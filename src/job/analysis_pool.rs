@@ -1,28 +1,43 @@
 //! Analysis of files in the background: one thread, lowest priority, so that a big file never delays
-//! a serial line.
+//! a serial line. Results are kept by content, in memory and in the database.
 
 use std::collections::VecDeque;
-use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 
+use jiff::Timestamp;
 use tokio::sync::{mpsc, oneshot};
 
+use super::preflight::Limits;
 use super::spool::Spool;
 use crate::gcode::analysis::Analysis;
+use crate::gcode::analyze::{Analyzer, Bed, Options};
 use crate::printer::fault::{Fault, Severity};
 
 /// Files waiting to be analyzed; when full the asker is told "busy".
 const WAITING_MAX: usize = 8;
 
-/// Results kept in memory.
-const KEPT_MAX: usize = 32;
+/// Results kept in memory; the others come from the database.
+const KEPT_MAX: usize = 8;
+
+/// Raised when the analyzer finds more or other things: results of older ones are not used.
+const ANALYZER: u32 = 1;
+
+/// Longest wait for a result: gigabytes on the slowest board.
+const LONGEST: Duration = Duration::from_secs(20 * 60);
 
 /// Analyzes a file.
-pub type Analyze = fn(&std::path::Path) -> std::io::Result<Analysis>;
+pub type Analyze = fn(&Path, &Options) -> std::io::Result<Analysis>;
+
+type Kept = Arc<Mutex<VecDeque<(String, Arc<Analysis>)>>>;
 
 struct Order {
+    sha256: String,
     path: PathBuf,
-    reply: oneshot::Sender<std::io::Result<Analysis>>,
+    /// Made for one printer: names lines, is not kept.
+    options: Option<Options>,
+    reply: oneshot::Sender<std::io::Result<Arc<Analysis>>>,
 }
 
 /// The pool; cheap to clone.
@@ -30,7 +45,7 @@ struct Order {
 pub struct AnalysisPool {
     spool: Spool,
     orders: mpsc::Sender<Order>,
-    kept: Arc<Mutex<VecDeque<(String, Arc<Analysis>)>>>,
+    kept: Kept,
 }
 
 impl std::fmt::Debug for AnalysisPool {
@@ -41,36 +56,60 @@ impl std::fmt::Debug for AnalysisPool {
 
 impl AnalysisPool {
     /// Starts the thread. It ends when the last handle is gone.
+    ///
+    /// # Errors
+    /// When the system refuses a thread.
     pub fn start(spool: Spool, analyze: Analyze) -> std::io::Result<Self> {
-        let (orders, mut inbox) = mpsc::channel::<Order>(WAITING_MAX);
+        let (orders, inbox) = mpsc::channel::<Order>(WAITING_MAX);
+        let kept = Kept::default();
+        let results = kept.clone();
         std::thread::Builder::new()
             .name("analysis".to_owned())
             .stack_size(1 << 20)
-            .spawn(move || {
-                lower_priority();
-                while let Some(order) = inbox.blocking_recv() {
-                    // A panic on a strange file must not end the pool; the asker sees a dropped reply.
-                    let result = std::panic::catch_unwind(|| analyze(&order.path));
-                    if let Ok(result) = result {
-                        let _ = order.reply.send(result);
-                    }
-                }
-            })?;
-        Ok(AnalysisPool {
-            spool,
-            orders,
-            kept: Arc::default(),
-        })
+            .spawn(move || work(inbox, &results, analyze))?;
+        Ok(AnalysisPool { spool, orders, kept })
     }
 
-    /// The analysis of a spool file: from memory, or made now.
+    /// The analysis of a spool file: kept, or made now.
+    ///
+    /// # Errors
+    /// Too many files wait, or this one cannot be read.
     pub async fn analysis(&self, sha256: &str) -> Result<Arc<Analysis>, Fault> {
-        if let Some(known) = self.known(sha256) {
+        if let Some(known) = find(&self.kept, sha256) {
             return Ok(known);
         }
+        let store = self.spool.store();
+        if let Ok(Some(text)) = store.analysis(sha256, ANALYZER).await
+            && let Ok(analysis) = serde_json::from_str::<Analysis>(&text.body)
+        {
+            let analysis = Arc::new(analysis);
+            keep(&self.kept, sha256, &analysis);
+            return Ok(analysis);
+        }
+        let analysis = self.order(sha256, None).await?;
+        if let Ok(body) = serde_json::to_string(analysis.as_ref())
+            && let Err(e) = store.analysis_put(sha256, ANALYZER, body, Timestamp::now()).await
+        {
+            tracing::debug!(code = e.code(), "an analysis was not kept: {e}");
+        }
+        Ok(analysis)
+    }
+
+    /// The analysis of a spool file for one printer: its warnings name the lines that ask too much
+    /// of it. Made anew each time.
+    ///
+    /// # Errors
+    /// As [`AnalysisPool::analysis`].
+    pub async fn analysis_for(&self, sha256: &str, limits: &Limits) -> Result<Arc<Analysis>, Fault> {
+        self.order(sha256, Some(options_for(limits))).await
+    }
+
+    async fn order(&self, sha256: &str, options: Option<Options>) -> Result<Arc<Analysis>, Fault> {
         let (reply, answer) = oneshot::channel();
         let order = Order {
+            sha256: sha256.to_owned(),
             path: self.spool.path_of(sha256),
+            options,
             reply,
         };
         self.orders.try_send(order).map_err(|_| {
@@ -81,40 +120,121 @@ impl AnalysisPool {
                 "Try again in a minute.",
             )
         })?;
-        let analysis = match answer.await {
-            Ok(Ok(analysis)) => Arc::new(analysis),
-            Ok(Err(error)) => {
-                return Err(fault(
-                    "analysis/unreadable",
-                    "The file could not be read.",
-                    "The disk or card may be failing.",
-                    "Upload the file again.",
-                )
-                .with_raw(error.to_string()));
-            }
-            Err(_) => {
-                return Err(fault(
-                    "analysis/failed",
-                    "The file could not be analyzed.",
-                    "This is a mistake in layerd.",
-                    "Please report it with the file.",
-                ));
-            }
-        };
-        let mut kept = self.kept.lock().unwrap_or_else(|e| e.into_inner());
-        if kept.len() >= KEPT_MAX {
-            kept.pop_front();
+        match tokio::time::timeout(LONGEST, answer).await {
+            Ok(Ok(Ok(analysis))) => Ok(analysis),
+            Ok(Ok(Err(error))) => Err(fault(
+                "analysis/unreadable",
+                "The file could not be read.",
+                "It is gone, or the disk or card is failing.",
+                "Upload the file again.",
+            )
+            .with_raw(error.to_string())),
+            Ok(Err(_)) => Err(fault(
+                "analysis/failed",
+                "The file could not be analyzed.",
+                "This is a mistake in layerd.",
+                "Please report it with the file.",
+            )),
+            Err(_) => Err(fault(
+                "analysis/slow",
+                "The file could not be checked within 20 minutes.",
+                "The disk or the processor is overloaded.",
+                "Try again when other work is done.",
+            )),
         }
-        kept.push_back((sha256.to_owned(), analysis.clone()));
-        Ok(analysis)
     }
+}
 
-    fn known(&self, sha256: &str) -> Option<Arc<Analysis>> {
-        let kept = self.kept.lock().unwrap_or_else(|e| e.into_inner());
-        kept.iter()
-            .find(|(sha, _)| sha == sha256)
-            .map(|(_, analysis)| analysis.clone())
+/// The thread.
+fn work(mut inbox: mpsc::Receiver<Order>, kept: &Kept, analyze: Analyze) {
+    lower_priority();
+    while let Some(order) = inbox.blocking_recv() {
+        // The asker has gone, or another asker of the same file was served just now.
+        if order.reply.is_closed() {
+            continue;
+        }
+        if order.options.is_none()
+            && let Some(known) = find(kept, &order.sha256)
+        {
+            let _ = order.reply.send(Ok(known));
+            continue;
+        }
+        let options = order.options.unwrap_or_else(quick);
+        // A panic on a strange file must not end the pool; the asker sees a dropped reply.
+        let result = std::panic::catch_unwind(|| analyze(&order.path, &options));
+        let Ok(result) = result else { continue };
+        let result = result.map(Arc::new);
+        if let (Ok(analysis), None) = (&result, order.options) {
+            keep(kept, &order.sha256, analysis);
+        }
+        let _ = order.reply.send(result);
     }
+}
+
+/// Reads a file through the analyzer.
+///
+/// # Errors
+/// When it cannot be read.
+pub fn analyze_path(path: &Path, options: &Options) -> std::io::Result<Analysis> {
+    let mut analyzer = Analyzer::new(*options);
+    let mut file = std::fs::File::open(path)?;
+    let mut buffer = vec![0u8; 64 << 10];
+    loop {
+        match std::io::Read::read(&mut file, &mut buffer) {
+            Ok(0) => return Ok(analyzer.finish()),
+            Ok(count) => analyzer.push(buffer.get(..count).unwrap_or_default()),
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// What a start needs to know: everything but the index and the hash, which is the file's name.
+fn quick() -> Options {
+    Options {
+        index: false,
+        hash: false,
+        ..Options::default()
+    }
+}
+
+fn options_for(limits: &Limits) -> Options {
+    let bed = limits.bed_mm.map(|[width, depth, height]| {
+        let low = |size: f64| if limits.origin_center { -size / 2.0 } else { 0.0 };
+        Bed {
+            min: [low(width), low(depth)],
+            max: [low(width) + width, low(depth) + depth],
+            height_mm: height,
+            round: limits.bed_round,
+        }
+    });
+    Options {
+        bed,
+        max_tool_c: limits.max_tool_c.map(f64::from),
+        max_bed_c: limits.max_bed_c.map(f64::from),
+        time_model: false,
+        ..quick()
+    }
+}
+
+fn lock(kept: &Kept) -> MutexGuard<'_, VecDeque<(String, Arc<Analysis>)>> {
+    kept.lock().unwrap_or_else(|e| e.into_inner())
+}
+
+fn find(kept: &Kept, sha256: &str) -> Option<Arc<Analysis>> {
+    lock(kept)
+        .iter()
+        .find(|(sha, _)| sha == sha256)
+        .map(|(_, analysis)| analysis.clone())
+}
+
+fn keep(kept: &Kept, sha256: &str, analysis: &Arc<Analysis>) {
+    let mut kept = lock(kept);
+    kept.retain(|(sha, _)| sha != sha256);
+    if kept.len() >= KEPT_MAX {
+        kept.pop_front();
+    }
+    kept.push_back((sha256.to_owned(), analysis.clone()));
 }
 
 fn fault(code: &'static str, what: &'static str, why: &'static str, remedy: &'static str) -> Fault {
@@ -123,5 +243,10 @@ fn fault(code: &'static str, what: &'static str, why: &'static str, remedy: &'st
 
 /// Niceness 19 for this thread alone (on Linux priorities belong to threads).
 fn lower_priority() {
+    #[cfg(target_os = "linux")]
     let _ = rustix::process::setpriority_process(Some(rustix::thread::gettid()), 19);
 }
+
+#[cfg(test)]
+#[path = "tests_analysis_pool.rs"]
+mod tests;

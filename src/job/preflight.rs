@@ -10,6 +10,9 @@ use crate::printer::outcome::Refusal;
 /// Slack for slicers that round: a part exactly as big as the bed is not outside of it.
 const SLACK_MM: f64 = 0.05;
 
+const OUTSIDE_BED: &str = "preflight/outside-bed";
+const TOO_HOT: &str = "preflight/too-hot";
+
 /// What a printer can take.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Limits {
@@ -68,6 +71,14 @@ impl Report {
         Some(Refusal::new(first.code, text))
     }
 
+    /// Whether an analysis made with the printer's limits could name the lines that refusals are
+    /// about.
+    pub fn may_name_lines(&self) -> bool {
+        self.problems
+            .iter()
+            .any(|p| p.refuse && p.line.is_none() && matches!(p.code, OUTSIDE_BED | TOO_HOT))
+    }
+
     /// What a person should know.
     pub fn warnings(&self) -> Vec<String> {
         self.problems
@@ -84,7 +95,12 @@ pub fn check(analysis: &Analysis, limits: &Limits, file: &str, skip: &[String]) 
     content(analysis, limits, file, &mut problems);
     temperatures(analysis, limits, &mut problems);
     room(analysis, limits, &mut problems);
+    blame(analysis, &mut problems);
     for warning in &analysis.warnings {
+        if matches!(warning.code.as_str(), "outside_bed" | "too_hot") {
+            // Said above, with the limit.
+            continue;
+        }
         problems.push(Problem {
             code: "preflight/note",
             line: warning.line,
@@ -124,6 +140,23 @@ fn impossible(code: &'static str, text: String) -> Problem {
     }
 }
 
+/// Notes the first line to blame where the analysis knows it.
+fn blame(analysis: &Analysis, problems: &mut [Problem]) {
+    for (code, warned) in [(OUTSIDE_BED, "outside_bed"), (TOO_HOT, "too_hot")] {
+        let line = analysis
+            .warnings
+            .iter()
+            .find(|w| w.code == warned)
+            .and_then(|w| w.line);
+        // One warning stands for the first of its kind: it is not known which of two limits it is.
+        let mut about = problems.iter_mut().filter(|p| p.code == code);
+        if let (Some(line), Some(problem), None) = (line, about.next(), about.next()) {
+            problem.line = Some(line);
+            problem.text.push_str(&format!(" First at line {line}."));
+        }
+    }
+}
+
 fn content(analysis: &Analysis, limits: &Limits, file: &str, out: &mut Vec<Problem>) {
     let lower = file.to_lowercase();
     let container = match analysis.format {
@@ -152,7 +185,7 @@ fn content(analysis: &Analysis, limits: &Limits, file: &str, out: &mut Vec<Probl
     } else if let Some(garbage) = analysis
         .warnings
         .iter()
-        .find(|w| w.code == "binary_garbage" || w.code == "nul_bytes")
+        .find(|w| w.code == "binary_garbage" || w.code == "contains_nul")
     {
         let mut problem = refuse(
             "preflight/damaged",
@@ -168,7 +201,7 @@ fn temperatures(analysis: &Analysis, limits: &Limits, out: &mut Vec<Problem>) {
         && wanted > f64::from(limit)
     {
         out.push(refuse(
-            "preflight/too-hot",
+            TOO_HOT,
             format!("The file asks {wanted} °C of the nozzle; the limit is {limit} °C (max_tool_c)."),
         ));
     }
@@ -176,20 +209,17 @@ fn temperatures(analysis: &Analysis, limits: &Limits, out: &mut Vec<Problem>) {
         && wanted > f64::from(limit)
     {
         out.push(refuse(
-            "preflight/too-hot",
+            TOO_HOT,
             format!("The file asks {wanted} °C of the bed; the limit is {limit} °C (max_bed_c)."),
         ));
     }
 }
 
 fn room(analysis: &Analysis, limits: &Limits, out: &mut Vec<Problem>) {
-    if let (Some(part), Some(bed)) = (analysis.bounds.part.or(analysis.bounds.extruding), limits.bed_mm) {
-        if let Some(text) = outside(part, bed, limits) {
-            out.push(refuse(
-                "preflight/outside-bed",
-                format!("The part does not fit: {text}"),
-            ));
-        }
+    if let (Some(part), Some(bed)) = (analysis.bounds.part.or(analysis.bounds.extruding), limits.bed_mm)
+        && let Some(text) = outside(part, bed, limits)
+    {
+        out.push(refuse(OUTSIDE_BED, format!("The part does not fit: {text}")));
     }
     let Some(all) = analysis.bounds.all else { return };
     if let Some((min, max)) = limits.reach_mm {

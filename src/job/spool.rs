@@ -113,6 +113,11 @@ impl Spool {
         self.inner.caps
     }
 
+    /// The database that indexes it.
+    pub(super) fn store(&self) -> &Store {
+        &self.inner.store
+    }
+
     /// Begins an upload. `name`: as people know it; `size`: bytes to come, where they are known.
     ///
     /// # Errors

@@ -50,7 +50,7 @@ async fn a_file_is_named_by_its_content_and_its_label_is_never_a_path() {
     let row = put(&spool, "../../etc/x.gcode", b"G28\n").await.expect("stored");
     assert_eq!(row.name, "x.gcode");
     // sha256sum of "G28\n".
-    assert_eq!(names(dir.path()), [row.sha256.clone()]);
+    assert_eq!(names(dir.path()), [row.sha256.as_str()]);
     let program = spool.program(&row.sha256, &row.name).await.expect("there");
     assert_eq!(
         (fs::read(&program.path).expect("read").as_slice(), program.size),
@@ -208,7 +208,7 @@ async fn opening_removes_parts_and_tidying_what_has_expired() {
     let orphan = "f".repeat(64);
     fs::write(dir.path().join("spool").join(&orphan), b"orphan").expect("write");
     let spool = spool(dir.path(), WIDE);
-    assert_eq!(names(dir.path()), [orphan.clone()]);
+    assert_eq!(names(dir.path()), [orphan.as_str()]);
     let row = put(&spool, "a.gcode", b"G28\n").await.expect("stored");
     let gone = put(&spool, "b.gcode", b"G29\n").await.expect("stored");
     fs::remove_file(spool.path_of(&gone.sha256)).expect("by hand");

@@ -272,7 +272,13 @@ async fn check(
         .analysis(&order.sha256)
         .await
         .map_err(|f| refuse("refused/analysis", f.to_string()))?;
-    let report = preflight::check(&analysis, &settings.preflight, &order.name, &order.skip);
+    let mut report = preflight::check(&analysis, &settings.preflight, &order.name, &order.skip);
+    if report.may_name_lines() {
+        // A second look with this printer's limits in hand finds the lines to blame.
+        if let Ok(exact) = means.pool.analysis_for(&order.sha256, &settings.preflight).await {
+            report = preflight::check(&exact, &settings.preflight, &order.name, &order.skip);
+        }
+    }
     if let Some(refusal) = report.refusal() {
         return Err(refusal);
     }

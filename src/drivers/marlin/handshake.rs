@@ -241,14 +241,14 @@ impl Marlin {
     }
 
     /// What to send next in the handshake, once there is room; called through `next_step` and the pump.
-    pub(super) fn hello_progress(&mut self, now: Now) {
+    pub(super) fn hello_progress(&mut self, now: Now) -> bool {
         match self.hello.stage {
             Stage::Greeted { .. } if self.sender.acked() > 0 => self.ask_identity(now),
             Stage::Asking if self.sender.is_idle() => {
                 let known = self.hello.identified || self.caps.any() || self.hello.file_ended;
                 match self.hello.identity_by {
                     None if !known => self.hello.identity_by = Some(now.mono + LATE_ANSWER),
-                    Some(by) if now.mono < by => {}
+                    Some(by) if now.mono < by => return false,
                     _ if known => self.settle(),
                     _ => {
                         // An ok and nothing else: perhaps every line goes into a file.
@@ -259,8 +259,9 @@ impl Marlin {
                 }
             }
             Stage::EndingFile if self.sender.is_idle() => self.ask_identity(now),
-            _ => {}
+            _ => return false,
         }
+        true
     }
 
     fn settle(&mut self) {
@@ -367,8 +368,16 @@ impl Marlin {
         }
         match self.hello.stage {
             Stage::Listen { until } => Some(until),
-            Stage::Greeted { at } => Some((at + AGAIN).min(at + Duration::from_millis(500))),
-            Stage::Asking => self.hello.identity_by,
+            Stage::Greeted { at } if self.hello.readable => Some(at + AGAIN),
+            Stage::Greeted { at } => {
+                let patience = if self.hello.index == 0 && self.hello.rounds == 0 {
+                    FIRST_SPEED
+                } else {
+                    OTHER_SPEED
+                };
+                Some((at + AGAIN).min(self.hello.since + patience))
+            }
+            Stage::Asking if self.sender.is_idle() => self.hello.identity_by,
             _ => None,
         }
     }

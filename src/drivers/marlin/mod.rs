@@ -7,6 +7,8 @@ mod caps;
 pub mod config;
 pub mod dialect;
 mod ending;
+#[cfg(test)]
+mod exactly_once_tests;
 pub mod faults;
 pub mod found;
 mod handshake;

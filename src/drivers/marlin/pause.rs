@@ -84,7 +84,12 @@ impl Marlin {
                 saved.why = why;
             }
             self.set_phase(Phase::Pausing);
-            self.then([Step::fixed("M400"), Step::Await, Step::Mark(Mark::Parked)]);
+            self.then([
+                Step::fixed("M400"),
+                Step::fixed("M105"),
+                Step::Await,
+                Step::Mark(Mark::Parked),
+            ]);
             return;
         }
         let targets = self
@@ -109,6 +114,7 @@ impl Marlin {
         }
         self.then([
             Step::fixed("M400"),
+            Step::fixed("M105"),
             Step::Await,
             Step::fixed("M114"),
             Step::Await,
@@ -151,7 +157,12 @@ impl Marlin {
                 steps.push(Step::made(format!("G1 X{x} Y{y} F{PARK_SPEED}")));
             }
         }
-        steps.extend([Step::fixed("M400"), Step::Await, Step::Mark(Mark::Parked)]);
+        steps.extend([
+            Step::fixed("M400"),
+            Step::fixed("M105"),
+            Step::Await,
+            Step::Mark(Mark::Parked),
+        ]);
         self.then(steps);
     }
 

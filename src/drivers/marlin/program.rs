@@ -17,6 +17,9 @@ use crate::printer::fault::Fault;
 use crate::printer::model::{Heater, Now, PauseReason};
 use crate::printer::outcome::Outcome;
 
+/// A job begins with small numbers again when they have grown beyond this.
+const RENUMBER_ABOVE: u32 = 100_000;
+
 /// Batches held at once.
 const BATCHES_MAX: usize = 2;
 
@@ -137,8 +140,18 @@ impl Marlin {
         });
         self.reports.job_begins(now.mono);
         self.idle_heat.job_begins();
-        // Small numbers make short lines, which matter at 115200 baud.
-        self.then([Step::Await, Step::Renumber, Step::Await]);
+        // Small numbers make short lines. But a renumbering that gets lost, while a surplus `ok` seems
+        // to answer it, would let old and new numbers be mistaken for each other: only when it pays,
+        // and with a marked answer before the first line of the program.
+        if self.sender.next() > RENUMBER_ABOVE {
+            self.then([
+                Step::fixed("M105"),
+                Step::Await,
+                Step::Renumber,
+                Step::fixed("M105"),
+                Step::Await,
+            ]);
+        }
         if self.uses_print_timer() {
             self.then([Step::fixed("M75")]);
         }
@@ -363,7 +376,8 @@ impl Marlin {
     fn finish(&mut self, _now: Now) {
         self.phase = Phase::Finishing;
         self.out.push_back(Output::CloseProgram);
-        self.then([Step::fixed("M400"), Step::Await]);
+        // Behind M105 it is sure that the oks before were not surplus ones.
+        self.then([Step::fixed("M400"), Step::fixed("M105"), Step::Await]);
         if self.uses_print_timer() {
             self.then([Step::fixed("M77")]);
         }

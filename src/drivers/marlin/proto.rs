@@ -187,6 +187,12 @@ impl Marlin {
         self.job.is_some() && self.program.wants()
     }
 
+    /// The state of the line in words, for tests that fail.
+    #[cfg(test)]
+    pub(super) fn link(&self) -> String {
+        format!("{:?} {:?} {:?}", self.phase, self.sender, self.script)
+    }
+
     /// What the driver is doing.
     pub fn phase(&self) -> Phase {
         self.phase
@@ -255,6 +261,9 @@ impl Marlin {
     /// Bytes that are no text: a wrong speed or a bad line.
     pub fn noise(&mut self, now: Now) {
         self.hello.noise(now.mono);
+        if self.phase == Phase::Hello {
+            self.hello_tick(now);
+        }
         self.pump(now);
     }
 
@@ -295,7 +304,11 @@ impl Marlin {
         earlier(self.pause_deadline());
         earlier(self.idle_heat_deadline());
         earlier(self.outside_deadline());
-        earlier(self.reports.deadline(self.phase));
+        earlier(self.reports.deadline());
+        // Without room a poll could not go out: what makes room wakes us anyway.
+        if self.sender.room() {
+            earlier(self.reports.poll_deadline(self.phase));
+        }
         due
     }
 
