@@ -337,6 +337,23 @@ impl Store {
         .await
     }
 
+    /// Removes the oldest finished jobs beyond `keep`, at most 500 a call. Gives how many.
+    ///
+    /// # Errors
+    /// As every call.
+    pub async fn jobs_prune(&self, keep: u32) -> Result<usize, StoreError> {
+        self.call(move |db| {
+            let sql = format!(
+                "DELETE FROM jobs WHERE id IN (SELECT id FROM jobs WHERE state IN {final_states} AND id <= \
+                 (SELECT id FROM jobs WHERE state IN {final_states} ORDER BY id DESC LIMIT 1 OFFSET ?1) \
+                 ORDER BY id LIMIT 500)",
+                final_states = rows::FINAL
+            );
+            db.conn.execute(&sql, [keep]).map_err(|e| db.sort(e))
+        })
+        .await
+    }
+
     /// Changes what waits without waking the writer: a call follows that does.
     fn wait_quietly<T>(&self, f: impl FnOnce(&mut writer::Waiting) -> T) -> T {
         f(&mut writer::lock(&self.inner.waiting))
