@@ -68,12 +68,18 @@ impl Actor {
             skip: Vec::new(),
         });
         let busy = self.preparing.is_some() || self.job.is_some();
-        let verdict = match busy {
-            true => Err(Refusal::new(
+        // Printing what was to be left out would be worse than not printing.
+        let cannot_skip = !order.skip.is_empty() && !self.state.capabilities.has("objects.skip");
+        let verdict = match (busy, cannot_skip) {
+            (true, _) => Err(Refusal::new(
                 "refused/wrong-state",
                 "Another print is being prepared or runs on this printer.",
             )),
-            false => guard(&self.state, &self.limits(), &probe),
+            (false, true) => Err(Refusal::new(
+                "refused/unsupported",
+                "Objects cannot be left out on this printer yet. Remove them in the slicer, or print all of them.",
+            )),
+            (false, false) => guard(&self.state, &self.limits(), &probe),
         };
         if let Err(refusal) = verdict {
             let _ = accepted.send(Err(refusal));

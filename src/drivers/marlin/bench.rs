@@ -118,6 +118,37 @@ impl Bench {
         })
     }
 
+    /// The daemon dies at once and comes back: what was not written is lost, what the printer said is
+    /// not; the next process has the records.
+    pub fn die_and_come_back(&mut self, settings: Settings, pause: bool) {
+        let begin = self
+            .records
+            .iter()
+            .rposition(|r| matches!(r, super::proto::Record::Begin { .. }))
+            .unwrap_or(0);
+        let from = begin.max(self.records.len().saturating_sub(super::memory::RECORDS));
+        let records = self.records.get(from..).unwrap_or_default().to_vec();
+        let start = StartJob {
+            uid: Uuid::from_u128(7),
+            program: Arc::new(Program {
+                path: PathBuf::from("test.gcode"),
+                name: "test.gcode".to_owned(),
+                size: self.program.len() as u64,
+                sha256: String::new(),
+                layers: None,
+                estimate_s: None,
+                max_z_mm: None,
+            }),
+            skip: Vec::new(),
+        };
+        self.partial.clear();
+        self.pending = None;
+        let now = self.now();
+        self.core = Marlin::new(now, settings, &[115_200]);
+        self.core.adopt(now, start, records, pause);
+        self.drain();
+    }
+
     fn drain(&mut self) {
         while let Some(output) = self.core.poll() {
             match output {

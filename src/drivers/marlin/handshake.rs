@@ -34,6 +34,8 @@ const NOISE_MAX: u8 = 6;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stage {
+    /// A job of the process before is being found again: see `adopt`.
+    Adopting,
     /// Waiting for a banner or for a moment of quiet.
     Listen { until: Instant },
     /// `M110` is on its way since.
@@ -104,6 +106,22 @@ impl Hello {
         };
     }
 
+    /// Instead of a greeting a running job is looked for.
+    pub fn begin_adopting(&mut self) {
+        self.stage = Stage::Adopting;
+        self.readable = true;
+    }
+
+    /// That failed: greet as usual.
+    pub fn begin_listening(&mut self) {
+        self.stage = Stage::Listen { until: self.since };
+    }
+
+    /// Heaters go off before anything else.
+    pub fn cool_first(&mut self) {
+        self.heaters_off = true;
+    }
+
     /// A readable line came.
     pub fn legible(&mut self) {
         self.readable = true;
@@ -117,12 +135,15 @@ impl Hello {
 
     /// The speed is still being searched.
     pub fn scanning(&self) -> bool {
-        matches!(self.stage, Stage::Listen { .. } | Stage::Greeted { .. })
+        matches!(
+            self.stage,
+            Stage::Adopting | Stage::Listen { .. } | Stage::Greeted { .. }
+        )
     }
 
     /// Requests for old lines mean nothing before numbering is agreed.
     pub fn ignores_resend(&self) -> bool {
-        matches!(self.stage, Stage::Listen { .. })
+        matches!(self.stage, Stage::Adopting | Stage::Listen { .. })
     }
 }
 
@@ -215,6 +236,8 @@ impl Marlin {
         self.acks_seen = 0;
         self.sender.tx.push(b'\n');
         if std::mem::take(&mut self.hello.heaters_off) {
+            // A wait for heat would keep the rest waiting.
+            self.sender.push_loose(now.mono, b"M108", true);
             self.sender.push_loose(now.mono, b"M104 S0", true);
             self.sender.push_loose(now.mono, b"M140 S0", true);
         }
@@ -235,7 +258,7 @@ impl Marlin {
         }
     }
 
-    fn ask_identity(&mut self, now: Now) {
+    pub(super) fn ask_identity(&mut self, now: Now) {
         self.hello.stage = Stage::Asking;
         self.send(now, "M115", Tag::Step, Patience::Long(Duration::from_secs(60)));
     }
@@ -296,8 +319,15 @@ impl Marlin {
         if !std::mem::replace(&mut self.hello.up, true) {
             self.event(Event::Up);
         }
+        if self.take_job_up(now) {
+            self.reports.ready(now.mono);
+            return;
+        }
         if !self.outside.running() {
             self.set_phase(Phase::Idle);
+        }
+        if std::mem::take(&mut self.cool_at_ready) {
+            self.heaters_off(now, None);
         }
         self.reports.ready(now.mono);
     }

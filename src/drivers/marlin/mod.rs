@@ -1,5 +1,6 @@
 //! Marlin and its relatives over USB serial.
 
+pub mod adopt;
 pub mod answer;
 #[cfg(test)]
 mod bench;

@@ -77,6 +77,8 @@ impl Marlin {
             );
         }
         let _ = now;
+        self.out.push_back(Output::Record(Record::Leaving));
+        self.reports.in_run = false;
         if resuming {
             // Still on the way back: what was captured stays what has to be put back.
             self.script.clear();

@@ -11,12 +11,15 @@ use rustix::io::Errno;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 use super::answer::LINE_MAX;
 use super::config::Config;
 use super::faults;
+use super::memory_record::Record;
 use super::port;
 use super::proto::{Marlin, Output};
+use super::resume_point::JobMemory;
 use super::shell::{ReadOrder, program_channel};
 use crate::drivers::{Adopt, Context, StopMode};
 use crate::gcode::source::Batch;
@@ -73,6 +76,8 @@ pub struct Session {
     pub cancel: CancellationToken,
     /// To the actor.
     pub events: mpsc::Sender<Event>,
+    /// What the next process has to know.
+    pub memory: Option<JobMemory>,
 }
 
 /// Its deprecation is about types that lend different descriptors at different times; an `OwnedFd`
@@ -106,13 +111,48 @@ impl Session {
         }
     }
 
+    /// Opens the memory file; gives what the last process left in it.
+    fn open_memory(&mut self) -> Option<(Uuid, Vec<Record>)> {
+        let dir = &self.context.runtime_dir;
+        let path = dir.join(format!("marlin-{}.lines", self.context.printer));
+        let opened = std::fs::create_dir_all(dir).and_then(|()| JobMemory::open(&path));
+        match opened {
+            Ok((memory, left)) => {
+                self.memory = Some(memory);
+                left
+            }
+            Err(error) => {
+                tracing::warn!(file = %path.display(), "a restart would interrupt prints: {error}");
+                None
+            }
+        }
+    }
+
+    fn remember(&mut self, record: &Record) {
+        if let Some(memory) = &mut self.memory
+            && let Err(error) = memory.keep(record)
+        {
+            tracing::warn!("a restart would interrupt this print: {error}");
+            // Half a memory is worse than none.
+            self.memory = None;
+        }
+    }
+
     async fn serve(mut self) -> SessionEnd {
         let native_usb = std::fs::canonicalize(&self.path)
             .ok()
             .and_then(|p| p.file_name().map(|n| n.to_string_lossy().starts_with("ttyACM")))
             .unwrap_or(false);
-        let bauds = self.config.bauds(self.baud, native_usb);
+        // A port that stayed open has its speed already.
+        let known = self.inherited.as_ref().and_then(|fd| port::baud_of(fd.as_fd()));
+        let mut bauds = self.config.bauds(known.or(self.baud), native_usb);
+        if let Some(known) = known {
+            bauds.retain(|b| *b != known);
+            bauds.insert(0, known);
+        }
         let baud = bauds.first().copied().unwrap_or(115_200);
+        let left = self.open_memory();
+        let survived = self.inherited.is_some();
         let opened = match self.inherited.take() {
             Some(fd) => port::adopt_fd(fd),
             None => port::open_fd(&self.path, baud, &Roots::default()),
@@ -121,6 +161,9 @@ impl Session {
         let fd = match opened {
             Ok(fd) => fd,
             Err(fault) => {
+                // A dead descriptor would keep its lock in the store.
+                self.context.fd_store.forget(&self.context.printer);
+                self.remember(&Record::End);
                 if let Some(adopt) = self.adopt.take() {
                     let lost = Event::Job(JobEvent::Interrupted { uid: adopt.job.uid });
                     let _ = self.events.send(lost).await;
@@ -134,7 +177,12 @@ impl Session {
         self.context.fd_store.keep(&self.context.printer, fd.as_fd());
         let mut core = Marlin::new(now(), self.config.settings.clone(), &bauds);
         if let Some(adopt) = self.adopt.take() {
-            core.event_for_shell(Event::Job(JobEvent::Interrupted { uid: adopt.job.uid }));
+            match left.filter(|(uid, _)| survived && *uid == adopt.job.uid) {
+                Some((_, records)) => {
+                    core.adopt(now(), adopt.job, records, self.context.pause_on_restart);
+                }
+                None => core.interrupted(adopt.job.uid),
+            }
         }
         let mut line = Line {
             fd,
@@ -199,6 +247,8 @@ impl Line {
         let mut armed = Instant::now() + Duration::from_millis(100);
         let mut stop_by: Option<Instant> = None;
         loop {
+            // Records first: what is written to the port has to be known to the next process.
+            self.drain(session)?;
             self.write(session)?;
             self.drain(session)?;
             if self.core.has_tx() && self.write_since.is_none() {
@@ -406,7 +456,7 @@ impl Line {
                     self.partial.clear();
                     port::set_baud_of(self.fd.as_fd(), baud)?;
                 }
-                Output::Record(_) => {}
+                Output::Record(record) => session.remember(&record),
                 Output::Stopped => self.stopped = true,
                 Output::Hangup(fault) => {
                     // What is still to be said (heaters off) goes out first, if the port takes it.

@@ -101,6 +101,7 @@ impl MarlinDriver {
             stop: stop_rx,
             cancel,
             events: link.events.clone(),
+            memory: None,
         };
         let name = format!("serial {}", self.context.printer);
         std::thread::Builder::new()
