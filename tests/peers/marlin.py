@@ -214,7 +214,7 @@ def port_taken(case):
 
 CASES = {
     "plain": lambda c: prints(c("plain")),
-    "damaged": lambda c: prints(c("damaged", corrupt_every=50, drop_line_every=70, drop_ok_every=100)),
+    "damaged": lambda c: prints(c("damaged", corrupt_every=50, drop_line_every=700, drop_ok_every=1000)),
     "pause-resume": lambda c: pause_resume(c("pause-resume", move_scale=20)),
     "cancel-heating": lambda c: cancel_heating(c("cancel-heating", heat_scale=0.2)),
     "estop": lambda c: estop(c("estop", move_scale=2)),
