@@ -38,7 +38,7 @@ pub fn native(who: Who<'_>, state: &State, now: Now) -> Value {
         "message": state.message,
         "tool": state.active_tool,
         "position": state.position.map(|(p, at)| json!({
-            "x": p.x_mm, "y": p.y_mm, "z": p.z_mm, "age_ms": age_ms(at, now.mono),
+            "x": p.x_mm.map(thousandth), "y": p.y_mm.map(thousandth), "z": p.z_mm.map(thousandth), "age_ms": age_ms(at, now.mono),
         })),
         "traffic": {"lines": state.traffic.lines, "resends": state.traffic.resends},
         "bed_dirty": state.bed_dirty,
@@ -275,6 +275,10 @@ pub fn cloud_notice(notice: &Notice) -> Value {
         "resolvedBy": Value::Null,
         "resolvedAt": Value::Null,
     })
+}
+
+fn thousandth(value: f32) -> f64 {
+    (f64::from(value) * 1000.0).round() / 1000.0
 }
 
 fn tenth(value: f32) -> f64 {

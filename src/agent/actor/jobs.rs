@@ -186,27 +186,26 @@ pub async fn take_over(
     if job.is_outside() {
         return (Some(job), None);
     }
-    let program = match job.record().sha256.clone() {
-        Some(sha256) => means
-            .spool
-            .program(&sha256, &job.record().file)
-            .await
-            .ok()
-            .map(Arc::new),
-        None => None,
+    let sha256 = job.record().sha256.clone().unwrap_or_default();
+    means.spool.pin(&sha256, job.record().uid);
+    let program = match means.spool.program(&sha256, &job.record().file).await {
+        Ok(program) => program,
+        // Without its file the print cannot go on, but the driver has to answer for it all the same:
+        // it finds nothing to read, turns the heaters off and reports the job interrupted.
+        Err(fault) => {
+            tracing::error!(printer, "{fault}");
+            Program {
+                path: means.spool.path_of(&sha256),
+                name: job.record().file.clone(),
+                size: job.record().size.unwrap_or(0),
+                sha256,
+                layers: None,
+                estimate_s: None,
+                max_z_mm: None,
+            }
+        }
     };
-    let Some(program) = program else {
-        // Without its file nothing can go on; the driver's first session finds the printer idle.
-        job.apply(
-            now,
-            JobInput::Event(JobEvent::Interrupted {
-                uid: job.record().uid,
-            }),
-        );
-        job.save(&means.store, now);
-        state.job = None;
-        return (None, None);
-    };
+    let program = Arc::new(program);
     job.set_program(program);
     let paused = job.record().pauses.last().is_some_and(|p| p.to.is_none());
     let adopt = job.adopt(state).map(|adopt| Adopt { paused, ..adopt });
@@ -252,14 +251,23 @@ impl Actor {
                 self.means.spool.unpin(sha256, job.record().uid);
             }
             self.job = None;
-            if was && !matches!(event, JobEvent::Interrupted { .. }) {
+            if was {
                 self.state.bed_dirty = true;
                 self.keep_bed(true);
             }
         }
         self.note(text);
-        if let JobEvent::Failed { fault, .. } = &event {
-            let mut notice = Notice::of_fault(fault, Level::Error, now.wall);
+        if matches!(event, JobEvent::Started { .. }) {
+            // What went wrong with the last print is no news any more.
+            self.raise_cleared("job");
+        }
+        let bad_news = match &event {
+            JobEvent::Failed { fault, .. } => Some(fault.clone()),
+            JobEvent::Interrupted { .. } => Some(interrupted()),
+            _ => None,
+        };
+        if let Some(fault) = bad_news {
+            let mut notice = Notice::of_fault(&fault, Level::Error, now.wall);
             notice.key = "job".to_owned();
             reduce(&mut self.state, now, Event::Notice(notice));
         }
@@ -338,6 +346,16 @@ impl Actor {
         self.job = Some(job);
         self.note("a print was started at the printer");
     }
+}
+
+fn interrupted() -> Fault {
+    Fault::new(
+        Severity::NeedsUser,
+        "job/interrupted",
+        "The print was interrupted and does not go on by itself.",
+        "layerd or its host stopped in the middle of it; the heaters were turned off.",
+        "Look at the part, clear the bed, and start the print again if it is still wanted.",
+    )
 }
 
 fn uid_of(event: &JobEvent) -> Option<Uuid> {
