@@ -286,8 +286,7 @@ impl Pass {
             }
             return;
         }
-        let comment_len = line.comment.map_or(0, <[u8]>::len);
-        self.check_nul(bytes.get(..bytes.len() - comment_len).unwrap_or_default());
+        self.check_nul(bytes.split(|b| *b == b';').next().unwrap_or_default());
         self.end_thumbnail();
         self.commands += 1;
         if let Body::Code(code) = &line.body
