@@ -484,7 +484,7 @@ impl Pass {
         }
         self.e_guess.relative_sum = self.e_guess.relative_sum.saturating_add(value);
         let falls = self.e_guess.falls;
-        if falls >= 8 && falls * 4 > self.e_guess.moves {
+        if falls >= 8 && falls * 6 > self.e_guess.moves {
             self.e_guess.undecided = false;
             self.e_guess.guessed = true;
             self.modal.e_absolute = false;
