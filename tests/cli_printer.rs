@@ -1,6 +1,14 @@
 //! A person at the terminal: the daemon in one process, a simulated Marlin, and every verb as a process
 //! of its own with the exit code that scripts rely on.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "helpers of a test may fail it"
+)]
+
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output};
 use std::time::{Duration, Instant};

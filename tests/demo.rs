@@ -48,7 +48,7 @@ fn the_demo_tells_programs_the_same_as_json() {
     let told: serde_json::Value = serde_json::from_slice(&output.stdout).expect("one JSON value");
     assert_eq!(told["outcome"], "verified");
     assert!(told["executed"].as_u64().expect("a number") > 1000);
-    assert_eq!(told["job"]["status"], "done");
+    assert_eq!(told["job"]["state"], "done");
     let kept = std::fs::read_dir(dir.path())
         .expect("there")
         .next()

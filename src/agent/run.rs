@@ -15,6 +15,7 @@ use super::handle::{AgentHandle, AgentShared};
 use super::plan::{PrinterPlan, difference};
 use crate::drivers::StopMode;
 use crate::host::systemd::{JobType, Systemd};
+use crate::job::housekeeping;
 use crate::job::store::StoreError;
 use crate::printer::model::StateWord;
 
@@ -92,11 +93,14 @@ impl Agent {
         turn.set_missed_tick_behavior(MissedTickBehavior::Delay);
         self.systemd.ready();
         tokio::pin!(stop);
+        let housekeeping = housekeeping::forever(self.means.store.clone(), self.means.spool.clone());
+        tokio::pin!(housekeeping);
         loop {
             tokio::select! {
                 _ = heard(&mut terminate) => break,
                 _ = heard(&mut interrupt) => break,
                 () = &mut stop => break,
+                never = &mut housekeeping => match never {},
                 _ = heard(&mut hangup) => self.reload(&mut reread).await,
                 _ = turn.tick() => self.look_around().await,
             }

@@ -3,7 +3,7 @@
 //! Everything is the real thing but the printer: a pseudo-terminal instead of a cable, the daemon in
 //! this process, its socket, and this verb as a person who uploads, pauses, resumes and watches.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget};
@@ -15,6 +15,7 @@ use super::client::{Client, Listed, QUICK};
 use super::exit::{Done, Exit, Failure};
 use super::print::{draw, ended, style, upload};
 use super::printers::{progress, temperatures};
+use super::scratch::Scratch;
 use super::{Globals, out, run};
 use crate::daemon::{Daemon, parse_config};
 use crate::drivers::marlin::sim::Options;
@@ -59,14 +60,19 @@ fn speed(text: &str) -> Result<f64, String> {
 
 /// Runs the verb.
 pub fn run(globals: &Globals, args: &Args) -> Done {
-    let place = Place::make(args.keep)?;
+    let place = Scratch::new("demo").map_err(|e| {
+        Failure::new(format!(
+            "No directory could be made: {e}. Set TMPDIR to where one can."
+        ))
+    })?;
+    let dir = place.path().to_owned();
     let simulated = PtyOptions {
         sim: Options {
             speed: args.speed,
             advanced_ok: true,
             ..Options::default()
         },
-        link: Some(place.dir.join("printer")),
+        link: Some(dir.join("printer")),
         ..PtyOptions::default()
     };
     let printer = SimPty::spawn(simulated).map_err(|e| {
@@ -74,11 +80,11 @@ pub fn run(globals: &Globals, args: &Args) -> Done {
             "No pseudo-terminal could be opened: {e}. Run where /dev/pts is mounted."
         ))
     })?;
-    let config = config(&place.dir, &printer.path());
-    let config_path = place.dir.join("layerd.toml");
-    let file_path = place.dir.join(FILE_NAME);
-    place.write(&config_path, config.as_bytes())?;
-    place.write(&file_path, FILE)?;
+    let config = config(&dir, &printer.path());
+    let config_path = dir.join("layerd.toml");
+    let file_path = dir.join(FILE_NAME);
+    write(&config_path, config.as_bytes())?;
+    write(&file_path, FILE)?;
     let config = parse_config(&config, "demo").map_err(|e| Failure::new(e.to_string()))?;
     let runtime = run::runtime().map_err(|e| Failure::new(format!("Cannot start: {e}.")))?;
     let done = runtime.block_on(async {
@@ -116,7 +122,19 @@ pub fn run(globals: &Globals, args: &Args) -> Done {
     });
     runtime.shutdown_timeout(Duration::from_secs(5));
     let told = done?;
-    summary(globals, args, &told, &printer, &place);
+    summary(globals, args, &told, &printer);
+    if args.keep {
+        let kept = place.keep();
+        if !globals.json {
+            out::line(format!(
+                "  kept     {} (configuration layerd.toml, database state/layerd.db)",
+                kept.display()
+            ));
+        }
+    }
+    if !globals.json {
+        out::line("Next: \"layerd discover\" shows your own printer with configuration to paste.");
+    }
     let hot = printer.with(|sim| sim.is_heating());
     if hot {
         Err(Failure::new("A heater was left on. This is a mistake in layerd."))
@@ -137,37 +155,9 @@ fn config(dir: &Path, port: &Path) -> String {
     )
 }
 
-/// The directory of the demo; removed at the end.
-struct Place {
-    dir: PathBuf,
-    keep: bool,
-}
-
-impl Place {
-    fn make(keep: bool) -> Result<Self, Failure> {
-        use std::os::unix::fs::DirBuilderExt;
-        // Short, since a socket's path may have 107 bytes; its own, so that nobody waits there.
-        let name = uuid::Uuid::new_v4().simple().to_string();
-        let dir = std::env::temp_dir().join(format!("layerd-demo-{}", name.get(..8).unwrap_or_default()));
-        std::fs::DirBuilder::new()
-            .mode(0o700)
-            .create(&dir)
-            .map_err(|e| Failure::new(format!("{}: cannot be made: {e}. Set TMPDIR.", dir.display())))?;
-        Ok(Place { dir, keep })
-    }
-
-    fn write(&self, path: &Path, bytes: &[u8]) -> Result<(), Failure> {
-        std::fs::write(path, bytes)
-            .map_err(|e| Failure::new(format!("{}: cannot be written: {e}.", path.display())))
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        if !self.keep {
-            let _ = std::fs::remove_dir_all(&self.dir);
-        }
-    }
+fn write(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
+    std::fs::write(path, bytes)
+        .map_err(|e| Failure::new(format!("{}: cannot be written: {e}.", path.display())))
 }
 
 fn bar(globals: &Globals) -> Option<ProgressBar> {
@@ -365,7 +355,7 @@ fn verified(step: &str, answer: &Value) -> Result<(), Failure> {
     })
 }
 
-fn summary(globals: &Globals, args: &Args, told: &Told, printer: &SimPty, place: &Place) {
+fn summary(globals: &Globals, args: &Args, told: &Told, printer: &SimPty) {
     let executed = printer.with(|sim| sim.executed_count());
     let number = |path: &str| told.last.pointer(path).and_then(Value::as_u64).unwrap_or(0);
     let (lines, resends) = (number("/traffic/lines"), number("/traffic/resends"));
@@ -392,11 +382,4 @@ fn summary(globals: &Globals, args: &Args, told: &Told, printer: &SimPty, place:
         out::duration(told.took.as_secs()),
         args.speed
     ));
-    if place.keep {
-        let dir = place.dir.display();
-        out::line(format!(
-            "  kept     {dir} (configuration layerd.toml, database state/layerd.db)"
-        ));
-    }
-    out::line("Next: \"layerd discover\" shows your own printer with configuration to paste.");
 }

@@ -64,12 +64,12 @@ where
         if let Some(scope) = context.event_scope() {
             for span in scope.from_root() {
                 text.push_str(span.name());
-                if let Some(fields) = span.extensions().get::<FormattedFields<N>>() {
-                    if !fields.is_empty() {
-                        text.push('{');
-                        text.push_str(fields);
-                        text.push('}');
-                    }
+                if let Some(fields) = span.extensions().get::<FormattedFields<N>>()
+                    && !fields.is_empty()
+                {
+                    text.push('{');
+                    text.push_str(fields);
+                    text.push('}');
                 }
                 text.push_str(": ");
             }

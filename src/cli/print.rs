@@ -187,8 +187,11 @@ pub fn ended(details: &Value) -> Option<(&'static str, Exit)> {
 }
 
 fn tell_end(globals: &Globals, details: &Value, (word, exit): (&'static str, Exit)) -> Exit {
-    let text = |path: &str| details.pointer(path).and_then(Value::as_str).unwrap_or_default();
-    let (code, message) = (text("/job/layerd/fault/code"), text("/job/failedReason"));
+    let text = |key: &str| {
+        let path = format!("/job/layerd/{key}");
+        details.pointer(&path).and_then(Value::as_str).unwrap_or_default()
+    };
+    let (code, message) = (text("code"), text("message"));
     if globals.json {
         let code = if code.is_empty() {
             if exit == Exit::Good { "ok" } else { "job/ended" }
@@ -199,15 +202,8 @@ fn tell_end(globals: &Globals, details: &Value, (word, exit): (&'static str, Exi
     } else if exit == Exit::Good {
         out::line("The print is done.");
     } else {
-        out::err(
-            format!(
-                "The print ended: {word}. {} {}",
-                out::clean(message),
-                out::clean(code)
-            )
-            .trim_end()
-            .to_owned(),
-        );
+        let (message, code) = (out::clean(message), out::clean(code));
+        out::err(format!("The print ended: {word}. {message} {code}").trim_end());
     }
     exit
 }

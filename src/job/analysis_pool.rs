@@ -2,7 +2,7 @@
 //! a serial line. Results are kept by content, in memory and in the database.
 
 use std::collections::VecDeque;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -32,13 +32,8 @@ pub type Analyze = fn(&Path, &Options) -> std::io::Result<Analysis>;
 
 type Kept = Arc<Mutex<VecDeque<(String, Arc<Analysis>)>>>;
 
-struct Order {
-    sha256: String,
-    path: PathBuf,
-    /// Made for one printer: names lines, is not kept.
-    options: Option<Options>,
-    reply: oneshot::Sender<std::io::Result<Arc<Analysis>>>,
-}
+/// One piece of work; it answers its asker itself.
+type Order = Box<dyn FnOnce() + Send>;
 
 /// The pool; cheap to clone.
 #[derive(Clone)]
@@ -46,6 +41,7 @@ pub struct AnalysisPool {
     spool: Spool,
     orders: mpsc::Sender<Order>,
     kept: Kept,
+    analyze: Analyze,
 }
 
 impl std::fmt::Debug for AnalysisPool {
@@ -61,13 +57,16 @@ impl AnalysisPool {
     /// When the system refuses a thread.
     pub fn start(spool: Spool, analyze: Analyze) -> std::io::Result<Self> {
         let (orders, inbox) = mpsc::channel::<Order>(WAITING_MAX);
-        let kept = Kept::default();
-        let results = kept.clone();
         std::thread::Builder::new()
             .name("analysis".to_owned())
             .stack_size(1 << 20)
-            .spawn(move || work(inbox, &results, analyze))?;
-        Ok(AnalysisPool { spool, orders, kept })
+            .spawn(move || work(inbox))?;
+        Ok(AnalysisPool {
+            spool,
+            orders,
+            kept: Kept::default(),
+            analyze,
+        })
     }
 
     /// The analysis of a spool file: kept, or made now.
@@ -86,7 +85,21 @@ impl AnalysisPool {
             keep(&self.kept, sha256, &analysis);
             return Ok(analysis);
         }
-        let analysis = self.order(sha256, None).await?;
+        let (kept, sha, path) = (self.kept.clone(), sha256.to_owned(), self.spool.path_of(sha256));
+        let analyze = self.analyze;
+        let analysis = self
+            .order(move || {
+                // Another asker of the same file may have been served just now.
+                if let Some(known) = find(&kept, &sha) {
+                    return Ok(known);
+                }
+                let analysis = analyze(&path, &quick())
+                    .map(Arc::new)
+                    .map_err(|e| unreadable(&e))?;
+                keep(&kept, &sha, &analysis);
+                Ok(analysis)
+            })
+            .await?;
         if let Ok(body) = serde_json::to_string(analysis.as_ref())
             && let Err(e) = store.analysis_put(sha256, ANALYZER, body, Timestamp::now()).await
         {
@@ -101,17 +114,32 @@ impl AnalysisPool {
     /// # Errors
     /// As [`AnalysisPool::analysis`].
     pub async fn analysis_for(&self, sha256: &str, limits: &Limits) -> Result<Arc<Analysis>, Fault> {
-        self.order(sha256, Some(options_for(limits))).await
+        let (path, options, analyze) = (self.spool.path_of(sha256), options_for(limits), self.analyze);
+        self.order(move || analyze(&path, &options).map(Arc::new).map_err(|e| unreadable(&e)))
+            .await
     }
 
-    async fn order(&self, sha256: &str, options: Option<Options>) -> Result<Arc<Analysis>, Fault> {
+    /// Whether a spool file still is what was uploaded. Reads it all, unless this run of the daemon
+    /// has done so and the file has not been written to since.
+    ///
+    /// # Errors
+    /// It is damaged or cannot be read, or too many files wait.
+    pub async fn verify(&self, sha256: &str) -> Result<(), Fault> {
+        let (spool, sha) = (self.spool.clone(), sha256.to_owned());
+        self.order(move || spool.verify(&sha)).await
+    }
+
+    async fn order<T: Send + 'static>(
+        &self,
+        f: impl FnOnce() -> Result<T, Fault> + Send + 'static,
+    ) -> Result<T, Fault> {
         let (reply, answer) = oneshot::channel();
-        let order = Order {
-            sha256: sha256.to_owned(),
-            path: self.spool.path_of(sha256),
-            options,
-            reply,
-        };
+        let order: Order = Box::new(move || {
+            // The asker may have gone while it waited.
+            if !reply.is_closed() {
+                let _ = reply.send(f());
+            }
+        });
         self.orders.try_send(order).map_err(|_| {
             fault(
                 "analysis/busy",
@@ -121,14 +149,7 @@ impl AnalysisPool {
             )
         })?;
         match tokio::time::timeout(LONGEST, answer).await {
-            Ok(Ok(Ok(analysis))) => Ok(analysis),
-            Ok(Ok(Err(error))) => Err(fault(
-                "analysis/unreadable",
-                "The file could not be read.",
-                "It is gone, or the disk or card is failing.",
-                "Upload the file again.",
-            )
-            .with_raw(error.to_string())),
+            Ok(Ok(result)) => result,
             Ok(Err(_)) => Err(fault(
                 "analysis/failed",
                 "The file could not be analyzed.",
@@ -146,29 +167,22 @@ impl AnalysisPool {
 }
 
 /// The thread.
-fn work(mut inbox: mpsc::Receiver<Order>, kept: &Kept, analyze: Analyze) {
+fn work(mut inbox: mpsc::Receiver<Order>) {
     lower_priority();
     while let Some(order) = inbox.blocking_recv() {
-        // The asker has gone, or another asker of the same file was served just now.
-        if order.reply.is_closed() {
-            continue;
-        }
-        if order.options.is_none()
-            && let Some(known) = find(kept, &order.sha256)
-        {
-            let _ = order.reply.send(Ok(known));
-            continue;
-        }
-        let options = order.options.unwrap_or_else(quick);
         // A panic on a strange file must not end the pool; the asker sees a dropped reply.
-        let result = std::panic::catch_unwind(|| analyze(&order.path, &options));
-        let Ok(result) = result else { continue };
-        let result = result.map(Arc::new);
-        if let (Ok(analysis), None) = (&result, order.options) {
-            keep(kept, &order.sha256, analysis);
-        }
-        let _ = order.reply.send(result);
+        let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(order));
     }
+}
+
+fn unreadable(error: &std::io::Error) -> Fault {
+    fault(
+        "analysis/unreadable",
+        "The file could not be read.",
+        "It is gone, or the disk or card is failing.",
+        "Upload the file again.",
+    )
+    .with_raw(error.to_string())
 }
 
 /// Reads a file through the analyzer.

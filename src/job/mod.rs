@@ -2,6 +2,7 @@
 
 pub mod analysis_pool;
 pub mod file_name;
+pub mod housekeeping;
 pub mod incoming;
 pub mod machine;
 pub mod preflight;

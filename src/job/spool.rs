@@ -10,6 +10,7 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::SystemTime;
 
 use jiff::{SignedDuration, Timestamp};
 use uuid::Uuid;
@@ -67,8 +68,13 @@ pub(super) struct Inner {
     pins: Mutex<BTreeMap<String, BTreeSet<Uuid>>>,
     /// Sizes announced by uploads that are under way.
     incoming: Mutex<BTreeMap<u64, u64>>,
+    /// Contents whose hash was seen to be right in this run, with their size and time then.
+    verified: Mutex<BTreeMap<String, (u64, SystemTime)>>,
     next: AtomicU64,
 }
+
+/// Contents remembered as verified; the others are read again.
+const VERIFIED_MAX: usize = 64;
 
 /// One file found in the directory.
 #[derive(Debug)]
@@ -103,6 +109,7 @@ impl Spool {
                 store,
                 pins: Mutex::default(),
                 incoming: Mutex::default(),
+                verified: Mutex::default(),
                 next: AtomicU64::new(0),
             }),
         })
@@ -166,10 +173,10 @@ impl Spool {
         let now = Timestamp::now();
         let target = self.path_of(&sha256);
         let (from, to, dir) = (part.to_path_buf(), target.clone(), self.inner.dir.clone());
+        let known = lock(&self.inner.verified).get(&sha256).copied();
         blocking(move || {
-            // The same content again: what is there is complete, unless someone changed it.
-            let same = std::fs::metadata(&to).is_ok_and(|m| m.is_file() && m.len() == size);
-            if same {
+            // What is there already may have rotted: only what was seen to be right is left in place.
+            if known.is_some() && mark(&to).ok() == known {
                 let _ = std::fs::remove_file(&from);
             } else {
                 std::fs::rename(&from, &to).map_err(|e| io_fault(&to, &e))?;
@@ -178,6 +185,7 @@ impl Spool {
             Ok(())
         })
         .await?;
+        self.note_verified(&sha256);
         let row = UploadRow {
             id: Uuid::new_v4().simple().to_string(),
             sha256,
@@ -249,6 +257,33 @@ impl Spool {
             estimate_s: None,
             max_z_mm: None,
         })
+    }
+
+    /// Reads a content and compares its hash, unless that was done in this run and the file was not
+    /// touched since. Blocks: for the analysis thread.
+    pub(super) fn verify(&self, sha256: &str) -> Result<(), Fault> {
+        let path = self.path_of(sha256);
+        let mark = mark(&path).map_err(|e| missing(&e))?;
+        if lock(&self.inner.verified).get(sha256) == Some(&mark) {
+            return Ok(());
+        }
+        if super::incoming::hash_of(&path)? != sha256 {
+            lock(&self.inner.verified).remove(sha256);
+            return Err(damaged(sha256));
+        }
+        self.note_verified(sha256);
+        Ok(())
+    }
+
+    fn note_verified(&self, sha256: &str) {
+        let Ok(mark) = mark(&self.path_of(sha256)) else {
+            return;
+        };
+        let mut verified = lock(&self.inner.verified);
+        if verified.len() >= VERIFIED_MAX {
+            verified.pop_first();
+        }
+        verified.insert(sha256.to_owned(), mark);
     }
 
     /// Whether a content is still what its name says: reads it all.
@@ -438,6 +473,12 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 fn expiry(used: Timestamp) -> Timestamp {
     used.checked_add(KEPT_FOR).unwrap_or(Timestamp::MAX)
+}
+
+/// What shows that a file was written to: its size and its time.
+fn mark(path: &Path) -> std::io::Result<(u64, SystemTime)> {
+    let meta = std::fs::metadata(path)?;
+    Ok((meta.len(), meta.modified().unwrap_or(SystemTime::UNIX_EPOCH)))
 }
 
 fn is_hash(text: &str) -> bool {

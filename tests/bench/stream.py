@@ -61,10 +61,9 @@ def write_program(path, count):
 class Sink:
     """The printer: tests/bench/ok_sink.rs."""
 
-    def __init__(self, binary, work, *options, cpu=None):
+    def __init__(self, command, work, *options):
         self.link, self.received = os.path.join(work, "sink"), os.path.join(work, "received")
-        pinned = [] if cpu is None else ["taskset", "-c", str(cpu)]
-        self.process = subprocess.Popen([*pinned, binary, "--link", self.link, "--received", self.received, *options],
+        self.process = subprocess.Popen([*command, "--link", self.link, "--received", self.received, *options],
                                         stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         assert self.process.stdout.readline().startswith("PTY "), "the sink did not start"
 
@@ -76,16 +75,18 @@ class Sink:
 class Daemon:
     """layerd with one printer on the sink."""
 
-    def __init__(self, binary, work, settings="", cpu=None):
+    def __init__(self, binary, work, settings=""):
         self.binary, self.work = binary, work
-        self.config, self.log = os.path.join(work, "layerd.toml"), os.path.join(work, "log")
+        self.config, self.log, self.out = (os.path.join(work, name) for name in ("layerd.toml", "log", "out"))
         with open(self.config, "w") as f:
             f.write(f'[agent]\nstate_dir = "{work}/state"\nruntime_dir = "{work}/run"\n[api]\nlisten = []\n'
                     f'[printer.p]\ndriver = "marlin"\nport = "{work}/sink"\nbaud = 115200\nbed = [500, 500, 500]\n'
                     f'preflight = "warn"\n{settings}\n')
-        pinned = [] if cpu is None else ["taskset", "-c", str(cpu)]
-        self.process = subprocess.Popen([*pinned, binary, "--config", self.config, "run"], stderr=open(self.log, "w"))
+        self.process = subprocess.Popen(self.command(), stderr=open(self.log, "w"), stdout=open(self.out, "w"))
         self.until(lambda s: s["state"] == "operational", 60)
+
+    def command(self):
+        return [self.binary, "--config", self.config, "run"]
 
     def run(self, *words):
         return subprocess.run([self.binary, "--config", self.config, *words], capture_output=True, text=True, timeout=3600)
@@ -193,7 +194,7 @@ def main():
         try:
             for _ in range(o.rounds):
                 for name, (send, file) in senders.items():
-                    sink = Sink(o.sink, work, *sink_options)
+                    sink = Sink([o.sink], work, *sink_options)
                     cpu_us = send(file)
                     seen = sink.result()
                     rows[name].append((seen["lines_per_s"], cpu_us, same_as_sent(sink.received, file), seen["refused"]))

@@ -139,7 +139,7 @@ class Case:
         done = self.layerd("--json", "printers")
         try:
             return json.loads(done.stdout)[0]
-        except (ValueError, IndexError):
+        except (ValueError, IndexError, KeyError):
             return {"state": None, "job": None, "temps": {}, "notices": []}
 
     def until(self, what, seconds=60, state=None):

@@ -20,7 +20,6 @@ use crate::printer::event::{Event, JobEvent};
 use crate::printer::fault::{Fault, Severity};
 use crate::printer::guard::guard;
 use crate::printer::model::{ActiveJob, Activity, Origin, Progress};
-use crate::printer::notice::{Level, Notice};
 use crate::printer::outcome::{Outcome, Refusal};
 use crate::printer::reduce::reduce;
 
@@ -68,12 +67,18 @@ impl Actor {
             skip: Vec::new(),
         });
         let busy = self.preparing.is_some() || self.job.is_some();
-        let verdict = match busy {
-            true => Err(Refusal::new(
+        // Printing what was to be left out would be worse than not printing.
+        let cannot_skip = !order.skip.is_empty() && !self.state.capabilities.has("objects.skip");
+        let verdict = match (busy, cannot_skip) {
+            (true, _) => Err(Refusal::new(
                 "refused/wrong-state",
                 "Another print is being prepared or runs on this printer.",
             )),
-            false => guard(&self.state, &self.limits(), &probe),
+            (false, true) => Err(Refusal::new(
+                "refused/unsupported",
+                "Objects cannot be left out on this printer yet. Remove them in the slicer, or print all of them.",
+            )),
+            (false, false) => guard(&self.state, &self.limits(), &probe),
         };
         if let Err(refusal) = verdict {
             let _ = accepted.send(Err(refusal));
@@ -235,9 +240,7 @@ impl Actor {
             self.state.activity = Activity::Idle;
             self.state.since = now;
         }
-        let mut notice = Notice::of_fault(&fault, Level::Error, now.wall);
-        notice.key = "job".to_owned();
-        reduce(&mut self.state, now, Event::Notice(notice));
+        self.tell_of_job(&fault);
         self.note(format!("not started: {message}"));
         self.dirty = true;
     }
@@ -267,6 +270,8 @@ async fn check(
         .program(&order.sha256, &order.name)
         .await
         .map_err(|f| refuse("refused/file", f.to_string()))?;
+    let intact = means.pool.verify(&order.sha256).await;
+    intact.map_err(|f| refuse("refused/file", f.to_string()))?;
     let analysis = means
         .pool
         .analysis(&order.sha256)

@@ -30,6 +30,8 @@ pub struct Bench {
     pub records: Vec<super::proto::Record>,
     pub hangup: Option<Fault>,
     pub stopped: bool,
+    /// The job is over, one way or the other.
+    pub ended: bool,
     pub program: Vec<u8>,
     pub sent: Vec<String>,
     pending: Option<Batch>,
@@ -50,6 +52,7 @@ impl Bench {
             records: Vec::new(),
             hangup: None,
             stopped: false,
+            ended: false,
             program: Vec::new(),
             sent: Vec::new(),
             pending: None,
@@ -115,10 +118,49 @@ impl Bench {
         })
     }
 
+    /// The daemon dies at once and comes back: what was not written is lost, what the printer said is
+    /// not; the next process has the records.
+    pub fn die_and_come_back(&mut self, settings: Settings, pause: bool) {
+        let begin = self
+            .records
+            .iter()
+            .rposition(|r| matches!(r, super::proto::Record::Begin { .. }))
+            .unwrap_or(0);
+        let from = begin.max(self.records.len().saturating_sub(super::memory::RECORDS));
+        let records = self.records.get(from..).unwrap_or_default().to_vec();
+        let start = StartJob {
+            uid: Uuid::from_u128(7),
+            program: Arc::new(Program {
+                path: PathBuf::from("test.gcode"),
+                name: "test.gcode".to_owned(),
+                size: self.program.len() as u64,
+                sha256: String::new(),
+                layers: None,
+                estimate_s: None,
+                max_z_mm: None,
+            }),
+            skip: Vec::new(),
+        };
+        self.partial.clear();
+        self.pending = None;
+        let now = self.now();
+        self.core = Marlin::new(now, settings, &[115_200]);
+        self.core.adopt(now, start, records, pause);
+        self.drain();
+    }
+
     fn drain(&mut self) {
         while let Some(output) = self.core.poll() {
             match output {
-                Output::Event(event) => self.events.push(event),
+                Output::Event(event) => {
+                    self.ended |= matches!(
+                        event,
+                        Event::Job(
+                            JobEvent::Done { .. } | JobEvent::Failed { .. } | JobEvent::Cancelled { .. }
+                        )
+                    );
+                    self.events.push(event);
+                }
                 Output::Reply(id, outcome) => {
                     assert!(
                         id.0 == 0 || self.replies.insert(id.0, outcome).is_none(),
@@ -180,7 +222,21 @@ impl Bench {
     /// Runs until something is so, at most so many (made-up) seconds.
     pub fn run(&mut self, seconds: u64, mut wanted: impl FnMut(&Bench) -> bool) -> bool {
         let end = self.t + Duration::from_secs(seconds);
+        let mut turns = 0u32;
         loop {
+            turns += 1;
+            if turns > 60_000 {
+                let tail: Vec<_> = self.sent.iter().rev().take(12).collect();
+                let due = self
+                    .core
+                    .deadline()
+                    .map(|d| d.saturating_duration_since(self.base));
+                panic!(
+                    "no progress in time at {:?} (due {due:?}, printer {:?}): {tail:?}",
+                    self.t,
+                    self.sim.deadline()
+                );
+            }
             while self.exchange() {}
             if wanted(self) {
                 return true;

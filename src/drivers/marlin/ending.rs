@@ -85,6 +85,7 @@ impl Marlin {
         self.out.push_back(Output::CloseProgram);
         self.script.clear();
         self.end_firmware_wait(now);
+        self.out.push_back(Output::Record(Record::Leaving));
         self.set_phase(Phase::Cancelling);
         let mut steps = self.cold_steps();
         steps.extend([
@@ -206,6 +207,10 @@ impl Marlin {
     /// The link went away: a running job has failed with it. Called by the shell before it ends the
     /// session.
     pub fn link_lost(&mut self, now: Now, fault: &Fault) {
+        if let Some(uid) = self.adopting_uid() {
+            self.adopting = None;
+            self.interrupted(uid);
+        }
         let fault = if self.job.is_some() {
             faults::LOST.with_raw(fault.what.to_string())
         } else {
@@ -248,6 +253,15 @@ impl Marlin {
 
     /// The daemon is to stop.
     pub fn stop(&mut self, now: Now, mode: StopMode) {
+        // A head on its way cannot be left to the next process.
+        let on_its_way = matches!(
+            self.phase,
+            Phase::Pausing | Phase::Resuming | Phase::Cancelling | Phase::Finishing
+        );
+        let mode = match mode {
+            StopMode::Detach if on_its_way => StopMode::Park,
+            mode => mode,
+        };
         self.stopping = Some(mode);
         let can_talk = !matches!(self.phase, Phase::Hello | Phase::Halted);
         match mode {

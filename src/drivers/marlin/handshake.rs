@@ -34,6 +34,8 @@ const NOISE_MAX: u8 = 6;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stage {
+    /// A job of the process before is being found again: see `adopt`.
+    Adopting,
     /// Waiting for a banner or for a moment of quiet.
     Listen { until: Instant },
     /// `M110` is on its way since.
@@ -104,6 +106,22 @@ impl Hello {
         };
     }
 
+    /// Instead of a greeting a running job is looked for.
+    pub fn begin_adopting(&mut self) {
+        self.stage = Stage::Adopting;
+        self.readable = true;
+    }
+
+    /// That failed: greet as usual.
+    pub fn begin_listening(&mut self) {
+        self.stage = Stage::Listen { until: self.since };
+    }
+
+    /// Heaters go off before anything else.
+    pub fn cool_first(&mut self) {
+        self.heaters_off = true;
+    }
+
     /// A readable line came.
     pub fn legible(&mut self) {
         self.readable = true;
@@ -117,12 +135,15 @@ impl Hello {
 
     /// The speed is still being searched.
     pub fn scanning(&self) -> bool {
-        matches!(self.stage, Stage::Listen { .. } | Stage::Greeted { .. })
+        matches!(
+            self.stage,
+            Stage::Adopting | Stage::Listen { .. } | Stage::Greeted { .. }
+        )
     }
 
     /// Requests for old lines mean nothing before numbering is agreed.
     pub fn ignores_resend(&self) -> bool {
-        matches!(self.stage, Stage::Listen { .. })
+        matches!(self.stage, Stage::Adopting | Stage::Listen { .. })
     }
 }
 
@@ -215,6 +236,8 @@ impl Marlin {
         self.acks_seen = 0;
         self.sender.tx.push(b'\n');
         if std::mem::take(&mut self.hello.heaters_off) {
+            // A wait for heat would keep the rest waiting.
+            self.sender.push_loose(now.mono, b"M108", true);
             self.sender.push_loose(now.mono, b"M104 S0", true);
             self.sender.push_loose(now.mono, b"M140 S0", true);
         }
@@ -235,20 +258,20 @@ impl Marlin {
         }
     }
 
-    fn ask_identity(&mut self, now: Now) {
+    pub(super) fn ask_identity(&mut self, now: Now) {
         self.hello.stage = Stage::Asking;
         self.send(now, "M115", Tag::Step, Patience::Long(Duration::from_secs(60)));
     }
 
     /// What to send next in the handshake, once there is room; called through `next_step` and the pump.
-    pub(super) fn hello_progress(&mut self, now: Now) {
+    pub(super) fn hello_progress(&mut self, now: Now) -> bool {
         match self.hello.stage {
             Stage::Greeted { .. } if self.sender.acked() > 0 => self.ask_identity(now),
             Stage::Asking if self.sender.is_idle() => {
                 let known = self.hello.identified || self.caps.any() || self.hello.file_ended;
                 match self.hello.identity_by {
                     None if !known => self.hello.identity_by = Some(now.mono + LATE_ANSWER),
-                    Some(by) if now.mono < by => {}
+                    Some(by) if now.mono < by => return false,
                     _ if known => self.settle(),
                     _ => {
                         // An ok and nothing else: perhaps every line goes into a file.
@@ -259,8 +282,9 @@ impl Marlin {
                 }
             }
             Stage::EndingFile if self.sender.is_idle() => self.ask_identity(now),
-            _ => {}
+            _ => return false,
         }
+        true
     }
 
     fn settle(&mut self) {
@@ -295,8 +319,15 @@ impl Marlin {
         if !std::mem::replace(&mut self.hello.up, true) {
             self.event(Event::Up);
         }
+        if self.take_job_up(now) {
+            self.reports.ready(now.mono);
+            return;
+        }
         if !self.outside.running() {
             self.set_phase(Phase::Idle);
+        }
+        if std::mem::take(&mut self.cool_at_ready) {
+            self.heaters_off(now, None);
         }
         self.reports.ready(now.mono);
     }
@@ -367,8 +398,16 @@ impl Marlin {
         }
         match self.hello.stage {
             Stage::Listen { until } => Some(until),
-            Stage::Greeted { at } => Some((at + AGAIN).min(at + Duration::from_millis(500))),
-            Stage::Asking => self.hello.identity_by,
+            Stage::Greeted { at } if self.hello.readable => Some(at + AGAIN),
+            Stage::Greeted { at } => {
+                let patience = if self.hello.index == 0 && self.hello.rounds == 0 {
+                    FIRST_SPEED
+                } else {
+                    OTHER_SPEED
+                };
+                Some((at + AGAIN).min(self.hello.since + patience))
+            }
+            Stage::Asking if self.sender.is_idle() => self.hello.identity_by,
             _ => None,
         }
     }

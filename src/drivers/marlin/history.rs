@@ -1,5 +1,7 @@
 //! The lines sent last, byte for byte as they went out, so that a `Resend` gets the same again.
 
+use std::fmt;
+
 use super::silence::Patience;
 
 /// Lines kept. Marlin asks back at most as far as its queue and our window reach; PrusaLink keeps 100.
@@ -43,8 +45,13 @@ pub struct Sent {
     pub patience: Patience,
 }
 
+impl fmt::Debug for History {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "History({}..{})", self.oldest, self.next)
+    }
+}
+
 /// A ring of sent lines by number. Buffers are reused: nothing is allocated per line.
-#[derive(Debug)]
 pub struct History {
     slots: Vec<Sent>,
     /// The next number to give away.

@@ -1,5 +1,6 @@
 //! Marlin and its relatives over USB serial.
 
+pub mod adopt;
 pub mod answer;
 #[cfg(test)]
 mod bench;
@@ -7,6 +8,8 @@ mod caps;
 pub mod config;
 pub mod dialect;
 mod ending;
+#[cfg(test)]
+mod exactly_once_tests;
 pub mod faults;
 pub mod found;
 mod handshake;

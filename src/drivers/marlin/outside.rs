@@ -171,7 +171,11 @@ impl Marlin {
     }
 
     pub(super) fn outside_deadline(&self) -> Option<Instant> {
-        if self.phase == Phase::Idle && self.caps.has("SDCARD") {
+        if self.phase == Phase::Idle
+            && self.job.is_none()
+            && self.script.is_empty()
+            && self.caps.has("SDCARD")
+        {
             self.outside.next
         } else {
             None

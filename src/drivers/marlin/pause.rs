@@ -77,6 +77,8 @@ impl Marlin {
             );
         }
         let _ = now;
+        self.out.push_back(Output::Record(Record::Leaving));
+        self.reports.in_run = false;
         if resuming {
             // Still on the way back: what was captured stays what has to be put back.
             self.script.clear();
@@ -84,7 +86,12 @@ impl Marlin {
                 saved.why = why;
             }
             self.set_phase(Phase::Pausing);
-            self.then([Step::fixed("M400"), Step::Await, Step::Mark(Mark::Parked)]);
+            self.then([
+                Step::fixed("M400"),
+                Step::fixed("M105"),
+                Step::Await,
+                Step::Mark(Mark::Parked),
+            ]);
             return;
         }
         let targets = self
@@ -109,6 +116,7 @@ impl Marlin {
         }
         self.then([
             Step::fixed("M400"),
+            Step::fixed("M105"),
             Step::Await,
             Step::fixed("M114"),
             Step::Await,
@@ -151,7 +159,12 @@ impl Marlin {
                 steps.push(Step::made(format!("G1 X{x} Y{y} F{PARK_SPEED}")));
             }
         }
-        steps.extend([Step::fixed("M400"), Step::Await, Step::Mark(Mark::Parked)]);
+        steps.extend([
+            Step::fixed("M400"),
+            Step::fixed("M105"),
+            Step::Await,
+            Step::Mark(Mark::Parked),
+        ]);
         self.then(steps);
     }
 

@@ -191,9 +191,12 @@ pub fn set_baud_of(fd: BorrowedFd<'_>, baud: u32) -> Result<(), Fault> {
 
 /// The speed that is set now.
 pub fn baud(stream: &SerialStream) -> Option<u32> {
-    tcgetattr(borrow(stream))
-        .ok()
-        .map(|settings| settings.output_speed())
+    baud_of(borrow(stream))
+}
+
+/// The same of a descriptor.
+pub fn baud_of(fd: BorrowedFd<'_>) -> Option<u32> {
+    tcgetattr(fd).ok().map(|settings| settings.output_speed())
 }
 
 /// Resets a board with an auto-reset capacitor: DTR low, then high.

@@ -17,6 +17,9 @@ use crate::printer::fault::Fault;
 use crate::printer::model::{Heater, Now, PauseReason};
 use crate::printer::outcome::Outcome;
 
+/// A job begins with small numbers again when they have grown beyond this.
+const RENUMBER_ABOVE: u32 = 100_000;
+
 /// Batches held at once.
 const BATCHES_MAX: usize = 2;
 
@@ -68,9 +71,27 @@ impl Program {
     }
 
     /// Everything was sent.
-    fn over(&mut self) -> bool {
+    pub(super) fn over(&mut self) -> bool {
         self.trim();
         self.complete && self.batches.is_empty()
+    }
+
+    /// The next command and its place.
+    pub(super) fn peek(&mut self) -> Option<(Place, &[u8])> {
+        self.trim();
+        let batch = self.batches.front()?;
+        let line = batch.lines.get(self.next)?;
+        let place = Place {
+            source_line: line.source_line,
+            layer: line.layer,
+            byte_end: line.byte_end,
+        };
+        Some((place, batch.text_of(line)))
+    }
+
+    /// Steps over it.
+    pub(super) fn pass(&mut self) {
+        self.next += 1;
     }
 
     fn trim(&mut self) {
@@ -137,8 +158,18 @@ impl Marlin {
         });
         self.reports.job_begins(now.mono);
         self.idle_heat.job_begins();
-        // Small numbers make short lines, which matter at 115200 baud.
-        self.then([Step::Await, Step::Renumber, Step::Await]);
+        // Small numbers make short lines. But a renumbering that gets lost, while a surplus `ok` seems
+        // to answer it, would let old and new numbers be mistaken for each other: only when it pays,
+        // and with a marked answer before the first line of the program.
+        if self.sender.next() > RENUMBER_ABOVE {
+            self.then([
+                Step::fixed("M105"),
+                Step::Await,
+                Step::Renumber,
+                Step::fixed("M105"),
+                Step::Await,
+            ]);
+        }
         if self.uses_print_timer() {
             self.then([Step::fixed("M75")]);
         }
@@ -152,6 +183,9 @@ impl Marlin {
 
     /// Sends the next line of the program. `false`: there is none, or it may not go out now.
     pub(super) fn next_program(&mut self, now: Now) -> bool {
+        if self.forward.is_some() {
+            return false;
+        }
         // A heater change behind a line that waits for a person would act at the wrong time, and with
         // a window a pause has to find the printer's queue short.
         if self.sender.patience() != Patience::Short && self.sender.front().is_some() {
@@ -172,9 +206,13 @@ impl Marlin {
         }
         match verdict {
             Verdict::Send(patience) => self.send_program_line(now, place, patience),
-            Verdict::Drop => self.program.next += 1,
+            Verdict::Drop => {
+                self.program.next += 1;
+                self.note_unsent(place);
+            }
             Verdict::Pause(why, words) => {
                 self.program.next += 1;
+                self.note_unsent(place);
                 if let Some(words) = words {
                     self.event(crate::printer::event::Event::Message(words));
                 }
@@ -183,12 +221,12 @@ impl Marlin {
             Verdict::Instead(text) => {
                 self.program.next += 1;
                 let patience = silence::patience(text.as_bytes());
-                if self
+                match self
                     .sender
                     .push(now.mono, text.as_bytes(), Tag::Program(place), patience)
-                    .is_err()
                 {
-                    self.too_long(now, place);
+                    Ok(number) => self.note_program_line(number),
+                    Err(_) => self.too_long(now, place),
                 }
             }
             Verdict::Preheat(heater, target, text) => {
@@ -310,12 +348,11 @@ impl Marlin {
             Err(_) => {
                 let shorter = shorten(text);
                 program.next += 1;
-                match shorter {
-                    Some(text)
-                        if sender
-                            .push(now.mono, &text, Tag::Program(place), patience)
-                            .is_ok() => {}
-                    _ => self.too_long(now, place),
+                let sent =
+                    shorter.and_then(|text| sender.push(now.mono, &text, Tag::Program(place), patience).ok());
+                match sent {
+                    Some(number) => self.note_program_line(number),
+                    None => self.too_long(now, place),
                 }
             }
         }
@@ -363,7 +400,8 @@ impl Marlin {
     fn finish(&mut self, _now: Now) {
         self.phase = Phase::Finishing;
         self.out.push_back(Output::CloseProgram);
-        self.then([Step::fixed("M400"), Step::Await]);
+        // Behind M105 it is sure that the oks before were not surplus ones.
+        self.then([Step::fixed("M400"), Step::fixed("M105"), Step::Await]);
         if self.uses_print_timer() {
             self.then([Step::fixed("M77")]);
         }
@@ -403,6 +441,12 @@ impl Marlin {
             let number = self.sender.next().saturating_sub(1);
             self.out.push_back(Output::Record(Record::Aside { number }));
         }
+    }
+
+    /// A line of the program is passed without getting a number: a new run begins behind it.
+    fn note_unsent(&mut self, place: Place) {
+        self.reports.in_run = false;
+        self.reports.last_sent = place;
     }
 
     fn note_program_line(&mut self, number: u32) {

@@ -17,6 +17,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
+use super::adopt::{Adopting, Forward};
 use super::answer::{self, Answer};
 use super::caps::Caps;
 use super::dialect::{self, Family, Quirks};
@@ -130,6 +131,12 @@ pub struct Marlin {
     pub(super) stopping: Option<StopMode>,
     /// A fault that halts the firmware was read; the kill line is awaited to join its words.
     pub(super) halting: Option<(Fault, Instant)>,
+    /// A job of the process before is being found again.
+    pub(super) adopting: Option<Adopting>,
+    /// The program is read up to a place without being sent.
+    pub(super) forward: Option<Forward>,
+    /// Heaters go off once the printer answers.
+    pub(super) cool_at_ready: bool,
     pub(super) out: VecDeque<Output>,
 }
 
@@ -160,6 +167,9 @@ impl Marlin {
             estop: None,
             stopping: None,
             halting: None,
+            adopting: None,
+            forward: None,
+            cool_at_ready: false,
             out: VecDeque::with_capacity(32),
             settings,
         };
@@ -187,6 +197,12 @@ impl Marlin {
         self.job.is_some() && self.program.wants()
     }
 
+    /// The state of the line in words, for tests that fail.
+    #[cfg(test)]
+    pub(super) fn link(&self) -> String {
+        format!("{:?} {:?} {:?}", self.phase, self.sender, self.script)
+    }
+
     /// What the driver is doing.
     pub fn phase(&self) -> Phase {
         self.phase
@@ -196,6 +212,10 @@ impl Marlin {
     pub fn line(&mut self, now: Now, raw: &[u8]) {
         self.sender.heard(now.mono);
         let answer = answer::parse(raw);
+        if self.adopting.is_some() && self.adopt_line(now, &answer) {
+            self.pump(now);
+            return;
+        }
         match answer {
             Answer::Ok(info) => {
                 self.hello.legible();
@@ -255,6 +275,9 @@ impl Marlin {
     /// Bytes that are no text: a wrong speed or a bad line.
     pub fn noise(&mut self, now: Now) {
         self.hello.noise(now.mono);
+        if self.phase == Phase::Hello {
+            self.hello_tick(now);
+        }
         self.pump(now);
     }
 
@@ -262,6 +285,7 @@ impl Marlin {
     pub fn tick(&mut self, now: Now) {
         if self.phase == Phase::Hello {
             self.hello_tick(now);
+            self.adopt_tick(now);
         }
         if self.phase != Phase::Hello || !self.hello.scanning() {
             let planned = self.track.planned();
@@ -289,13 +313,18 @@ impl Marlin {
         let mut due = self.sender.deadline(self.track.planned());
         let mut earlier = |at: Option<Instant>| due = [due, at].into_iter().flatten().min();
         earlier(self.hello_deadline());
+        earlier(self.adopt_deadline());
         earlier(self.halting.as_ref().map(|(_, at)| *at + Duration::from_secs(1)));
         earlier(self.estop.as_ref().map(Estop::deadline));
         earlier(self.script_deadline());
         earlier(self.pause_deadline());
         earlier(self.idle_heat_deadline());
         earlier(self.outside_deadline());
-        earlier(self.reports.deadline(self.phase));
+        earlier(self.reports.deadline());
+        // Without room a poll could not go out: what makes room wakes us anyway.
+        if self.sender.room() {
+            earlier(self.reports.poll_deadline(self.phase));
+        }
         due
     }
 
@@ -341,6 +370,7 @@ impl Marlin {
     pub fn feed(&mut self, now: Now, batch: Batch) {
         if self.job.is_some() {
             self.program.feed(batch);
+            self.fast_forward(now);
             self.pump(now);
         }
     }
@@ -357,7 +387,7 @@ impl Marlin {
         if self.phase == Phase::Halted {
             return;
         }
-        self.sender.service(now.mono);
+        self.service(now);
         // Bounded: each turn but the last sends a line or takes a step off a finite script.
         for _ in 0..64 {
             if !self.sender.room() {
@@ -377,8 +407,17 @@ impl Marlin {
             }
             break;
         }
-        self.sender.service(now.mono);
+        self.service(now);
         self.report(now);
+    }
+
+    /// The protocol's own lines. One with a number takes it from the program, which has to be known.
+    fn service(&mut self, now: Now) {
+        let next = self.sender.next();
+        self.sender.service(now.mono);
+        if self.sender.next() != next {
+            self.note_aside();
+        }
     }
 
     pub(super) fn drain_acks(&mut self, now: Now) {

@@ -124,15 +124,17 @@ impl Reports {
         same
     }
 
-    /// When the next report or poll is due.
-    pub fn deadline(&self, phase: Phase) -> Option<Instant> {
-        let levels = self.progress_changed.then_some(self.next_levels);
-        let poll = if matches!(phase, Phase::Hello | Phase::Halted) {
-            None
-        } else {
-            self.next_poll
-        };
-        [levels, poll].into_iter().flatten().min()
+    /// When the next report is due.
+    pub fn deadline(&self) -> Option<Instant> {
+        self.progress_changed.then_some(self.next_levels)
+    }
+
+    /// When the next poll is due.
+    pub fn poll_deadline(&self, phase: Phase) -> Option<Instant> {
+        if matches!(phase, Phase::Hello | Phase::Halted) {
+            return None;
+        }
+        self.next_poll
     }
 }
 
@@ -200,8 +202,7 @@ impl Marlin {
     /// Sends a poll if one is due. `true`: a line went out.
     pub(super) fn poll_due(&mut self, now: Now) -> bool {
         if self.phase == Phase::Hello {
-            self.hello_progress(now);
-            return false;
+            return self.hello_progress(now);
         }
         let marked = match self.sender.inline_temps() {
             Some(true) if self.sender.surplus() > 0 => MARK_EVERY_SURPLUS,

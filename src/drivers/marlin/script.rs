@@ -98,7 +98,9 @@ impl Marlin {
                 let text = std::mem::take(text);
                 self.script.pop_front();
                 let patience = silence::patience(text.as_bytes());
-                self.send(now, &text, Tag::Step, patience);
+                // The answer to M105 is the one `ok` that cannot be mistaken for another.
+                let tag = if text == "M105" { Tag::Temps } else { Tag::Step };
+                self.send(now, &text, tag, patience);
                 true
             }
             Step::Await => {

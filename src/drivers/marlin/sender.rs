@@ -332,18 +332,30 @@ impl Sender {
             self.probe(now);
         }
         while self.sent < self.history.next() && self.uncertain.is_none() {
-            let bytes = self.history.get(self.sent).map_or(0, |s| s.wire.len());
-            if !self.may_transmit(bytes) {
+            if !self.transmit_again(now) {
                 return;
             }
+        }
+        // Neither acknowledged nor known to be lost: the next numbered line brings it to light.
+        if self.uncertain == Some(false) && self.may_transmit(16) {
+            self.uncertain = Some(true);
+            if self.sent < self.history.next() {
+                self.transmit_again(now);
+            } else {
+                // Cannot be too long.
+                let _ = self.push(now, b"M105", Tag::Temps, Patience::Short);
+            }
+        }
+    }
+
+    fn transmit_again(&mut self, now: Instant) -> bool {
+        let bytes = self.history.get(self.sent).map_or(0, |s| s.wire.len());
+        let may = self.may_transmit(bytes);
+        if may {
             self.resends += 1;
             self.transmit(now, self.sent);
         }
-        if self.uncertain == Some(false) && self.sent == self.history.next() && self.may_transmit(16) {
-            self.uncertain = Some(true);
-            // Cannot be too long.
-            let _ = self.push(now, b"M105", Tag::Temps, Patience::Short);
-        }
+        may
     }
 
     fn probe(&mut self, now: Instant) {
@@ -435,8 +447,10 @@ impl Sender {
                     self.inline_temps = Some(true);
                     self.answered(index);
                 }
-                // The answer to a probe given up, or a surplus one.
-                None if self.inline_temps == Some(true) => {
+                // The answer to a probe given up, or to an M105 that a surplus `ok` seemed to answer.
+                None if self.inline_temps.is_some() => {
+                    self.inline_temps = Some(true);
+                    self.surplus = self.surplus.saturating_add(1);
                     self.stray_probes = self.stray_probes.saturating_sub(1);
                 }
                 None => self.plain_ok(),
@@ -689,14 +703,12 @@ impl Sender {
             Rewind::None => None,
         };
         if let Some(front) = self.flight.front() {
-            let since = front.at.max(self.last_alive);
-            let limits = silence::limits(self.patience(), planned, self.keepalive);
-            let first = limits.probe_after.or(limits.give_up_after);
-            let at = match (self.last_probe, self.probes) {
-                (Some(last), 1..) => Some(last + PROBE_SPACING),
-                _ => first.map(|d| since + d),
-            };
-            due = [due, at].into_iter().flatten().min();
+            if self.rewind == Rewind::None {
+                due = [due, self.silence_due(front, planned).map(|(at, _)| at)]
+                    .into_iter()
+                    .flatten()
+                    .min();
+            }
             if front.what == What::Loose {
                 due = [due, Some(front.at + LOOSE_EXPIRES)].into_iter().flatten().min();
             }
@@ -729,34 +741,39 @@ impl Sender {
         let Some(front) = self.flight.front() else {
             return Ok(());
         };
+        let Some((due, trouble)) = self.silence_due(front, planned) else {
+            return Ok(());
+        };
+        if now < due || self.rewind != Rewind::None {
+            return Ok(());
+        }
+        match trouble {
+            Some(trouble) => Err(trouble),
+            None => {
+                self.probe(now);
+                Ok(())
+            }
+        }
+    }
+
+    /// What comes next if the printer stays as silent as it is, and when: a probe, or the end.
+    fn silence_due(&self, front: &Flight, planned: Duration) -> Option<(Instant, Option<Trouble>)> {
         let since = front.at.max(self.last_alive);
         let limits = silence::limits(self.patience(), planned, self.keepalive);
-        let Some(give_up) = limits.give_up_after else {
-            return Ok(());
-        };
-        let first = limits.probe_after.unwrap_or(give_up);
-        let waited = now.saturating_duration_since(since);
-        let due = match self.last_probe {
-            Some(last) if self.probes > 0 => now >= last + PROBE_SPACING,
-            _ => waited >= first,
-        };
-        if !due {
-            return Ok(());
-        }
+        let give_up = limits.give_up_after?;
+        let last = self.last_probe.filter(|_| self.probes > 0);
         if self.probes < PROBES_MAX {
-            if self.rewind == Rewind::None {
-                self.probe(now);
-            }
-            return Ok(());
+            let first = since + limits.probe_after.unwrap_or(give_up);
+            return Some((last.map_or(first, |last| last + PROBE_SPACING), None));
         }
-        let quiet = now.saturating_duration_since(self.last_rx.max(since));
-        if quiet >= give_up {
-            return Err(Trouble::Silent);
-        }
-        if waited >= give_up + 4 * silence::FLOOR {
-            return Err(Trouble::NoOk);
-        }
-        Ok(())
+        let spaced = last.map_or(since, |last| last + PROBE_SPACING);
+        let silent = (self.last_rx.max(since) + give_up).max(spaced);
+        let no_ok = (since + give_up + 4 * silence::FLOOR).max(spaced);
+        Some(if silent <= no_ok {
+            (silent, Some(Trouble::Silent))
+        } else {
+            (no_ok, Some(Trouble::NoOk))
+        })
     }
 }
 

@@ -11,12 +11,15 @@ use rustix::io::Errno;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 use super::answer::LINE_MAX;
 use super::config::Config;
 use super::faults;
+use super::memory_record::Record;
 use super::port;
 use super::proto::{Marlin, Output};
+use super::resume_point::JobMemory;
 use super::shell::{ReadOrder, program_channel};
 use crate::drivers::{Adopt, Context, StopMode};
 use crate::gcode::source::Batch;
@@ -44,6 +47,19 @@ pub struct SessionEnd {
     pub result: Result<(), Fault>,
     /// The speed that worked.
     pub baud: Option<u32>,
+    /// Heaters of a lost print are still to be switched off.
+    pub cold_first: bool,
+}
+
+impl SessionEnd {
+    /// An end before anything was reached.
+    pub fn failed(fault: Fault, cold_first: bool) -> Self {
+        SessionEnd {
+            result: Err(fault),
+            baud: None,
+            cold_first,
+        }
+    }
 }
 
 /// Everything a session owns.
@@ -61,6 +77,8 @@ pub struct Session {
     pub adopt: Option<Adopt>,
     /// The speed that worked last.
     pub baud: Option<u32>,
+    /// Heaters of a lost print are to be switched off first.
+    pub cold_first: bool,
     /// Ordinary requests.
     pub requests: mpsc::Receiver<Request>,
     /// The emergency lane.
@@ -73,6 +91,8 @@ pub struct Session {
     pub cancel: CancellationToken,
     /// To the actor.
     pub events: mpsc::Sender<Event>,
+    /// What the next process has to know.
+    pub memory: Option<JobMemory>,
 }
 
 /// Its deprecation is about types that lend different descriptors at different times; an `OwnedFd`
@@ -99,10 +119,34 @@ impl Session {
             .build();
         match runtime {
             Ok(runtime) => runtime.block_on(self.serve()),
-            Err(error) => SessionEnd {
-                result: Err(port::lost(&self.path, &error)),
-                baud: None,
-            },
+            Err(error) => SessionEnd::failed(port::lost(&self.path, &error), self.cold_first),
+        }
+    }
+
+    /// Opens the memory file; gives what the last process left in it.
+    fn open_memory(&mut self) -> Option<(Uuid, Vec<Record>)> {
+        let dir = &self.context.runtime_dir;
+        let path = dir.join(format!("marlin-{}.lines", self.context.printer));
+        let opened = std::fs::create_dir_all(dir).and_then(|()| JobMemory::open(&path));
+        match opened {
+            Ok((memory, left)) => {
+                self.memory = Some(memory);
+                left
+            }
+            Err(error) => {
+                tracing::warn!(file = %path.display(), "a restart would interrupt prints: {error}");
+                None
+            }
+        }
+    }
+
+    fn remember(&mut self, record: &Record) {
+        if let Some(memory) = &mut self.memory
+            && let Err(error) = memory.keep(record)
+        {
+            tracing::warn!("a restart would interrupt this print: {error}");
+            // Half a memory is worse than none.
+            self.memory = None;
         }
     }
 
@@ -111,8 +155,16 @@ impl Session {
             .ok()
             .and_then(|p| p.file_name().map(|n| n.to_string_lossy().starts_with("ttyACM")))
             .unwrap_or(false);
-        let bauds = self.config.bauds(self.baud, native_usb);
+        // A port that stayed open has its speed already.
+        let known = self.inherited.as_ref().and_then(|fd| port::baud_of(fd.as_fd()));
+        let mut bauds = self.config.bauds(known.or(self.baud), native_usb);
+        if let Some(known) = known {
+            bauds.retain(|b| *b != known);
+            bauds.insert(0, known);
+        }
         let baud = bauds.first().copied().unwrap_or(115_200);
+        let left = self.open_memory();
+        let survived = self.inherited.is_some();
         let opened = match self.inherited.take() {
             Some(fd) => port::adopt_fd(fd),
             None => port::open_fd(&self.path, baud, &Roots::default()),
@@ -121,20 +173,29 @@ impl Session {
         let fd = match opened {
             Ok(fd) => fd,
             Err(fault) => {
+                // A dead descriptor would keep its lock in the store.
+                self.context.fd_store.forget(&self.context.printer);
+                self.remember(&Record::End);
                 if let Some(adopt) = self.adopt.take() {
+                    self.cold_first = true;
                     let lost = Event::Job(JobEvent::Interrupted { uid: adopt.job.uid });
                     let _ = self.events.send(lost).await;
                 }
-                return SessionEnd {
-                    result: Err(fault),
-                    baud: None,
-                };
+                return SessionEnd::failed(fault, self.cold_first);
             }
         };
         self.context.fd_store.keep(&self.context.printer, fd.as_fd());
         let mut core = Marlin::new(now(), self.config.settings.clone(), &bauds);
+        if self.cold_first {
+            core.cold_first();
+        }
         if let Some(adopt) = self.adopt.take() {
-            core.event_for_shell(Event::Job(JobEvent::Interrupted { uid: adopt.job.uid }));
+            match left.filter(|(uid, _)| survived && *uid == adopt.job.uid) {
+                Some((_, records)) => {
+                    core.adopt(now(), adopt.job, records, self.context.pause_on_restart);
+                }
+                None => core.interrupted(adopt.job.uid),
+            }
         }
         let mut line = Line {
             fd,
@@ -168,6 +229,7 @@ impl Session {
         SessionEnd {
             result,
             baud: Some(line.baud),
+            cold_first: line.core.is_cold_first(),
         }
     }
 }
@@ -199,6 +261,8 @@ impl Line {
         let mut armed = Instant::now() + Duration::from_millis(100);
         let mut stop_by: Option<Instant> = None;
         loop {
+            // Records first: what is written to the port has to be known to the next process.
+            self.drain(session)?;
             self.write(session)?;
             self.drain(session)?;
             if self.core.has_tx() && self.write_since.is_none() {
@@ -406,7 +470,7 @@ impl Line {
                     self.partial.clear();
                     port::set_baud_of(self.fd.as_fd(), baud)?;
                 }
-                Output::Record(_) => {}
+                Output::Record(record) => session.remember(&record),
                 Output::Stopped => self.stopped = true,
                 Output::Hangup(fault) => {
                     // What is still to be said (heaters off) goes out first, if the port takes it.

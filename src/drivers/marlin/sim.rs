@@ -310,6 +310,12 @@ impl Sim {
         self.advance(now);
     }
 
+    /// The line gets other damage from now on.
+    pub fn set_faults(&mut self, faults: LineFaults) {
+        self.noise = Noise::new(&faults);
+        self.options.faults = faults;
+    }
+
     /// What was executed so far, in order.
     pub fn executed(&self) -> &[Executed] {
         &self.executed

@@ -48,7 +48,14 @@ struct Watched {
     gain_from_c: f32,
     gain_since: Instant,
     told: bool,
+    /// Dangerous readings in a row.
+    dangerous: u8,
 }
+
+/// Readings in a row that make a danger: one alone may be a damaged line.
+const DANGEROUS_MIN: u8 = 3;
+/// What no heater of a printer reaches: a damaged number.
+const PLAUSIBLE_C: std::ops::RangeInclusive<f32> = -50.0..=550.0;
 
 /// Watches all heaters of one printer.
 #[derive(Debug, Default)]
@@ -67,7 +74,11 @@ impl ThermalWatch {
             gain_from_c: actual_c,
             gain_since: now,
             told: false,
+            dangerous: 0,
         };
+        if !PLAUSIBLE_C.contains(&actual_c) {
+            return None;
+        }
         let w = self.heaters.entry(heater).or_insert(fresh);
         if (w.target_c - target_c).abs() > 0.5 {
             *w = fresh;
@@ -99,7 +110,12 @@ impl ThermalWatch {
             )
         };
         let words = words.with_raw(format!("{heater}: {actual_c:.0} of {target_c:.0} °C"));
-        if over >= stop_k && actual_c >= HOT_C && rising {
+        w.dangerous = if over >= stop_k && actual_c >= HOT_C && rising {
+            w.dangerous.saturating_add(1)
+        } else {
+            0
+        };
+        if w.dangerous >= DANGEROUS_MIN {
             return Some(Alarm::Stop(
                 faults::WATCH_STOP.with_raw(words.raw.unwrap_or_default()),
             ));

@@ -257,6 +257,16 @@ async fn lists_are_filtered_sorted_and_paged() {
         .unwrap();
     assert_eq!((none.len(), total), (0, 30));
     assert_eq!(store.jobs_delete(vec![1, 2, 99]).await.unwrap(), 2);
+    assert_eq!(store.jobs_prune(20).await.unwrap(), 8);
+    assert_eq!(store.jobs_prune(20).await.unwrap(), 0);
+    let (left, _) = store
+        .jobs(JobFilter {
+            sort: JobSort::OldestFirst,
+            ..JobFilter::default()
+        })
+        .await
+        .unwrap();
+    assert_eq!(left.first().map(|j| j.id), Some(11), "the oldest went");
 }
 
 #[tokio::test]
@@ -494,6 +504,10 @@ async fn a_full_disk_is_told_and_the_job_is_written_when_there_is_room_again() {
         store.jobs(JobFilter::default()).await.unwrap().1,
         jobs.len() as u64 - 1,
         "still readable"
+    );
+    assert!(
+        store.job(unwritten).await.unwrap().is_some(),
+        "also what is in memory alone"
     );
     limit(1 << 30).await.unwrap();
     store.flush().await.unwrap();

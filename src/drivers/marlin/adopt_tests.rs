@@ -1,0 +1,204 @@
+use std::time::Duration;
+
+use proptest::prelude::*;
+
+use super::super::bench::Bench;
+use super::super::settings::Settings;
+use super::super::sim::{Injection, LineFaults, Options};
+use crate::printer::command::Command;
+use crate::printer::event::{Event, JobEvent};
+use crate::printer::model::Activity;
+
+fn settings() -> Settings {
+    Settings {
+        bed_mm: Some([220.0, 220.0, 250.0]),
+        ..Settings::default()
+    }
+}
+
+fn program(lines: usize) -> String {
+    let mut text = String::from("M104 S200\nG28\nM109 S200\nG90\nM83\nG1 Z0.3 F600\n");
+    for i in 0..lines {
+        match i % 50 {
+            // Lines without a number of their own in between.
+            20 => text.push_str("M110 N3\n"),
+            30 => text.push_str("; a comment\n"),
+            40 => text.push_str(&format!("G92 E{i}\n")),
+            _ => text.push_str(&format!("G1 X{} Y{} E0.1 F6000\n", 10 + i % 100, 10 + i / 100)),
+        }
+    }
+    text.push_str("M104 S0\nM84\n");
+    text
+}
+
+/// What the printer has to execute of it.
+fn wanted(text: &str) -> Vec<&str> {
+    text.lines()
+        .filter(|l| !l.starts_with(';') && !l.starts_with("M110"))
+        .collect()
+}
+
+fn own(text: &str) -> bool {
+    [
+        "M105", "M110", "M115", "M155", "M113", "M114", "M27", "M75", "M77", "M73", "M400",
+    ]
+    .iter()
+    .any(|own| text == *own || text.starts_with(&format!("{own} ")))
+}
+
+/// Compares without printing two whole programs.
+fn same(left: &[String], right: &[&str]) -> Result<(), String> {
+    match left.iter().zip(right).position(|(l, r)| l != r) {
+        Some(n) => Err(format!("line {n}: executed {:?}, wanted {:?}", left[n], right[n])),
+        None if left.len() == right.len() => Ok(()),
+        None => Err(format!("{} lines executed, {} wanted", left.len(), right.len())),
+    }
+}
+
+fn fast() -> Options {
+    Options {
+        speed: 20.0,
+        ..Options::default()
+    }
+}
+
+fn done(b: &Bench) -> bool {
+    b.saw_job(|j| matches!(j, JobEvent::Done { .. }))
+}
+
+#[test]
+fn a_print_goes_on_after_sudden_death_without_losing_or_doubling_a_line() {
+    let mut b = Bench::up(fast(), settings());
+    let text = program(600);
+    b.start(&text);
+    for count in [3, 20, 21, 150, 151, 152, 400, 601] {
+        assert!(b.run(3600, |b| b.sim.executed_count() > count + 10), "{count}");
+        b.events.clear();
+        b.die_and_come_back(settings(), false);
+        assert!(
+            b.run(600, |b| b.saw_job(|j| matches!(j, JobEvent::Adopted { .. }))),
+            "not adopted after {count}: {:?}",
+            b.events
+        );
+        let job = b.events.iter().position(|e| matches!(e, Event::Job(_)));
+        let activity = b.events.iter().position(|e| matches!(e, Event::Activity(_)));
+        assert!(activity.is_none() || job < activity, "{:?}", b.events);
+    }
+    assert!(b.run(3600, done), "{:?}", b.events.last());
+    assert_eq!(same(&b.executed(own), &wanted(&text)), Ok(()));
+    assert_eq!(b.sim.resets(), 0);
+}
+
+#[test]
+fn a_printer_that_has_reset_meanwhile_ends_the_job_and_is_made_cold() {
+    let mut b = Bench::up(fast(), settings());
+    b.start(&program(600));
+    assert!(b.run(3600, |b| b.sim.executed_count() > 100));
+    let now = b.t;
+    b.sim.inject(now, Injection::Reset);
+    b.sim.inject(now, Injection::SetTool(0, 200.0));
+    b.die_and_come_back(settings(), false);
+    assert!(b.run(60, |b| b.saw_job(|j| matches!(j, JobEvent::Interrupted { .. }))));
+    assert!(b.run(60, |b| b.saw(|e| *e == Event::Activity(Activity::Idle))
+        && !b.sim.is_heating()));
+    let moves = b.executed(|t| !t.starts_with("G1")).len();
+    assert!(!b.run(60, |b| b.executed(|t| !t.starts_with("G1")).len() > moves));
+}
+
+#[test]
+fn a_head_on_its_way_to_a_pause_is_not_continued_from() {
+    let mut b = Bench::up(fast(), settings());
+    b.start(&program(600));
+    assert!(b.run(3600, |b| b.sim.executed_count() > 100));
+    b.request(Command::Pause);
+    b.run(1, |_| false);
+    b.die_and_come_back(settings(), false);
+    assert!(b.run(60, |b| b.saw_job(|j| matches!(j, JobEvent::Interrupted { .. }))));
+    assert!(b.run(60, |b| !b.sim.is_heating()));
+}
+
+#[test]
+fn on_request_the_print_is_paused_in_the_right_place_and_resumes_whole() {
+    let mut b = Bench::up(fast(), settings());
+    let text = program(600);
+    b.start(&text);
+    assert!(b.run(3600, |b| b.sim.executed_count() > 300));
+    b.die_and_come_back(settings(), true);
+    assert!(b.run(600, |b| b.saw_job(|j| matches!(j, JobEvent::Paused { .. }))));
+    b.request(Command::Resume);
+    assert!(b.run(3600, done), "{:?}", b.events.last());
+    let moves: Vec<String> = b.executed(|t| !(t.starts_with("G1 X") && t.ends_with("E0.1 F6000")));
+    let wanted: Vec<&str> = wanted(&text)
+        .into_iter()
+        .filter(|l| l.starts_with("G1 X"))
+        .collect();
+    assert_eq!(same(&moves, &wanted), Ok(()));
+}
+
+#[test]
+fn a_silent_printer_is_not_waited_for_without_end() {
+    let mut b = Bench::up(fast(), settings());
+    b.start(&program(600));
+    assert!(b.run(3600, |b| b.sim.executed_count() > 100));
+    let now = b.t;
+    b.sim.inject(now, Injection::Mute);
+    b.die_and_come_back(settings(), false);
+    assert!(b.run(60, |b| b.saw_job(|j| matches!(j, JobEvent::Interrupted { .. }))));
+}
+
+#[test]
+fn heating_is_sat_out() {
+    let mut b = Bench::up(Options::default(), settings());
+    let text = program(20);
+    b.start(&text);
+    assert!(b.run(3600, |b| b.sim.tool_c(0) > 50.0));
+    b.die_and_come_back(settings(), false);
+    assert!(b.run(600, |b| b.saw_job(|j| matches!(j, JobEvent::Adopted { .. }))));
+    assert!(b.run(3600, done), "{:?}", b.events.last());
+    assert_eq!(same(&b.executed(own), &wanted(&text)), Ok(()));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    #[test]
+    fn on_a_bad_line_too_nothing_is_lost_or_doubled(
+        seed in any::<u64>(),
+        deaths in proptest::collection::vec(20u64..400, 1..4),
+        window in any::<bool>(),
+        late_ms in 0u64..300,
+    ) {
+        let mut b = Bench::up(Options { advanced_ok: window, ..fast() }, settings());
+        let text = program(300);
+        b.start(&text);
+        prop_assert!(b.run(3600, |b| b.sim.executed_count() > 18));
+        b.sim.set_faults(LineFaults {
+            seed,
+            corrupt_in: 10,
+            drop_in: 5,
+            drop_ok: 5,
+            delay_ok: 10,
+            delay: Duration::from_millis(late_ms),
+            ..LineFaults::default()
+        });
+        let mut deaths = deaths;
+        deaths.sort_unstable();
+        for count in deaths {
+            if b.run(3600, |b| b.sim.executed_count() > count || done(b)) && !done(&b) {
+                b.die_and_come_back(settings(), false);
+            }
+        }
+        b.run(7200, |b| done(b) || b.saw_job(|j| matches!(j, JobEvent::Interrupted { .. } | JobEvent::Failed { .. })));
+        // A damaged unnumbered line is executed damaged: no line of the program, though.
+        let known: std::collections::HashSet<&str> = wanted(&text).into_iter().collect();
+        let executed = b.executed(|t| !known.contains(t) || t == "M104 S0" || t == "M84");
+        let wanted: Vec<&str> = wanted(&text).into_iter().filter(|t| *t != "M104 S0" && *t != "M84").collect();
+        if done(&b) {
+            prop_assert_eq!(same(&executed, &wanted), Ok(()));
+        } else {
+            // Not continued: then what was printed is a beginning of the program, each line once.
+            let moves = executed.len().min(wanted.len());
+            prop_assert_eq!(same(&executed[..moves], &wanted[..moves]), Ok(()));
+        }
+    }
+}

@@ -1,0 +1,174 @@
+//! The promise of the driver, against a damaged line: each line of a program is executed exactly once
+//! and in order, or the job fails loudly.
+
+use std::time::Duration;
+
+use proptest::prelude::*;
+
+use super::bench::Bench;
+use super::settings::{Settings, Window};
+use super::sim::{LineFaults, Options};
+use crate::printer::command::Command;
+use crate::printer::event::{Event, JobEvent};
+
+/// A program whose lines are all different, so that none can stand for another.
+fn program(lines: usize) -> String {
+    let mut text = String::from("G28\nG90\nM83\n");
+    for i in 0..lines {
+        text.push_str(&format!("G1 X{} Y{} E0.01 F9000\n", i % 200, i / 200));
+        if i % 50 == 49 {
+            text.push_str(&format!("M106 S{}\n", i / 50));
+        }
+    }
+    text
+}
+
+fn print(options: Options, window: Window, lines: usize) -> Result<(), String> {
+    let text = program(lines);
+    let settings = Settings {
+        window,
+        ..Settings::default()
+    };
+    let mut b = Bench::new(options, settings);
+    // On a line this bad even the handshake may fail; loudly is enough.
+    if !b.run(300, |b| b.core.phase() == super::proto::Phase::Idle) {
+        return if b.hangup.is_some() {
+            Ok(())
+        } else {
+            Err(format!("neither up nor down: {:?} {}", b.sent, b.core.link()))
+        };
+    }
+    b.start(&text);
+    // A damaged question (M105 without a number) may have become an M0 or M1, which waits for a person;
+    // the notice says so, and a person presses its button.
+    let mut pressed = 0;
+    let ended = loop {
+        let asked = |b: &Bench| {
+            let notices = b.events.iter().rev().take(4);
+            notices
+                .into_iter()
+                .any(|e| matches!(e, Event::Notice(n) if !n.buttons.is_empty()))
+        };
+        b.run(20_000, |b| b.ended || asked(b));
+        if b.ended || pressed > 20 {
+            break b.ended;
+        }
+        pressed += 1;
+        b.request(Command::Answer { button: 0 });
+        b.events.push(Event::Up);
+        b.run(5, |b| b.ended);
+    };
+    let tail = || b.sent.iter().rev().take(12).rev().cloned().collect::<Vec<_>>();
+    if !ended {
+        return Err(format!("no end at {:?}: {:?} {}", b.t, tail(), b.core.link()));
+    }
+    let wanted: Vec<&str> = text.lines().collect();
+    let ours = |t: &str| !wanted.contains(&t);
+    let executed = b.executed(ours);
+    let done = b.saw_job(|j| matches!(j, JobEvent::Done { .. }));
+    if done && executed != wanted {
+        let at = executed.iter().zip(&wanted).position(|(a, b)| a != b);
+        let around: Vec<_> = at
+            .and_then(|at| {
+                b.sim
+                    .executed()
+                    .iter()
+                    .position(|e| e.text.trim() == executed[at])
+            })
+            .map(|i| b.sim.executed()[i.saturating_sub(4)..i + 2].to_vec())
+            .unwrap_or_default();
+        println!("{around:?}");
+        return Err(format!(
+            "done, but different at {at:?} ({} executed, {} wanted): {:?}",
+            executed.len(),
+            wanted.len(),
+            tail()
+        ));
+    }
+    if !done && !wanted.starts_with(&executed.iter().map(String::as_str).collect::<Vec<_>>()) {
+        return Err("failed, and not even the beginning was in order".to_owned());
+    }
+    Ok(())
+}
+
+prop_compose! {
+    fn faults()(
+        seed in any::<u64>(),
+        corrupt_in in prop_oneof![3 => Just(0u32), 3 => 1u32..60, 1 => 60u32..200],
+        drop_in in prop_oneof![3 => Just(0u32), 3 => 1u32..40],
+        corrupt_out in prop_oneof![3 => Just(0u32), 3 => 1u32..60],
+        drop_ok in prop_oneof![3 => Just(0u32), 3 => 1u32..50],
+        double_ok in prop_oneof![3 => Just(0u32), 3 => 1u32..50],
+        delay_ok in prop_oneof![3 => Just(0u32), 3 => 1u32..50],
+        delay_ms in prop_oneof![1u64..400, 400u64..8000],
+    ) -> LineFaults {
+        LineFaults { seed, corrupt_in, drop_in, corrupt_out, drop_ok, double_ok, delay_ok, delay: Duration::from_millis(delay_ms) }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 24, max_shrink_iters: 60, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn one_line_at_a_time(faults in faults()) {
+        let options = Options { speed: 50.0, faults, ..Options::default() };
+        prop_assert_eq!(print(options, Window::Off, 300), Ok(()));
+    }
+
+    #[test]
+    fn with_a_window_after_advanced_ok(faults in faults()) {
+        let options = Options { speed: 50.0, advanced_ok: true, faults, ..Options::default() };
+        prop_assert_eq!(print(options, Window::Auto, 300), Ok(()));
+    }
+
+    #[test]
+    fn with_a_window_on_the_owners_wish(lines in 1u8..=4, faults in faults()) {
+        let options = Options { speed: 50.0, faults, ..Options::default() };
+        prop_assert_eq!(print(options, Window::Lines(lines), 300), Ok(()));
+    }
+}
+
+/// A moderately bad line must not merely fail loudly: it prints.
+#[test]
+fn a_line_with_a_few_percent_of_damage_still_prints() {
+    for window in [Window::Off, Window::Auto] {
+        let faults = LineFaults {
+            seed: 1,
+            corrupt_in: 20,
+            drop_in: 10,
+            corrupt_out: 10,
+            drop_ok: 10,
+            double_ok: 10,
+            ..LineFaults::default()
+        };
+        let options = Options {
+            speed: 50.0,
+            advanced_ok: true,
+            faults,
+            ..Options::default()
+        };
+        let text = program(2000);
+        let mut b = Bench::up(
+            options,
+            Settings {
+                window,
+                ..Settings::default()
+            },
+        );
+        b.start(&text);
+        let done = b.run(40_000, |b| b.saw_job(|j| matches!(j, JobEvent::Done { .. })));
+        let failed: Vec<_> = b
+            .events
+            .iter()
+            .filter(|e| matches!(e, crate::printer::event::Event::Job(_)))
+            .collect();
+        assert!(
+            done,
+            "{window:?} {failed:?} {} {:?}",
+            b.core.link(),
+            b.sent.iter().rev().take(10).collect::<Vec<_>>()
+        );
+        let wanted: Vec<&str> = text.lines().collect();
+        assert_eq!(b.executed(|t| !wanted.contains(&t)), wanted);
+    }
+}

@@ -1,0 +1,15 @@
+//! The local API over a real unix socket, in front of printers that obey at once.
+
+#![allow(clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
+
+#[path = "support/fake_printer.rs"]
+mod fake_printer;
+
+#[path = "api/actions.rs"]
+mod actions;
+#[path = "api/files.rs"]
+mod files;
+#[path = "api/requests.rs"]
+mod requests;
+#[path = "api/rig.rs"]
+mod rig;

@@ -1,0 +1,111 @@
+#!/usr/bin/env python3
+"""How long the printer waits for its next line, with the whole daemon on one CPU.
+
+    cargo build --profile quick --bins --examples
+    tests/bench/turnaround.py target/quick [--seconds 30] [--analysis-mb 200]
+
+The daemon is pinned to CPU 0; the printer (ok_sink.rs: answers a millisecond after each line, as a board
+does) and everything that asks the daemon are on CPU 1, the printer ahead of the others (SCHED_FIFO where
+allowed). A sample is the time from `ok` written until the next motion line was read. Loads run in the
+daemon's own process (loaded_daemon.rs): analysis of a big file, TLS handshakes back to back, transactions
+back to back; API traffic comes through its socket.
+"""
+import argparse
+import http.client
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+
+from stream import Daemon, Sink, write_program
+
+LOADS = ["none", "api", "sqlite", "analysis", "tls", "all"]
+
+
+class LocalConnection(http.client.HTTPConnection):
+    """HTTP over the daemon's socket."""
+
+    def __init__(self, path):
+        super().__init__("localhost", timeout=30)
+        self.path = path
+
+    def connect(self):
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.connect(self.path)
+
+
+def ask(path, over, count):
+    """One client that asks for the printers as fast as it gets answers, at most 200 times a second."""
+    os.sched_setaffinity(0, {1})
+    connection = LocalConnection(path)
+    while not over.is_set():
+        connection.request("GET", "/0/printers/Get")
+        assert connection.getresponse().read()
+        count[0] += 1
+        over.wait(0.005)
+
+
+class LoadedDaemon(Daemon):
+    """loaded-daemon in the place of `layerd run`."""
+
+    def __init__(self, folder, work, loads):
+        self.loaded = [os.path.join(folder, "examples", "loaded-daemon"), os.path.join(work, "layerd.toml"), *loads]
+        super().__init__(os.path.join(folder, "layerd"), work)
+
+    def command(self):
+        return ["taskset", "-c", "0", *self.loaded]
+
+
+def main():
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("folder", help="where layerd and examples/ are, e.g. target/quick")
+    p.add_argument("--seconds", type=int, default=30)
+    p.add_argument("--work-us", type=int, default=1000, help="how long the printer takes for a line")
+    p.add_argument("--analysis-mb", type=int, default=200)
+    p.add_argument("--loads", nargs="*", default=LOADS)
+    o = p.parse_args()
+    if os.cpu_count() < 2:
+        sys.exit("needs two CPUs")
+    work = tempfile.mkdtemp(prefix="layerd-turnaround-")
+    gcode, big = os.path.join(work, "bench.gcode"), os.path.join(work, "big.gcode")
+    write_program(gcode, int(o.seconds * 1e6 / (o.work_us + 100)))
+    if {"analysis", "all"} & set(o.loads):
+        write_program(big + ".part", 300_000)
+        part = open(big + ".part").read()
+        with open(big, "w") as f:
+            while f.tell() < o.analysis_mb * 1_000_000:
+                f.write(part)
+    first = ["chrt", "-f", "50"] if subprocess.run(["chrt", "-f", "50", "true"], capture_output=True).returncode == 0 else []
+    binary = os.path.join(o.folder, "examples", "ok-sink")
+    print(f"daemon on CPU 0 alone, printer {o.work_us} µs a line, {o.seconds} s each; µs from ok to next line")
+    for name in o.loads:
+        chosen = {"none": [], "api": [], "sqlite": ["sqlite"], "tls": ["tls"], "analysis": ["analysis=" + big],
+                  "all": ["tls", "sqlite", "analysis=" + big]}[name]
+        sink = Sink(["taskset", "-c", "1", *first, binary], work, "--work-us", str(o.work_us))
+        daemon = LoadedDaemon(o.folder, work, chosen)
+        over, asked = threading.Event(), [0]
+        client = threading.Thread(target=ask, args=(os.path.join(work, "run", "layerd.sock"), over, asked), daemon=True)
+        if name in ("api", "all"):
+            client.start()
+        try:
+            daemon.print_file(gcode)
+        finally:
+            over.set()
+            if client.is_alive():
+                client.join()
+            daemon.stop()
+        seen = sink.result()
+        times = seen["turnaround_us"]
+        done = open(daemon.out).read().strip() if os.path.exists(daemon.out) else ""
+        print(f"{name:9} {times['samples']:7} lines  p50 {times['p50']:8.1f}  p90 {times['p90']:8.1f}  p99 {times['p99']:8.1f}  "
+              f"p99.9 {times['p999']:8.1f}  max {times['max']:9.1f}   {done}{f', {asked[0]} questions' if asked[0] else ''}", flush=True)
+    shutil.rmtree(work, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    main()
