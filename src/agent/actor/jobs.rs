@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use uuid::Uuid;
 
 use super::progress::{self, Plan};
-use super::{Actor, Means};
+use super::{Actor, Means, told};
 use crate::agent::clock;
 use crate::drivers::Adopt;
 use crate::job::machine::{JobInput, JobMachine};
@@ -16,7 +16,6 @@ use crate::printer::command::{CancelReason, Program, StartJob};
 use crate::printer::event::{Checkpoint, Event, JobEvent, OutsideEnd};
 use crate::printer::fault::{Fault, Severity};
 use crate::printer::model::{ActiveJob, Activity, Now, Origin, Progress, State};
-use crate::printer::notice::{Level, Notice};
 use crate::printer::reduce::reduce;
 
 /// A job and everything kept beside its record.
@@ -178,6 +177,7 @@ pub async fn take_over(
             "layerd ended while the start was being prepared.",
             "Start it again if it is still wanted.",
         );
+        told::of_a_job_before(means, printer, state, now, &fault).await;
         job.apply(now, JobInput::Failed(fault));
         job.save(&means.store, now);
         return (None, None);
@@ -257,19 +257,14 @@ impl Actor {
             }
         }
         self.note(text);
-        if matches!(event, JobEvent::Started { .. }) {
-            // What went wrong with the last print is no news any more.
-            self.raise_cleared("job");
-        }
-        let bad_news = match &event {
-            JobEvent::Failed { fault, .. } => Some(fault.clone()),
-            JobEvent::Interrupted { .. } => Some(interrupted()),
-            _ => None,
-        };
-        if let Some(fault) = bad_news {
-            let mut notice = Notice::of_fault(&fault, Level::Error, now.wall);
-            notice.key = "job".to_owned();
-            reduce(&mut self.state, now, Event::Notice(notice));
+        match &event {
+            JobEvent::Failed { fault, .. } => self.tell_of_job(fault),
+            JobEvent::Interrupted { .. } => self.tell_of_job(&told::INTERRUPTED),
+            // What was told of the job before is history now.
+            JobEvent::Started { .. } if self.state.notices.iter().any(|n| n.key == told::JOB) => {
+                self.close_notice(told::JOB);
+            }
+            _ => {}
         }
     }
 
@@ -346,16 +341,6 @@ impl Actor {
         self.job = Some(job);
         self.note("a print was started at the printer");
     }
-}
-
-fn interrupted() -> Fault {
-    Fault::new(
-        Severity::NeedsUser,
-        "job/interrupted",
-        "The print was interrupted and does not go on by itself.",
-        "layerd or its host stopped in the middle of it; the heaters were turned off.",
-        "Look at the part, clear the bed, and start the print again if it is still wanted.",
-    )
 }
 
 fn uid_of(event: &JobEvent) -> Option<Uuid> {
