@@ -239,14 +239,14 @@ impl Actor {
 
     fn on_down(&mut self, why: Option<Fault>) {
         let Some(fault) = why else { return };
-        self.note(format!("link lost: {fault}"));
-        // One notice per kind of trouble, not one per attempt.
+        // One notice and one line per kind of trouble, not one per attempt.
         if !self
             .state
             .notices
             .iter()
             .any(|n| n.code.as_deref() == Some(&*fault.code))
         {
+            self.note(format!("link lost: {fault}"));
             let mut notice = Notice::of_fault(&fault, Level::Error, clock::now().wall);
             notice.key = "link".to_owned();
             reduce(&mut self.state, clock::now(), Event::Notice(notice));
