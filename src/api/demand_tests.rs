@@ -104,15 +104,22 @@ fn documented_words_for_what_a_host_does_not_have() {
 }
 
 #[test]
-fn objects_are_named_by_number() {
+fn objects_are_named_by_number_or_name() {
     let read = |list: Value| read("SkipObjects", &json!({"object_ids": list}));
     assert_eq!(
-        read(json!([1, "2"])).expect("both forms"),
-        Demand::Command(Command::SkipObjects { ids: vec![1, 2] })
+        read(json!([1, "2", "cube_id_0"])).expect("all forms"),
+        Demand::Skip(vec!["1".to_owned(), "2".to_owned(), "cube_id_0".to_owned()])
     );
-    assert!(read(json!([])).is_err());
-    assert!(read(json!(["x"])).is_err());
-    assert!(read(json!(1)).is_err());
+    for bad in [
+        json!([]),
+        json!([""]),
+        json!([-1]),
+        json!([1.5]),
+        json!([null]),
+        json!(1),
+    ] {
+        assert!(read(bad.clone()).is_err(), "{bad}");
+    }
 }
 
 #[test]
