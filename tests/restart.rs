@@ -206,6 +206,17 @@ fn a_plain_stop_parks_the_head_and_leaves_nothing_hot() {
         .printer
         .wait_until(Duration::from_secs(2), |sim| moves(sim) > before);
     assert!(!went_on, "printed by itself after a stop");
+    // What became of the print is said until somebody has looked, and the log remembers the first run.
+    let told = |bench: &Bench| bench.printer_object()["notices"][0]["code"] == "job/interrupted";
+    assert!(told(&bench), "{}", bench.printer_object());
+    let log = bench.layerd(&["logs", "ender3"]).stdout;
+    let log = String::from_utf8_lossy(&log);
+    assert!(
+        log.contains("print started") && log.contains("print interrupted"),
+        "{log}"
+    );
+    assert!(bench.layerd(&["clear", "ender3"]).status.success());
+    assert!(!told(&bench), "{}", bench.printer_object());
 }
 
 #[test]
@@ -222,10 +233,24 @@ fn without_the_store_the_job_is_interrupted_and_cooled() {
         .wait_until(Duration::from_secs(60), |sim| !sim.is_heating());
     assert!(cold, "still hot after a minute");
     bench.wait_for_state("operational");
+    let printer = bench.printer_object();
+    assert!(printer["job"].is_null(), "{printer}");
+    assert_eq!(printer["notices"][0]["code"], "job/interrupted", "{printer}");
     assert!(
-        bench.printer_object()["job"].is_null(),
-        "{}",
-        bench.printer_object()
+        bench
+            .layerd(&[
+                "print",
+                "ender3",
+                &bench.dir.path().join("part.gcode").display().to_string()
+            ])
+            .status
+            .success()
+    );
+    let printer = bench.printer_object();
+    assert_eq!(
+        printer["notices"],
+        serde_json::json!([]),
+        "the next print begins with a clean slate"
     );
 }
 

@@ -182,6 +182,9 @@ fn trimmed(mut row: Value, params: &Params) -> Value {
     row
 }
 
+/// Lines of the journal that are given at once.
+const JOURNAL_LINES: usize = 500;
+
 /// `printers/GetLogs?pid=&wire=1`: what happened to a printer lately, or its last raw traffic.
 pub async fn logs(State(api): State<Api>, params: Params) -> Result<Answer<Value>, Problem> {
     let printers = api.printers(&pid::pids(params.text("pid"), &Value::Null)?)?;
@@ -191,8 +194,9 @@ pub async fn logs(State(api): State<Api>, params: Params) -> Result<Answer<Value
     let lines: Vec<String> = if params.is_on("wire") {
         printer.wire().dump()
     } else {
-        let journal = printer.journal().lines();
-        journal
+        // From the database, which remembers earlier runs; what is in memory if that does not answer.
+        let kept = api.agent.store().journal(printer.name(), JOURNAL_LINES).await;
+        kept.unwrap_or_else(|_| printer.journal().lines())
             .iter()
             .map(|l| format!("{} {}", view::rfc3339(l.at), l.text))
             .collect()

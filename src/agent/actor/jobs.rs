@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use uuid::Uuid;
 
 use super::progress::{self, Plan};
-use super::{Actor, Means};
+use super::{Actor, Means, aftermath};
 use crate::agent::clock;
 use crate::drivers::Adopt;
 use crate::job::machine::{JobInput, JobMachine};
@@ -16,7 +16,6 @@ use crate::printer::command::{CancelReason, Program, StartJob};
 use crate::printer::event::{Checkpoint, Event, JobEvent, OutsideEnd};
 use crate::printer::fault::{Fault, Severity};
 use crate::printer::model::{ActiveJob, Activity, Now, Origin, Progress, State};
-use crate::printer::notice::{Level, Notice};
 use crate::printer::reduce::reduce;
 
 /// A job and everything kept beside its record.
@@ -247,6 +246,7 @@ impl Actor {
         let text = words(&event);
         tracing::info!(printer = %self.shared.name, uid = %job.record().uid, "{text}");
         let over = job.record().state.is_final();
+        let interrupted = aftermath::interrupted(job.record());
         if over {
             if let (Origin::Ours, Some(sha256)) = (job.record().origin, &job.record().sha256) {
                 self.means.spool.unpin(sha256, job.record().uid);
@@ -258,10 +258,10 @@ impl Actor {
             }
         }
         self.note(text);
-        if let JobEvent::Failed { fault, .. } = &event {
-            let mut notice = Notice::of_fault(fault, Level::Error, now.wall);
-            notice.key = "job".to_owned();
-            reduce(&mut self.state, now, Event::Notice(notice));
+        match &event {
+            JobEvent::Failed { fault, .. } => self.tell_of_job(fault),
+            JobEvent::Interrupted { .. } => self.tell_of_job(&interrupted),
+            _ => {}
         }
     }
 

@@ -30,6 +30,7 @@ use crate::printer::notice::{Level, Notice};
 use crate::printer::outcome::{Outcome, Refusal};
 use crate::printer::reduce::{reduce, settle};
 
+mod aftermath;
 mod driver_side;
 mod jobs;
 mod progress;
@@ -112,6 +113,11 @@ impl Actor {
             // Unknown is not clear: with `require_clear_bed` a person looks once more.
             true
         });
+        if job.is_none()
+            && let Some(notice) = aftermath::of_last_run(&means, &shared.name, state.bed_dirty).await
+        {
+            reduce(&mut state, now, Event::Notice(notice));
+        }
         let context = context(&means, &shared, &settings, adopt);
         let driver = DriverSide::start(build.build(context), &shared, now.mono);
         let actor = Actor {
@@ -331,6 +337,7 @@ impl Actor {
         self.state.bed_dirty = false;
         self.dirty = true;
         self.note("bed cleared");
+        self.raise_cleared(aftermath::KEY);
         self.keep_bed(false);
         if let Some(rating) = rating {
             self.rate_last_job(rating);

@@ -8,7 +8,7 @@ use tokio::task::JoinHandle;
 use uuid::Uuid;
 
 use super::jobs::JobInHand;
-use super::{Actor, Means, Settings};
+use super::{Actor, Means, Settings, aftermath};
 use crate::agent::clock;
 use crate::agent::handle::{Accepted, Pending, PrintOrder};
 use crate::job::machine::JobInput;
@@ -20,7 +20,6 @@ use crate::printer::event::{Event, JobEvent};
 use crate::printer::fault::{Fault, Severity};
 use crate::printer::guard::guard;
 use crate::printer::model::{ActiveJob, Activity, Origin, Progress};
-use crate::printer::notice::{Level, Notice};
 use crate::printer::outcome::{Outcome, Refusal};
 use crate::printer::reduce::reduce;
 
@@ -85,6 +84,8 @@ impl Actor {
             let _ = accepted.send(Err(refusal));
             return;
         }
+        // How the last print ended is history now.
+        self.raise_cleared(aftermath::KEY);
         let mut record = JobRecord::new(uid, &self.shared.name, &order.name, Origin::Ours, now.wall);
         record.sha256 = Some(order.sha256.clone());
         self.state.job = Some(ActiveJob {
@@ -241,9 +242,7 @@ impl Actor {
             self.state.activity = Activity::Idle;
             self.state.since = now;
         }
-        let mut notice = Notice::of_fault(&fault, Level::Error, now.wall);
-        notice.key = "job".to_owned();
-        reduce(&mut self.state, now, Event::Notice(notice));
+        self.tell_of_job(&fault);
         self.note(format!("not started: {message}"));
         self.dirty = true;
     }
