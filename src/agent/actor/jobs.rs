@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use uuid::Uuid;
 
 use super::progress::{self, Plan};
-use super::{Actor, Means, aftermath};
+use super::{Actor, Means, told};
 use crate::agent::clock;
 use crate::drivers::Adopt;
 use crate::job::machine::{JobInput, JobMachine};
@@ -177,6 +177,7 @@ pub async fn take_over(
             "layerd ended while the start was being prepared.",
             "Start it again if it is still wanted.",
         );
+        told::of_a_job_before(means, printer, state, now, &fault).await;
         job.apply(now, JobInput::Failed(fault));
         job.save(&means.store, now);
         return (None, None);
@@ -204,6 +205,7 @@ pub async fn take_over(
         );
         job.save(&means.store, now);
         state.job = None;
+        told::of_a_job_before(means, printer, state, now, &told::INTERRUPTED).await;
         return (None, None);
     };
     job.set_program(program);
@@ -246,7 +248,6 @@ impl Actor {
         let text = words(&event);
         tracing::info!(printer = %self.shared.name, uid = %job.record().uid, "{text}");
         let over = job.record().state.is_final();
-        let interrupted = aftermath::interrupted(job.record());
         if over {
             if let (Origin::Ours, Some(sha256)) = (job.record().origin, &job.record().sha256) {
                 self.means.spool.unpin(sha256, job.record().uid);
@@ -260,7 +261,11 @@ impl Actor {
         self.note(text);
         match &event {
             JobEvent::Failed { fault, .. } => self.tell_of_job(fault),
-            JobEvent::Interrupted { .. } => self.tell_of_job(&interrupted),
+            JobEvent::Interrupted { .. } => self.tell_of_job(&told::INTERRUPTED),
+            // What was told of the job before is history now.
+            JobEvent::Started { .. } if self.state.notices.iter().any(|n| n.key == told::JOB) => {
+                self.close_notice(told::JOB);
+            }
             _ => {}
         }
     }

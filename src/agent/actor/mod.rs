@@ -30,11 +30,11 @@ use crate::printer::notice::{Level, Notice};
 use crate::printer::outcome::{Outcome, Refusal};
 use crate::printer::reduce::{reduce, settle};
 
-mod aftermath;
 mod driver_side;
 mod jobs;
 mod progress;
 mod start;
+mod told;
 
 use driver_side::DriverSide;
 use jobs::JobInHand;
@@ -107,17 +107,13 @@ impl Actor {
     ) -> Self {
         let now = clock::now();
         let mut state = State::new(now);
+        told::before(&means, &shared.name, &mut state, now).await;
         let (job, adopt) = jobs::take_over(&means, &shared.name, &mut state, now).await;
         state.bed_dirty = means.store.bed_dirty(&shared.name).await.unwrap_or_else(|error| {
             tracing::error!(printer = %shared.name, "{error}");
             // Unknown is not clear: with `require_clear_bed` a person looks once more.
             true
         });
-        if job.is_none()
-            && let Some(notice) = aftermath::of_last_run(&means, &shared.name, state.bed_dirty).await
-        {
-            reduce(&mut state, now, Event::Notice(notice));
-        }
         let context = context(&means, &shared, &settings, adopt);
         let driver = DriverSide::start(build.build(context), &shared, now.mono);
         let actor = Actor {
@@ -271,7 +267,7 @@ impl Actor {
             }
             Ask::Dismiss { key, done } => {
                 let known = self.state.notices.iter().any(|n| n.key == key);
-                self.raise_cleared(&key);
+                self.close_notice(&key);
                 let _ = done.send(if known {
                     Outcome::Verified
                 } else {
@@ -337,7 +333,8 @@ impl Actor {
         self.state.bed_dirty = false;
         self.dirty = true;
         self.note("bed cleared");
-        self.raise_cleared(aftermath::KEY);
+        // Who clears the bed has seen what became of the print.
+        self.close_notice(told::JOB);
         self.keep_bed(false);
         if let Some(rating) = rating {
             self.rate_last_job(rating);

@@ -8,7 +8,7 @@ use tokio::task::JoinHandle;
 use uuid::Uuid;
 
 use super::jobs::JobInHand;
-use super::{Actor, Means, Settings, aftermath};
+use super::{Actor, Means, Settings};
 use crate::agent::clock;
 use crate::agent::handle::{Accepted, Pending, PrintOrder};
 use crate::job::machine::JobInput;
@@ -84,8 +84,6 @@ impl Actor {
             let _ = accepted.send(Err(refusal));
             return;
         }
-        // How the last print ended is history now.
-        self.raise_cleared(aftermath::KEY);
         let mut record = JobRecord::new(uid, &self.shared.name, &order.name, Origin::Ours, now.wall);
         record.sha256 = Some(order.sha256.clone());
         self.state.job = Some(ActiveJob {
