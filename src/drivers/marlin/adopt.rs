@@ -94,8 +94,18 @@ impl Marlin {
     pub fn interrupted(&mut self, uid: uuid::Uuid) {
         self.out.push_back(Output::Record(Record::End));
         self.job_event(JobEvent::Interrupted { uid });
+        self.cold_first();
+    }
+
+    /// The first words to the printer switch its heaters off: a print of before is lost.
+    pub fn cold_first(&mut self) {
         self.hello.cool_first();
         self.cool_at_ready = true;
+    }
+
+    /// That has not been done yet.
+    pub fn is_cold_first(&self) -> bool {
+        self.cool_at_ready
     }
 
     /// The job that is being found again.
