@@ -11,8 +11,8 @@ use serde_json::{Value, json};
 use super::demand::{self, Demand, Manner};
 use super::envelope::{self, Problem};
 use super::incoming::{Json, Params};
-use super::{Api, dialect_rules, files, pid};
-use crate::agent::handle::{PrintOrder, PrinterHandle};
+use super::{Api, dialect_rules, files, objects, pid};
+use crate::agent::handle::{Pending, PrintOrder, PrinterHandle};
 use crate::printer::command::Command;
 use crate::printer::outcome::{Outcome, Refusal};
 
@@ -25,6 +25,7 @@ enum Work {
     Command(Command),
     ClearBed { rating: Option<u8> },
     Print(PrintOrder),
+    Skip(Vec<String>),
 }
 
 /// How it went on one printer.
@@ -74,6 +75,7 @@ pub async fn act(
     let (work, name, ignored) = match demand.clone() {
         Demand::Command(command) => (Work::Command(command), None, Vec::new()),
         Demand::ClearBed { rating } => (Work::ClearBed { rating }, None, Vec::new()),
+        Demand::Skip(wanted) => (Work::Skip(wanted), None, Vec::new()),
         Demand::Print(job) => {
             let ignored = job.ignored.clone();
             let order = files::order(&api, job).await?;
@@ -87,7 +89,7 @@ pub async fn act(
             let several = printers.len() > 1;
             let each = printers
                 .iter()
-                .map(|p| one(p, work.clone(), &demand, manner, several));
+                .map(|p| one(&api, p, work.clone(), &demand, manner, several));
             join_all(each).await
         }
     };
@@ -131,11 +133,18 @@ fn refused_together(printers: &[PrinterHandle], demand: &Demand, manner: Manner)
 fn goes_on_where_it_can(demand: &Demand) -> bool {
     matches!(
         demand,
-        Demand::Print(_) | Demand::Command(Command::SkipObjects { .. } | Command::EmergencyStop)
+        Demand::Print(_) | Demand::Skip(_) | Demand::Command(Command::EmergencyStop)
     )
 }
 
-async fn one(printer: &PrinterHandle, work: Work, demand: &Demand, manner: Manner, several: bool) -> End {
+async fn one(
+    api: &Api,
+    printer: &PrinterHandle,
+    work: Work,
+    demand: &Demand,
+    manner: Manner,
+    several: bool,
+) -> End {
     if !manner.ours
         && let Some(refusal) = dialect_rules::refusal(printer.id(), printer.snapshot().state.word(), demand)
     {
@@ -144,6 +153,10 @@ async fn one(printer: &PrinterHandle, work: Work, demand: &Demand, manner: Manne
     let (job, pending) = match work {
         Work::ClearBed { rating } => return End::bare(printer.clear_bed(rating).await),
         Work::Command(command) => match printer.submit(command).await {
+            Ok(pending) => (None, pending),
+            Err(refusal) => return End::bare(Outcome::Refused(refusal)),
+        },
+        Work::Skip(wanted) => match skip(api, printer, &wanted).await {
             Ok(pending) => (None, pending),
             Err(refusal) => return End::bare(Outcome::Refused(refusal)),
         },
@@ -171,6 +184,22 @@ async fn one(printer: &PrinterHandle, work: Work, demand: &Demand, manner: Manne
         None
     };
     End { outcome, job }
+}
+
+/// Names become ids by the analysis of the file that prints.
+async fn skip(api: &Api, printer: &PrinterHandle, wanted: &[String]) -> Result<Pending, Refusal> {
+    if printer.snapshot().state.job.is_none() {
+        return Err(Refusal::new("refused/no-job", "No active print job found"));
+    }
+    let objects = objects::of_print(api, printer).await;
+    let skipped = printer
+        .snapshot()
+        .state
+        .job
+        .as_ref()
+        .map_or_else(Vec::new, |j| j.skipped.clone());
+    let ids = objects::ids(objects.as_deref(), &skipped, wanted)?;
+    printer.submit(Command::SkipObjects { ids }).await
 }
 
 fn answer(printers: &[PrinterHandle], ends: &[End], demand: &Demand) -> Value {

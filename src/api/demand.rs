@@ -28,6 +28,8 @@ pub enum Demand {
     },
     /// A print.
     Print(JobDemand),
+    /// Leave objects out of the running print: ids or names, both are documented.
+    Skip(Vec<String>),
 }
 
 /// Where the program of a print comes from.
@@ -106,9 +108,7 @@ pub fn read(action: &str, body: &Value) -> Result<Demand, Problem> {
             lines: gcode_body::lines(body)?,
             tune: flag(body, "tune")?,
         }),
-        "SkipObjects" => Demand::Command(Command::SkipObjects {
-            ids: object_ids(body)?,
-        }),
+        "SkipObjects" => Demand::Skip(objects(body)?),
         "Answer" => Demand::Command(Command::Answer {
             button: small(body, "button", 0, u8::MAX)?
                 .ok_or_else(|| Problem::bad("`button` must be the number of a button, from 0."))?,
@@ -163,22 +163,29 @@ fn whole(value: &Value) -> Option<u64> {
         .or_else(|| value.as_str().and_then(|t| t.trim().parse().ok()))
 }
 
-fn object_ids(body: &Value) -> Result<Vec<u32>, Problem> {
-    let Some(list) = body.get("object_ids").and_then(Value::as_array) else {
-        return Err(Problem::bad("`object_ids` must be a list."));
-    };
-    if list.is_empty() || list.len() > OBJECTS_MAX {
-        return Err(Problem::bad(format!(
-            "`object_ids` takes 1 to {OBJECTS_MAX} objects."
-        )));
-    }
+fn objects(body: &Value) -> Result<Vec<String>, Problem> {
+    let list = body.get("object_ids").and_then(Value::as_array);
+    let list = list
+        .filter(|l| (1..=OBJECTS_MAX).contains(&l.len()))
+        .ok_or_else(|| {
+            Problem::bad(format!(
+                "`object_ids` must be a list of 1 to {OBJECTS_MAX} objects."
+            ))
+        })?;
     list.iter()
         .map(|value| {
-            whole(value)
-                .and_then(|n| u32::try_from(n).ok())
-                .ok_or_else(|| Problem::bad("`object_ids` holds something that is no number of an object."))
+            object(value).ok_or_else(|| Problem::bad("`object_ids` takes numbers and names of objects."))
         })
         .collect()
+}
+
+/// An object by number or name.
+fn object(value: &Value) -> Option<String> {
+    match value {
+        Value::Number(n) if n.is_u64() => Some(n.to_string()),
+        Value::String(name) if !name.is_empty() && name.chars().count() <= NAME_MAX => Some(name.clone()),
+        _ => None,
+    }
 }
 
 fn job(body: &Value) -> Result<JobDemand, Problem> {
@@ -257,13 +264,7 @@ fn skipped_objects(body: &Value) -> Result<Vec<String>, Problem> {
         .as_array()
         .filter(|l| l.len() <= OBJECTS_MAX)
         .ok_or_else(bad)?;
-    list.iter()
-        .map(|value| match value {
-            Value::Number(n) if n.is_u64() => Ok(n.to_string()),
-            Value::String(name) if !name.is_empty() && name.chars().count() <= NAME_MAX => Ok(name.clone()),
-            _ => Err(bad()),
-        })
-        .collect()
+    list.iter().map(|value| object(value).ok_or_else(bad)).collect()
 }
 
 /// A member that is documented both as JSON and as a text holding JSON.

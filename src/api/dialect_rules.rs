@@ -21,7 +21,7 @@ pub fn refusal(id: i64, word: StateWord, demand: &Demand) -> Option<Refusal> {
             &[Printing, Pausing, Paused, Downloading],
             "printing, pausing or paused",
         ),
-        Demand::Command(Command::SkipObjects { .. }) => {
+        Demand::Skip(_) => {
             if [Printing, Paused, Pausing, Resuming, Cancelling].contains(&word) {
                 return None;
             }
@@ -79,7 +79,7 @@ mod tests {
                 ".yyy..",
             ),
             (Demand::ClearBed { rating: None }, "y....."),
-            (Demand::Command(Command::SkipObjects { ids: vec![1] }), ".yyyyy"),
+            (Demand::Skip(vec!["1".to_owned()]), ".yyyyy"),
             (Demand::Command(send), "y....."),
             (Demand::Command(Command::EmergencyStop), "yyyyyy"),
         ];
@@ -97,7 +97,7 @@ mod tests {
             refusal(1, StateWord::Offline, &Demand::ClearBed { rating: None }),
             None
         );
-        let skip = Demand::Command(Command::SkipObjects { ids: vec![1] });
+        let skip = Demand::Skip(vec!["1".to_owned()]);
         let told = refusal(1, StateWord::Operational, &skip).expect("refused");
         assert_eq!(told.message, "No active print job found");
     }

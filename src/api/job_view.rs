@@ -73,7 +73,7 @@ pub fn listed(job: &JobRecord, printer_id: Option<i64>, now: Timestamp) -> Value
         "filament": filament(job),
         "filUsage": usage::total_mm(&job.filament_mm),
         "filUsageGram": null,
-        "currentPercentage": job.percent.map(|p| p.floor()),
+        "currentPercentage": job.percent.map(|p| p.floor() as i64),
         "printTime": duration_s(job, now),
         "cost": null,
         "queueItem": null,
@@ -97,7 +97,7 @@ pub fn detailed(job: &JobRecord, printer_id: Option<i64>, now: Timestamp) -> Val
         "started": job.started.map(ago),
         "ended": job.ended.map(ago),
         "time": job.ended.map(ago),
-        "percentage": job.percent.map(|p| p.floor()),
+        "percentage": job.percent.map(|p| p.floor() as i64),
         "layer": job.layer,
         "totalPrintTime": duration_s(job, now),
         "rating": job.rating,
@@ -204,7 +204,7 @@ mod tests {
         assert_eq!(shown["filament"], r#"{"e0":{"usage":60},"e1":{"usage":2}}"#);
         assert_eq!(shown["filUsage"], 62);
         assert_eq!(shown["printTime"], 60);
-        assert_eq!(shown["currentPercentage"], 41.0);
+        assert_eq!(shown["currentPercentage"], 41);
         assert_eq!(shown["startDate"], "2023-11-14T22:13:30.000Z");
         let shown = detailed(&job, None, now);
         assert_eq!(shown["started"], 90, "seconds ago");

@@ -17,6 +17,7 @@
 //! | [`view`], [`job_view`] | what a printer and a job look like (pure) |
 //! | [`demand`], [`gcode_body`], [`pid`], [`dialect_rules`] | what a request asks, and whether the cloud would allow it (pure) |
 //! | `printers`, `actions`, `notifications`, `files`, `uploads`, `jobs` | the endpoints |
+//! | [`objects`] | objects of the running print, by number or name |
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -45,6 +46,7 @@ mod incoming;
 pub mod job_view;
 mod jobs;
 mod notifications;
+pub mod objects;
 pub mod pid;
 mod printers;
 pub mod server;

@@ -235,3 +235,91 @@ pub fn too_large() -> Problem {
         ),
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::job::spool::Caps;
+    use crate::job::store::Store;
+
+    struct Bench {
+        uploads: Uploads,
+        spool: Spool,
+        now: Instant,
+        _dir: tempfile::TempDir,
+    }
+
+    fn bench() -> Bench {
+        let dir = tempfile::tempdir().expect("dir");
+        let store = Store::memory().expect("store");
+        let spool = Spool::open(dir.path().join("spool"), store, Caps::default()).expect("spool");
+        Bench {
+            uploads: Uploads::default(),
+            spool,
+            now: Instant::now(),
+            _dir: dir,
+        }
+    }
+
+    impl Bench {
+        /// Begins an upload of ten bytes and leaves it after four.
+        async fn open(&self, at: Instant) -> Result<String, Problem> {
+            let mut open = self.uploads.begin(&self.spool, "a.gcode", Some(10), at).await?;
+            open.incoming.write("G28\n".into()).await.map_err(refused)?;
+            open.written = 4;
+            let head = Head {
+                total: Some(10),
+                token: None,
+            };
+            match self.uploads.settle(open, &head, at).await? {
+                Arrived::Partly(token) => Ok(token),
+                Arrived::Whole(row) => panic!("complete: {row:?}"),
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_token_is_good_for_a_day_and_for_one_request_at_a_time() {
+        let bench = bench();
+        let token = bench.open(bench.now).await.expect("open");
+        let late = bench.now + TOKEN_LIFE;
+        let open = bench
+            .uploads
+            .resume(&token, late - Duration::from_secs(1))
+            .expect("still good");
+        assert!(
+            bench.uploads.resume(&token, bench.now).is_err(),
+            "it is out while a part arrives"
+        );
+        let head = Head {
+            total: None,
+            token: Some(token.clone()),
+        };
+        bench.uploads.settle(open, &head, bench.now).await.expect("kept");
+        let told = bench.uploads.resume(&token, late).expect_err("too late");
+        assert_eq!(told.code, "refused/unknown-token");
+    }
+
+    #[tokio::test]
+    async fn one_that_waited_for_an_hour_makes_room_and_no_other() {
+        let bench = bench();
+        let mut tokens = Vec::new();
+        for n in 0..OPEN_MAX as u64 {
+            tokens.push(
+                bench
+                    .open(bench.now + Duration::from_secs(n))
+                    .await
+                    .expect("a place"),
+            );
+        }
+        let early = bench
+            .open(bench.now + IDLE - Duration::from_secs(1))
+            .await
+            .expect_err("full");
+        assert_eq!(early.status, StatusCode::TOO_MANY_REQUESTS);
+        let later = bench.now + IDLE;
+        bench.open(later).await.expect("the oldest gives way");
+        assert!(bench.uploads.resume(&tokens[0], later).is_err());
+        assert!(bench.uploads.resume(&tokens[1], later).is_ok());
+    }
+}

@@ -35,13 +35,13 @@ async fn a_print_is_started_paused_resumed_cancelled_and_remembered() {
         rig.until(word, |r| r.state(1) == word).await;
     }
     let answer = rig.act("SkipObjects", json!({"pid": 1, "object_ids": [2]})).await;
-    assert_eq!(outcome(&answer).1, "verified", "{answer}");
+    assert_eq!(answer["message"], "No objects found in the print job");
     let answer = rig
         .act("Cancel", json!({"pid": 1, "reason": 4, "comment": "came off"}))
         .await;
     assert_eq!(outcome(&answer), (true, "verified", "ok"));
     rig.until("idle", |r| r.state(1) == "operational").await;
-    assert_eq!(rig.alpha.told(), ["start", "pause", "resume", "skip", "cancel"]);
+    assert_eq!(rig.alpha.told(), ["start", "pause", "resume", "cancel"]);
 
     let (_, details) = rig.get(&format!("0/jobs/GetDetails?id={id}")).await;
     let job = &details["job"];
@@ -256,5 +256,52 @@ async fn the_same_start_twice_is_one_print() {
         .act("CreateJob", json!({"pid": 1, "file_id": "ab".repeat(32)}))
         .await;
     assert_eq!(outcome(&unknown).2, "refused/unknown-file");
+    rig.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn objects_are_skipped_by_name_or_number_until_one_is_left() {
+    let rig = Rig::start().await;
+    let skip = |list: Value| rig.act("SkipObjects", json!({"pid": 1, "object_ids": list}));
+    assert_eq!(
+        skip(json!(["cube"])).await["message"],
+        "No active print job found"
+    );
+    let id = rig.upload("plate.gcode", crate::rig::PLATE).await;
+    let body = json!({"pid": 1, "file_id": id, "skipped_objects": ["cube", "cone"]});
+    let refused = rig.act("CreateJob", body).await;
+    assert!(
+        refused["message"]
+            .as_str()
+            .expect("words")
+            .starts_with("Cannot skip all objects"),
+        "{refused}"
+    );
+    rig.act("CreateJob", json!({"pid": 1, "file_id": id})).await;
+    rig.until("it prints", |r| r.state(1) == "printing").await;
+    assert_eq!(
+        outcome(&skip(json!(["sphere"])).await).2,
+        "refused/unknown-object"
+    );
+    let all = skip(json!([0, "cone"])).await;
+    assert!(
+        all["message"]
+            .as_str()
+            .expect("words")
+            .starts_with("Cannot skip all objects"),
+        "{all}"
+    );
+    assert_eq!(outcome(&skip(json!(["cone"])).await), (true, "verified", "ok"));
+    let skipped = |r: &Rig| {
+        let snapshot = r.agent.by_id(1).expect("alpha").snapshot();
+        snapshot.state.job.as_ref().is_some_and(|j| j.skipped == [1])
+    };
+    rig.until("it is seen to be skipped", skipped).await;
+    assert_eq!(
+        outcome(&skip(json!(["cube"])).await).2,
+        "refused/all-objects",
+        "one has to stay"
+    );
+    assert_eq!(rig.alpha.told(), ["start", "skip"]);
     rig.end().await;
 }

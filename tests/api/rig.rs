@@ -27,6 +27,10 @@ const LIMIT: Duration = Duration::from_secs(20);
 /// A file that nobody objects to.
 pub const CUBE: &str = "G28\nG1 X10 Y10 Z0.2 F3000\nG1 X20 E1\nM104 S0\n";
 
+/// Two objects.
+pub const PLATE: &str = "G28\nG1 X10 Y10 Z0.2 F3000\nM486 T2\nM486 S0\nM486 Acube\nG1 X20 E1\nM486 S1\n\
+                         M486 Acone\nG1 X40 E2\nM486 S-1\nM104 S0\n";
+
 pub struct Rig {
     pub dir: tempfile::TempDir,
     pub agent: AgentHandle,

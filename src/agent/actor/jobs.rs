@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use uuid::Uuid;
 
 use super::progress::{self, Plan};
-use super::{Actor, Means};
+use super::{Actor, Means, told};
 use crate::agent::clock;
 use crate::drivers::Adopt;
 use crate::job::machine::{JobInput, JobMachine};
@@ -16,7 +16,6 @@ use crate::printer::command::{CancelReason, Program, StartJob};
 use crate::printer::event::{Checkpoint, Event, JobEvent, OutsideEnd};
 use crate::printer::fault::{Fault, Severity};
 use crate::printer::model::{ActiveJob, Activity, Now, Origin, Progress, State};
-use crate::printer::notice::{Level, Notice};
 use crate::printer::reduce::reduce;
 
 /// A job and everything kept beside its record.
@@ -178,6 +177,7 @@ pub async fn take_over(
             "layerd ended while the start was being prepared.",
             "Start it again if it is still wanted.",
         );
+        told::of_a_job_before(means, printer, state, now, &fault).await;
         job.apply(now, JobInput::Failed(fault));
         job.save(&means.store, now);
         return (None, None);
@@ -205,6 +205,7 @@ pub async fn take_over(
         );
         job.save(&means.store, now);
         state.job = None;
+        told::of_a_job_before(means, printer, state, now, &told::INTERRUPTED).await;
         return (None, None);
     };
     job.set_program(program);
@@ -258,10 +259,14 @@ impl Actor {
             }
         }
         self.note(text);
-        if let JobEvent::Failed { fault, .. } = &event {
-            let mut notice = Notice::of_fault(fault, Level::Error, now.wall);
-            notice.key = "job".to_owned();
-            reduce(&mut self.state, now, Event::Notice(notice));
+        match &event {
+            JobEvent::Failed { fault, .. } => self.tell_of_job(fault),
+            JobEvent::Interrupted { .. } => self.tell_of_job(&told::INTERRUPTED),
+            // What was told of the job before is history now.
+            JobEvent::Started { .. } if self.state.notices.iter().any(|n| n.key == told::JOB) => {
+                self.close_notice(told::JOB);
+            }
+            _ => {}
         }
     }
 

@@ -34,6 +34,7 @@ mod driver_side;
 mod jobs;
 mod progress;
 mod start;
+mod told;
 
 use driver_side::DriverSide;
 use jobs::JobInHand;
@@ -106,6 +107,7 @@ impl Actor {
     ) -> Self {
         let now = clock::now();
         let mut state = State::new(now);
+        told::before(&means, &shared.name, &mut state, now).await;
         let (job, adopt) = jobs::take_over(&means, &shared.name, &mut state, now).await;
         state.bed_dirty = means.store.bed_dirty(&shared.name).await.unwrap_or_else(|error| {
             tracing::error!(printer = %shared.name, "{error}");
@@ -265,7 +267,7 @@ impl Actor {
             }
             Ask::Dismiss { key, done } => {
                 let known = self.state.notices.iter().any(|n| n.key == key);
-                self.raise_cleared(&key);
+                self.close_notice(&key);
                 let _ = done.send(if known {
                     Outcome::Verified
                 } else {

@@ -20,7 +20,6 @@ use crate::printer::event::{Event, JobEvent};
 use crate::printer::fault::{Fault, Severity};
 use crate::printer::guard::guard;
 use crate::printer::model::{ActiveJob, Activity, Origin, Progress};
-use crate::printer::notice::{Level, Notice};
 use crate::printer::outcome::{Outcome, Refusal};
 use crate::printer::reduce::reduce;
 
@@ -241,9 +240,7 @@ impl Actor {
             self.state.activity = Activity::Idle;
             self.state.since = now;
         }
-        let mut notice = Notice::of_fault(&fault, Level::Error, now.wall);
-        notice.key = "job".to_owned();
-        reduce(&mut self.state, now, Event::Notice(notice));
+        self.tell_of_job(&fault);
         self.note(format!("not started: {message}"));
         self.dirty = true;
     }

@@ -47,6 +47,19 @@ pub struct SessionEnd {
     pub result: Result<(), Fault>,
     /// The speed that worked.
     pub baud: Option<u32>,
+    /// Heaters of a lost print are still to be switched off.
+    pub cold_first: bool,
+}
+
+impl SessionEnd {
+    /// An end before anything was reached.
+    pub fn failed(fault: Fault, cold_first: bool) -> Self {
+        SessionEnd {
+            result: Err(fault),
+            baud: None,
+            cold_first,
+        }
+    }
 }
 
 /// Everything a session owns.
@@ -64,6 +77,8 @@ pub struct Session {
     pub adopt: Option<Adopt>,
     /// The speed that worked last.
     pub baud: Option<u32>,
+    /// Heaters of a lost print are to be switched off first.
+    pub cold_first: bool,
     /// Ordinary requests.
     pub requests: mpsc::Receiver<Request>,
     /// The emergency lane.
@@ -104,10 +119,7 @@ impl Session {
             .build();
         match runtime {
             Ok(runtime) => runtime.block_on(self.serve()),
-            Err(error) => SessionEnd {
-                result: Err(port::lost(&self.path, &error)),
-                baud: None,
-            },
+            Err(error) => SessionEnd::failed(port::lost(&self.path, &error), self.cold_first),
         }
     }
 
@@ -165,17 +177,18 @@ impl Session {
                 self.context.fd_store.forget(&self.context.printer);
                 self.remember(&Record::End);
                 if let Some(adopt) = self.adopt.take() {
+                    self.cold_first = true;
                     let lost = Event::Job(JobEvent::Interrupted { uid: adopt.job.uid });
                     let _ = self.events.send(lost).await;
                 }
-                return SessionEnd {
-                    result: Err(fault),
-                    baud: None,
-                };
+                return SessionEnd::failed(fault, self.cold_first);
             }
         };
         self.context.fd_store.keep(&self.context.printer, fd.as_fd());
         let mut core = Marlin::new(now(), self.config.settings.clone(), &bauds);
+        if self.cold_first {
+            core.cold_first();
+        }
         if let Some(adopt) = self.adopt.take() {
             match left.filter(|(uid, _)| survived && *uid == adopt.job.uid) {
                 Some((_, records)) => {
@@ -216,6 +229,7 @@ impl Session {
         SessionEnd {
             result,
             baud: Some(line.baud),
+            cold_first: line.core.is_cold_first(),
         }
     }
 }

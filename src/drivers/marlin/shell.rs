@@ -46,6 +46,8 @@ pub struct MarlinDriver {
     adopt: Option<Adopt>,
     /// The speed that worked last.
     baud: Option<u32>,
+    /// A print was lost while the printer could not be reached: its heaters go off first of all.
+    cold_first: bool,
 }
 
 impl MarlinDriver {
@@ -57,6 +59,7 @@ impl MarlinDriver {
             context,
             adopt,
             baud: None,
+            cold_first: false,
         }
     }
 
@@ -75,6 +78,7 @@ impl MarlinDriver {
         let path = match self.path() {
             Ok(path) => path,
             Err(fault) => {
+                self.cold_first |= adopt.is_some();
                 give_up(&link.events, adopt).await;
                 return Err(fault);
             }
@@ -93,6 +97,7 @@ impl MarlinDriver {
             context: self.context.clone(),
             path,
             inherited,
+            cold_first: self.cold_first,
             adopt,
             baud: self.baud,
             requests,
@@ -120,8 +125,9 @@ impl MarlinDriver {
                 biased;
                 Some(request) = link.urgent.recv() => forward(&urgent_tx, request),
                 end = &mut end_rx => {
-                    let end = end.unwrap_or_else(|_| SessionEnd { result: Err(panic_fault()), baud: None });
+                    let end = end.unwrap_or_else(|_| SessionEnd::failed(panic_fault(), self.cold_first));
                     self.baud = end.baud.or(self.baud);
+                    self.cold_first = end.cold_first;
                     return end.result;
                 }
                 mode = stop.ordered(), if !stopping => {

@@ -31,19 +31,28 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 impl Rig {
     fn start(port: PathBuf) -> (Self, tokio::task::JoinHandle<Result<(), Fault>>) {
+        let dir = tempfile::tempdir().expect("a directory");
+        Self::start_in(dir, port, FdStore::default(), None)
+    }
+
+    fn start_in(
+        dir: tempfile::TempDir,
+        port: PathBuf,
+        fd_store: FdStore,
+        adopt: Option<Adopt>,
+    ) -> (Self, tokio::task::JoinHandle<Result<(), Fault>>) {
         let (requests, requests_rx) = mpsc::channel(16);
         let (urgent, urgent_rx) = mpsc::channel(4);
         let (events_tx, events) = mpsc::channel(256);
         let stop = Stop::new();
-        let dir = tempfile::tempdir().expect("a directory");
         let wire = Arc::new(WireRing::new(64 * 1024));
         let context = Context {
             printer: "test".into(),
             runtime_dir: dir.path().to_owned(),
             state_dir: dir.path().to_owned(),
-            fd_store: Arc::new(FdStore::default()),
+            fd_store: Arc::new(fd_store),
             wire: wire.clone(),
-            adopt: None,
+            adopt,
             pause_on_restart: false,
         };
         let config = Config {
@@ -62,7 +71,13 @@ impl Rig {
                 urgent: urgent_rx,
                 events: events_tx,
             };
-            driver.run(&mut link, &ordered).await
+            // A run that was dropped may still hold the port for a moment; the agent tries again too.
+            loop {
+                match driver.run(&mut link, &ordered).await {
+                    Err(fault) if fault.code == "serial/busy" => tokio::task::yield_now().await,
+                    ended => return ended,
+                }
+            }
         });
         let rig = Rig {
             requests,
@@ -166,7 +181,7 @@ fn moves(count: usize) -> String {
     format!("G28\nG90\n{}\n", lines.join("\n"))
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_print_over_a_real_terminal() {
     let printer = printer();
     let (mut rig, handle) = Rig::start(printer.path());
@@ -187,7 +202,7 @@ async fn a_print_over_a_real_terminal() {
     assert_eq!(handle.await.expect("no panic"), Ok(()));
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_pulled_cable_fails_the_job_in_words() {
     let printer = printer();
     let (mut rig, handle) = Rig::start(printer.path());
@@ -202,7 +217,7 @@ async fn a_pulled_cable_fails_the_job_in_words() {
     assert!(handle.await.expect("no panic").is_err());
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn emergency_stop_and_cancel_over_a_real_terminal() {
     let printer = printer();
     let (mut rig, handle) = Rig::start(printer.path());
@@ -218,7 +233,7 @@ async fn emergency_stop_and_cancel_over_a_real_terminal() {
     assert!(handle.await.expect("no panic").is_err());
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn stopping_parks_the_print_and_switches_heaters_off() {
     let printer = printer();
     let (mut rig, handle) = Rig::start(printer.path());
@@ -233,7 +248,7 @@ async fn stopping_parks_the_print_and_switches_heaters_off() {
     assert!(!printer.with(|sim| sim.is_heating()));
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_reset_is_noticed_and_the_printer_comes_back() {
     let printer = printer();
     let (mut rig, handle) = Rig::start(printer.path());
@@ -246,6 +261,98 @@ async fn a_reset_is_noticed_and_the_printer_comes_back() {
     rig.seen.clear();
     rig.until(|e| *e == Event::Activity(crate::printer::model::Activity::Idle))
         .await;
+    rig.stop.order(StopMode::Leave);
+    assert_eq!(handle.await.expect("no panic"), Ok(()));
+}
+
+fn store(fd: &std::os::fd::OwnedFd) -> FdStore {
+    let copy = fd.try_clone().expect("a copy");
+    let inherited = crate::sys::Inherited {
+        fds: vec![("test".to_owned(), copy)],
+    };
+    FdStore::new(inherited, None)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_print_goes_on_over_restarts_without_a_line_lost_or_doubled() {
+    let printer = printer();
+    let line = port::open_fd(&printer.path(), 115_200, &Roots::default()).expect("a port");
+    let dir = tempfile::tempdir().expect("a directory");
+    let (mut rig, handle) = Rig::start_in(dir, printer.path(), store(&line), None);
+    rig.until(|e| *e == Event::Up).await;
+    let text = moves(6000);
+    let start = rig.program(&text);
+    let Command::Start(job) = start.clone() else {
+        unreachable!()
+    };
+    assert_eq!(rig.ask(start).await, Outcome::Verified);
+    let mut handle = handle;
+    for turn in 1..=3u64 {
+        assert!(printer.wait_until(PATIENCE, |sim| sim.executed_count() > turn * 600));
+        if turn == 2 {
+            // Sudden death: the session is dropped where it stands.
+            handle.abort();
+            assert!(handle.await.is_err());
+        } else {
+            rig.stop.order(StopMode::Detach);
+            assert_eq!(handle.await.expect("no panic"), Ok(()));
+        }
+        let adopt = Adopt {
+            job: job.clone(),
+            checkpoint: None,
+            paused: false,
+        };
+        let again = Rig::start_in(rig.dir, printer.path(), store(&line), Some(adopt));
+        (rig, handle) = again;
+        rig.until(|e| matches!(e, Event::Job(_))).await;
+        assert!(
+            rig.seen
+                .iter()
+                .any(|e| matches!(e, Event::Job(JobEvent::Adopted { .. }))),
+            "{:?}\n{}",
+            rig.seen,
+            rig.wire.dump().join("\n")
+        );
+    }
+    rig.until(|e| matches!(e, Event::Job(JobEvent::Done { .. })))
+        .await;
+    let executed: Vec<String> = printer.with(|sim| sim.executed().iter().map(|e| e.text.clone()).collect());
+    let printed: Vec<&str> = executed
+        .iter()
+        .map(String::as_str)
+        .filter(|t| t.starts_with('G'))
+        .collect();
+    assert_eq!(printed, text.lines().collect::<Vec<_>>());
+    rig.stop.order(StopMode::Leave);
+    assert_eq!(handle.await.expect("no panic"), Ok(()));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_the_open_port_a_print_is_interrupted_and_cold() {
+    let printer = printer();
+    let (mut rig, handle) = Rig::start(printer.path());
+    rig.until(|e| *e == Event::Up).await;
+    let start = rig.program(&format!("M140 S60\nM104 S200\n{}", moves(100_000)));
+    let Command::Start(job) = start.clone() else {
+        unreachable!()
+    };
+    assert_eq!(rig.ask(start).await, Outcome::Verified);
+    assert!(printer.wait_until(PATIENCE, |sim| sim.executed_count() > 100 && sim.is_heating()));
+    handle.abort();
+    assert!(handle.await.is_err());
+    let adopt = Adopt {
+        job,
+        checkpoint: None,
+        paused: false,
+    };
+    let (mut rig, handle) = Rig::start_in(rig.dir, printer.path(), FdStore::default(), Some(adopt));
+    rig.until(|e| *e == Event::Up).await;
+    assert!(
+        rig.seen
+            .iter()
+            .any(|e| matches!(e, Event::Job(JobEvent::Interrupted { .. })))
+    );
+    assert!(printer.wait_until(PATIENCE, |sim| !sim.is_heating()));
     rig.stop.order(StopMode::Leave);
     assert_eq!(handle.await.expect("no panic"), Ok(()));
 }

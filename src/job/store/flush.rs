@@ -27,7 +27,7 @@ pub(super) fn write(db: &mut Db, waiting: &Waiting, durable: bool) -> Result<(),
             job(&tx, record)?;
         }
         for (uid, checkpoint) in &waiting.checkpoints {
-            tx.prepare("UPDATE jobs SET checkpoint = ?2 WHERE uid = ?1")?
+            tx.prepare("UPDATE jobs SET checkpoint = ?2 WHERE uid = ?1 AND state IS NOT 'done'")?
                 .execute(params![uid.to_string(), json(checkpoint)])?;
         }
         for (printer, lines) in &waiting.journal {

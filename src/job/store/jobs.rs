@@ -91,8 +91,14 @@ fn overlay(db: &Db, record: &mut JobRecord) {
         let (id, checkpoint) = (record.id, record.checkpoint.take());
         record.clone_from(newer);
         record.id = id;
-        record.checkpoint = record.checkpoint.take().or(checkpoint);
-    } else if let Some(checkpoint) = waiting.checkpoints.get(&record.uid) {
+        if record.state == JobState::Done {
+            record.checkpoint = None;
+        } else {
+            record.checkpoint = record.checkpoint.take().or(checkpoint);
+        }
+    } else if record.state != JobState::Done
+        && let Some(checkpoint) = waiting.checkpoints.get(&record.uid)
+    {
         record.checkpoint = Some(checkpoint.clone());
     }
 }
@@ -246,7 +252,9 @@ impl Store {
     pub async fn job(&self, uid: Uuid) -> Result<Option<JobRecord>, StoreError> {
         self.call(move |db| {
             flush_new(db)?;
-            one(db, "j.uid = ?1", Value::Text(uid.to_string()))
+            let found = one(db, "j.uid = ?1", Value::Text(uid.to_string()))?;
+            // On a disk that refuses writes it may be in memory alone.
+            Ok(found.or_else(|| writer::lock(&db.waiting).jobs.get(&uid).cloned()))
         })
         .await
     }
@@ -272,7 +280,13 @@ impl Store {
                 "p.name = ?1 AND j.state NOT IN {} ORDER BY j.id DESC LIMIT 1",
                 rows::FINAL
             );
-            one(db, &condition, Value::Text(printer))
+            let found = one(db, &condition, Value::Text(printer.clone()))?;
+            let live = |job: &&JobRecord| job.printer == printer && !job.state.is_final();
+            // On a disk that refuses writes the newest version may be in memory alone.
+            Ok(found.filter(|job| !job.state.is_final()).or_else(|| {
+                let waiting = writer::lock(&db.waiting);
+                waiting.jobs.values().find(live).cloned()
+            }))
         })
         .await
     }

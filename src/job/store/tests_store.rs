@@ -505,6 +505,10 @@ async fn a_full_disk_is_told_and_the_job_is_written_when_there_is_room_again() {
         jobs.len() as u64 - 1,
         "still readable"
     );
+    assert!(
+        store.job(unwritten).await.unwrap().is_some(),
+        "also what is in memory alone"
+    );
     limit(1 << 30).await.unwrap();
     store.flush().await.unwrap();
     assert_eq!(

@@ -45,11 +45,17 @@ pub(super) struct Waiting {
 
 impl Waiting {
     /// Keeps the newest version of a job. `false`: full.
-    pub fn put_job(&mut self, record: JobRecord) -> bool {
+    ///
+    /// A version without a position keeps the one that is known.
+    pub fn put_job(&mut self, mut record: JobRecord) -> bool {
         if self.jobs.len() >= WAITING_JOBS_MAX && !self.jobs.contains_key(&record.uid) {
             return false;
         }
-        self.checkpoints.remove(&record.uid);
+        let before = self.jobs.remove(&record.uid).and_then(|job| job.checkpoint);
+        let known = self.checkpoints.remove(&record.uid).or(before);
+        if record.checkpoint.is_none() {
+            record.checkpoint = known;
+        }
         self.jobs.insert(record.uid, record);
         true
     }
@@ -116,12 +122,21 @@ impl Waiting {
 
     /// Puts back what could not be written, unless something newer has come.
     fn give_back(&mut self, unwritten: Waiting) {
-        for (uid, record) in unwritten.jobs {
-            self.jobs.entry(uid).or_insert(record);
+        for (uid, mut record) in unwritten.jobs {
+            match self.jobs.get_mut(&uid) {
+                Some(newer) => newer.checkpoint = newer.checkpoint.take().or(record.checkpoint),
+                None => {
+                    record.checkpoint = self.checkpoints.remove(&uid).or(record.checkpoint);
+                    self.jobs.insert(uid, record);
+                }
+            }
         }
         for (uid, checkpoint) in unwritten.checkpoints {
-            if !self.jobs.contains_key(&uid) {
-                self.checkpoints.entry(uid).or_insert(checkpoint);
+            match self.jobs.get_mut(&uid) {
+                Some(newer) => newer.checkpoint = newer.checkpoint.take().or(Some(checkpoint)),
+                None => {
+                    self.checkpoints.entry(uid).or_insert(checkpoint);
+                }
             }
         }
         for (printer, mut old) in unwritten.journal {

@@ -1,0 +1,407 @@
+//! The agent around its drivers: starts, losses, stops, and drivers that misbehave.
+
+use std::any::Any;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use layerd::agent::actor::{Means, Settings};
+use layerd::agent::handle::{AgentHandle, PrintOrder, PrinterHandle};
+use layerd::agent::plan::PrinterPlan;
+use layerd::agent::run::Agent;
+use layerd::drivers::{BoxFuture, Build, Context, Driver, Link, Reach, Stop, StopMode};
+use layerd::gcode::analysis::Analysis;
+use layerd::gcode::analyze::Options;
+use layerd::host::fdstore::FdStore;
+use layerd::host::systemd::Systemd;
+use layerd::job::analysis_pool::AnalysisPool;
+use layerd::job::preflight::Limits;
+use layerd::job::record::JobState;
+use layerd::job::spool::{Caps, Spool};
+use layerd::job::store::{JobFilter, Store};
+use layerd::printer::command::{Command, Request};
+use layerd::printer::event::{Event, JobEvent};
+use layerd::printer::fault::{Fault, Severity};
+use layerd::printer::model::{Activity, PauseReason, State, StateWord};
+use layerd::printer::outcome::Outcome;
+
+/// A printer that does what it is told, and remembers it; and can be made to misbehave.
+#[derive(Debug, Default)]
+struct Puppet {
+    seen: Mutex<Vec<String>>,
+    sessions: AtomicUsize,
+    /// Takes no requests any more, as a driver that hangs.
+    wedged: AtomicBool,
+    /// Loses its link at the next request, and finds it no more.
+    unplugged: AtomicBool,
+    stopped: Mutex<Option<StopMode>>,
+}
+
+#[derive(Clone, Debug)]
+struct PuppetBuild(Arc<Puppet>);
+
+impl Build for PuppetBuild {
+    fn build(&self, _: Context) -> Box<dyn Driver> {
+        Box::new(PuppetDriver(self.0.clone()))
+    }
+
+    fn same_as(&self, other: &dyn Build) -> bool {
+        other
+            .as_any()
+            .downcast_ref::<PuppetBuild>()
+            .is_some_and(|o| Arc::ptr_eq(&o.0, &self.0))
+    }
+
+    fn link_is_printer(&self) -> bool {
+        true
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+
+    fn reachable<'a>(&'a self) -> BoxFuture<'a, Reach> {
+        Box::pin(async { Reach::Yes("a puppet".to_owned()) })
+    }
+}
+
+struct PuppetDriver(Arc<Puppet>);
+
+fn unplugged() -> Fault {
+    Fault::new(Severity::Retry, "test/unplugged", "The cable was pulled.", "", "")
+}
+
+impl Driver for PuppetDriver {
+    fn run<'a>(&'a mut self, link: &'a mut Link, stop: &'a Stop) -> BoxFuture<'a, Result<(), Fault>> {
+        Box::pin(async move {
+            let puppet = &self.0;
+            puppet.sessions.fetch_add(1, Ordering::SeqCst);
+            let _ = link.events.send(Event::Opening).await;
+            if puppet.unplugged.load(Ordering::SeqCst) {
+                return Err(unplugged());
+            }
+            let _ = link.events.send(Event::Up).await;
+            let _ = link.events.send(Event::Activity(Activity::Idle)).await;
+            let mut uid = None;
+            loop {
+                if puppet.wedged.swap(false, Ordering::SeqCst) {
+                    std::future::pending::<()>().await;
+                }
+                let request = tokio::select! {
+                    mode = stop.ordered() => {
+                        *puppet.stopped.lock().unwrap() = Some(mode);
+                        if let (StopMode::Park, Some(uid)) = (mode, uid) {
+                            let _ = link.events.send(Event::Job(JobEvent::Interrupted { uid })).await;
+                        }
+                        return Ok(());
+                    }
+                    request = link.urgent.recv() => request,
+                    request = link.requests.recv() => request,
+                };
+                let Some(Request { command, reply, .. }) = request else {
+                    return Ok(());
+                };
+                if command != Command::Ping {
+                    puppet.seen.lock().unwrap().push(command.name().to_owned());
+                }
+                if puppet.unplugged.load(Ordering::SeqCst) {
+                    return Err(unplugged());
+                }
+                let events: Vec<Event> = match &command {
+                    Command::Start(start) => {
+                        uid = Some(start.uid);
+                        vec![
+                            Event::Activity(Activity::Printing),
+                            Event::Job(JobEvent::Started { uid: start.uid }),
+                        ]
+                    }
+                    Command::Pause => vec![
+                        Event::Activity(Activity::Paused(PauseReason::Requested)),
+                        Event::Job(JobEvent::Paused {
+                            uid: uid.unwrap(),
+                            why: PauseReason::Requested,
+                        }),
+                    ],
+                    Command::Cancel(_) => vec![
+                        Event::Job(JobEvent::Cancelled {
+                            uid: uid.take().unwrap(),
+                            filament_mm: None,
+                        }),
+                        Event::Activity(Activity::Idle),
+                    ],
+                    _ => Vec::new(),
+                };
+                for event in events {
+                    let _ = link.events.send(event).await;
+                }
+                let _ = reply.send(Outcome::Verified);
+            }
+        })
+    }
+}
+
+/// An agent with some puppets, in a directory of its own.
+struct Rig {
+    puppets: Vec<Arc<Puppet>>,
+    handle: AgentHandle,
+    store: Store,
+    spool: Spool,
+    stop: Option<tokio::sync::oneshot::Sender<()>>,
+    task: tokio::task::JoinHandle<()>,
+    _dir: tempfile::TempDir,
+}
+
+fn slow_analysis(path: &Path, _: &Options) -> std::io::Result<Analysis> {
+    // A file named for it keeps the pool busy until it is removed.
+    while std::fs::read(path)?.starts_with(b"; slow") {
+        std::thread::yield_now();
+    }
+    Ok(Analysis {
+        commands: 1,
+        ..Analysis::default()
+    })
+}
+
+async fn rig(count: usize) -> Rig {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::memory().unwrap();
+    let spool = Spool::open(
+        dir.path().join("spool"),
+        store.clone(),
+        Caps {
+            free_bytes: 0,
+            ..Caps::default()
+        },
+    )
+    .unwrap();
+    let means = Means {
+        store: store.clone(),
+        spool: spool.clone(),
+        pool: AnalysisPool::start(spool.clone(), slow_analysis).unwrap(),
+        fd_store: Arc::new(FdStore::default()),
+        runtime_dir: dir.path().to_owned(),
+        state_dir: dir.path().to_owned(),
+    };
+    let puppets: Vec<Arc<Puppet>> = (0..count).map(|_| Arc::default()).collect();
+    let plans = puppets
+        .iter()
+        .enumerate()
+        .map(|(n, puppet)| PrinterPlan {
+            name: format!("p{n}"),
+            kind: "puppet",
+            build: Arc::new(PuppetBuild(puppet.clone())),
+            settings: Settings {
+                preflight: Limits::default(),
+                require_clear_bed: true,
+                checkpoint: Duration::from_secs(60),
+                pause_on_restart: false,
+            },
+            on_stop: StopMode::Park,
+        })
+        .collect();
+    let agent = Agent::start(plans, means, Systemd::default()).await.unwrap();
+    let handle = agent.handle();
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let reread = Box::new(|| Err("nothing to read".to_owned()));
+    #[allow(clippy::disallowed_methods, reason = "the handle is kept in the rig")]
+    let task = tokio::spawn(async move {
+        agent
+            .run(reread, async {
+                let _ = stopped.await;
+            })
+            .await
+            .unwrap();
+    });
+    let rig = Rig {
+        puppets,
+        handle,
+        store,
+        spool,
+        stop: Some(stop),
+        task,
+        _dir: dir,
+    };
+    for n in 0..count {
+        rig.until(n, |s| s.word() == StateWord::Operational).await;
+    }
+    rig
+}
+
+impl Rig {
+    fn printer(&self, n: usize) -> PrinterHandle {
+        self.handle.by_name(&format!("p{n}")).unwrap()
+    }
+
+    async fn until(&self, n: usize, what: impl Fn(&State) -> bool) {
+        let mut watch = self.printer(n).watch();
+        let seen = watch.wait_for(|s| what(&s.state));
+        let waited = tokio::time::timeout(Duration::from_secs(300), seen).await;
+        assert!(waited.is_ok(), "p{n} is {:?}", self.printer(n).snapshot().state);
+    }
+
+    async fn order(&self, content: &'static [u8]) -> PrintOrder {
+        let mut incoming = self.spool.incoming("a.gcode", None).await.unwrap();
+        incoming.write(content.into()).await.unwrap();
+        let row = incoming.finish().await.unwrap();
+        PrintOrder {
+            sha256: row.sha256,
+            name: row.name,
+            skip: Vec::new(),
+            start_id: None,
+        }
+    }
+
+    async fn last_job(&self) -> (JobState, Option<String>) {
+        let (jobs, _) = self.store.jobs(JobFilter::default()).await.unwrap();
+        jobs.first()
+            .map(|j| (j.state, j.fault.as_ref().map(|f| f.code.to_string())))
+            .unwrap()
+    }
+
+    fn seen(&self, n: usize) -> Vec<String> {
+        self.puppets[n].seen.lock().unwrap().clone()
+    }
+
+    async fn end(mut self) {
+        let _ = self.stop.take().unwrap().send(());
+        self.task.await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_print_is_recorded_seen_and_ends_as_it_was_ended() {
+    let rig = rig(1).await;
+    let order = rig.order(b"G28\n").await;
+    let (accepted, pending) = rig.printer(0).print(order.clone()).await.unwrap();
+    assert_eq!(pending.outcome().await, Outcome::Verified);
+    rig.until(0, |s| s.word() == StateWord::Printing).await;
+    assert_eq!(rig.last_job().await.0, JobState::Running);
+    assert_eq!(rig.printer(0).snapshot().job_id, Some(accepted.job_id));
+    let refusal = rig.printer(0).print(order.clone()).await.unwrap_err();
+    assert_eq!(refusal.code, "refused/wrong-state");
+    assert_eq!(
+        rig.printer(0).command(Command::Cancel(Default::default())).await,
+        Outcome::Verified
+    );
+    rig.until(0, |s| s.word() == StateWord::Operational && s.bed_dirty)
+        .await;
+    assert_eq!(rig.last_job().await.0, JobState::Cancelled);
+    // The bed is not clear yet.
+    assert_eq!(
+        rig.printer(0).print(order.clone()).await.unwrap_err().code,
+        "refused/bed-not-cleared"
+    );
+    assert_eq!(rig.printer(0).clear_bed(Some(3)).await, Outcome::Verified);
+    rig.printer(0).print(order).await.unwrap();
+    rig.end().await;
+}
+
+#[tokio::test]
+async fn the_same_start_twice_starts_one_print() {
+    let rig = rig(2).await;
+    let order = PrintOrder {
+        start_id: Some("demand-7".to_owned()),
+        ..rig.order(b"G28\n").await
+    };
+    rig.printer(0).print(order.clone()).await.unwrap();
+    let again = rig.printer(1).print(order).await.unwrap_err();
+    assert_eq!(again.code, "refused/repeated-start");
+    assert_eq!(rig.seen(1), Vec::<String>::new());
+    assert_eq!(rig.printer(1).snapshot().state.word(), StateWord::Operational);
+    rig.end().await;
+}
+
+#[tokio::test]
+async fn a_cancel_before_the_start_sends_nothing_to_the_printer() {
+    let rig = rig(1).await;
+    let order = rig.order(b"; slow\nM109 S210\n").await;
+    let path = rig.spool.path_of(&order.sha256);
+    let printer = rig.printer(0);
+    let (print, cancel) = tokio::join!(printer.print(order), async {
+        rig.until(0, |s| s.word() == StateWord::Downloading).await;
+        printer.command(Command::Cancel(Default::default())).await
+    });
+    assert_eq!(print.unwrap_err().code, "refused/cancelled");
+    assert_eq!(cancel, Outcome::Verified);
+    std::fs::write(path, b"").unwrap();
+    rig.until(0, |s| s.word() == StateWord::Operational).await;
+    assert_eq!(rig.seen(0), Vec::<String>::new());
+    rig.end().await;
+}
+
+#[tokio::test]
+async fn an_ordinary_stop_parks_and_leaves_the_job_interrupted() {
+    let rig = rig(1).await;
+    let order = rig.order(b"G28\n").await;
+    rig.printer(0).print(order).await.unwrap().1.outcome().await;
+    let (puppet, store) = (rig.puppets[0].clone(), rig.store.clone());
+    rig.end().await;
+    assert_eq!(*puppet.stopped.lock().unwrap(), Some(StopMode::Park));
+    let (jobs, _) = store.jobs(JobFilter::default()).await.unwrap();
+    assert_eq!(jobs[0].state, JobState::Interrupted);
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_wedged_driver_is_replaced_alone() {
+    let rig = rig(8).await;
+    rig.puppets[3].wedged.store(true, Ordering::SeqCst);
+    // The command that finds it hanging gets its answer, by deadline.
+    let third = rig.printer(3);
+    let stuck = third.command(Command::SendGcode {
+        lines: vec!["M105".into()],
+        tune: false,
+    });
+    let others = async {
+        for n in [0, 1, 2, 4, 5, 6, 7] {
+            assert_eq!(
+                rig.printer(n)
+                    .command(Command::SendGcode {
+                        lines: vec!["M105".into()],
+                        tune: false
+                    })
+                    .await,
+                Outcome::Verified
+            );
+        }
+    };
+    let (stuck, ()) = tokio::join!(stuck, others);
+    // The first request is still served; the driver hangs on the way to the next.
+    assert_eq!(stuck, Outcome::Verified);
+    rig.until(3, |s| {
+        s.notices
+            .iter()
+            .any(|n| n.code.as_deref() == Some("layerd/driver-wedged"))
+    })
+    .await;
+    rig.until(3, |s| s.word() == StateWord::Operational && s.is_up())
+        .await;
+    for (n, puppet) in rig.puppets.iter().enumerate() {
+        assert_eq!(
+            puppet.sessions.load(Ordering::SeqCst),
+            if n == 3 { 2 } else { 1 },
+            "p{n}"
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lost_printer_fails_its_job_before_it_counts_as_offline() {
+    let rig = rig(1).await;
+    rig.puppets[0].unplugged.store(true, Ordering::SeqCst);
+    let _ = rig
+        .printer(0)
+        .command(Command::SendGcode {
+            lines: vec!["M105".into()],
+            tune: false,
+        })
+        .await;
+    rig.until(0, |s| !s.is_up()).await;
+    // The grace: a cable that wiggles is not yet a lost printer.
+    assert_ne!(rig.printer(0).snapshot().state.word(), StateWord::Offline);
+    rig.until(0, |s| s.word() == StateWord::Offline).await;
+    let refused = rig.printer(0).command(Command::Pause).await;
+    assert_eq!(refused.code(), "refused/offline");
+    rig.puppets[0].unplugged.store(false, Ordering::SeqCst);
+    rig.until(0, |s| s.word() == StateWord::Operational).await;
+}
