@@ -142,6 +142,25 @@ impl Bench {
         assert!(there, "the print came to a stand");
     }
 
+    /// Resumes; every move of the program is made once, beside those of the pause.
+    fn resume_to_the_end(&self, text: &str) {
+        let output = self.layerd(&["resume", "ender3"]);
+        assert!(
+            output.status.success(),
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        let end = self
+            .printer
+            .wait_until(LONG, |sim| sim.executed().iter().any(|e| e.text == "M84"));
+        assert!(end, "never ended: {}", self.printer_object());
+        let moves = |lines: Vec<String>| -> Vec<String> {
+            lines.into_iter().filter(|l| l.contains(" E0.1 ")).collect()
+        };
+        self.printer
+            .with(|sim| assert_same(&moves(executed(sim)), &moves(wanted(text))));
+    }
+
     fn assert_printed(&self, text: &str) {
         let end = self
             .printer
@@ -272,25 +291,29 @@ fn a_printer_that_reset_meanwhile_is_not_printed_on() {
 }
 
 #[test]
+fn a_paused_print_is_still_paused_after_a_restart_and_resumes_whole() {
+    let mut bench = Bench::new("");
+    let text = program(2000);
+    bench.print(&text, 300);
+    let output = bench.layerd(&["pause", "ender3"]);
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    assert!(bench.manager.restart().success());
+    bench.wait_for_state("paused");
+    bench.manager.kill9_and_restart();
+    bench.wait_for_state("paused");
+    bench.resume_to_the_end(&text);
+}
+
+#[test]
 fn on_request_a_restarted_print_waits_in_a_pause() {
     let mut bench = Bench::new("on_restart = \"pause\"");
     let text = program(2000);
     bench.print(&text, 300);
     assert!(bench.manager.restart().success());
     bench.wait_for_state("paused");
-    let output = bench.layerd(&["resume", "ender3"]);
-    assert!(
-        output.status.success(),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-    let end = bench
-        .printer
-        .wait_until(LONG, |sim| sim.executed().iter().any(|e| e.text == "M84"));
-    assert!(end, "never ended: {}", bench.printer_object());
-    let moves =
-        |lines: Vec<String>| -> Vec<String> { lines.into_iter().filter(|l| l.contains(" E0.1 ")).collect() };
-    bench
-        .printer
-        .with(|sim| assert_same(&moves(executed(sim)), &moves(wanted(&text))));
+    bench.resume_to_the_end(&text);
 }
