@@ -29,6 +29,8 @@ mod reports;
 pub mod resume_point;
 pub mod scan;
 mod script;
+#[cfg(test)]
+mod script_tests;
 pub mod self_test;
 pub mod sender;
 mod session;
