@@ -16,7 +16,7 @@ use super::program::Job;
 use super::proto::{Marlin, Output, Phase};
 use super::resume_point::{ResumePoint, resume_point};
 use crate::printer::command::StartJob;
-use crate::printer::event::JobEvent;
+use crate::printer::event::{Event, JobEvent};
 use crate::printer::model::{Now, PauseReason};
 
 /// No job reaches this number, and it is no neighbour of one that does: a true neighbour would be
@@ -131,6 +131,15 @@ impl Marlin {
             return false;
         };
         adopting.heard = now.mono;
+        let alive = matches!(
+            answer,
+            Answer::Ok(_) | Answer::Busy(_) | Answer::Temps | Answer::Refused { .. } | Answer::Resend(_)
+        );
+        // It may heat for minutes before it answers; it is there all the same, and saying otherwise
+        // would end the job upstream.
+        if alive && self.hello.first_up() {
+            self.out.push_back(Output::Event(Event::Up));
+        }
         match answer {
             // It has reset: nothing is left to go on with.
             Answer::Start => self.not_adopted(),

@@ -179,7 +179,13 @@ fn heating_is_sat_out() {
     let text = program(20);
     b.start(&text);
     assert!(b.run(3600, |b| b.sim.tool_c(0) > 50.0));
+    b.events.clear();
     b.die_and_come_back(settings(), false);
+    assert!(
+        b.run(8, |b| b.saw(|e| *e == Event::Up)),
+        "it is there, though it only heats"
+    );
+    assert!(!b.saw(|e| matches!(e, Event::Activity(_))));
     assert!(b.run(600, |b| b.saw_job(|j| matches!(j, JobEvent::Adopted { .. }))));
     assert!(b.run(3600, done), "{:?}", b.events.last());
     assert_eq!(same(&b.executed(own), &wanted(&text)), Ok(()));

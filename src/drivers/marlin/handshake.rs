@@ -117,6 +117,11 @@ impl Hello {
         self.stage = Stage::Listen { until: self.since };
     }
 
+    /// The printer can be reached; `true` the first time.
+    pub fn first_up(&mut self) -> bool {
+        !std::mem::replace(&mut self.up, true)
+    }
+
     /// Heaters go off before anything else.
     pub fn cool_first(&mut self) {
         self.heaters_off = true;

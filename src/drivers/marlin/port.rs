@@ -12,8 +12,8 @@ use std::time::Duration;
 use rustix::fs::{FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::termios::{
-    ControlModes, OptionalActions, QueueSelector, SpecialCodeIndex, ioctl_tiocexcl, tcflush, tcgetattr,
-    tcsetattr,
+    ControlModes, OptionalActions, QueueSelector, SpecialCodeIndex, ioctl_tiocexcl, ioctl_tiocnxcl, tcflush,
+    tcgetattr, tcsetattr,
 };
 use tokio_serial::SerialStream;
 
@@ -172,6 +172,12 @@ pub fn adopt_fd(fd: OwnedFd) -> Result<OwnedFd, Fault> {
     let _ = rustix::fs::flock(&fd, FlockOperation::NonBlockingLockExclusive);
     let _ = ioctl_tiocexcl(&fd);
     Ok(fd)
+}
+
+/// Gives the port free for others, also while copies of the descriptor exist (descriptor store).
+pub fn release(fd: BorrowedFd<'_>) {
+    let _ = ioctl_tiocnxcl(fd);
+    let _ = rustix::fs::flock(fd, FlockOperation::Unlock);
 }
 
 /// Changes the speed of an open port and drops what was received at the old one.

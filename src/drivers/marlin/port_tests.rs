@@ -61,6 +61,17 @@ async fn closing_keeps_dtr_and_adopting_keeps_unread_bytes() {
 }
 
 #[tokio::test]
+async fn a_released_port_can_be_opened_though_a_copy_is_kept() {
+    let (_master, path) = pty();
+    let fd = open_fd(&path, 115_200, &Roots::default()).expect("open");
+    let kept = fd.try_clone().expect("a copy");
+    release(fd.as_fd());
+    drop(fd);
+    open_fd(&path, 115_200, &Roots::default()).expect("free");
+    drop(kept);
+}
+
+#[tokio::test]
 async fn a_pulled_cable_is_told() {
     let (master, path) = pty();
     let mut port = open(&path, 115_200, &Roots::default()).expect("open");

@@ -224,6 +224,8 @@ impl Session {
             ));
         }
         if !detached {
+            // The store lets go a moment later; the next session need not wait for that.
+            port::release(line.fd.as_fd());
             self.context.fd_store.forget(&self.context.printer);
         }
         SessionEnd {
