@@ -1,6 +1,13 @@
 //! The analyzer against an independent, slow reading of the same really sliced files, and against
 //! what the slicers say about them.
 
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::needless_range_loop
+)]
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 

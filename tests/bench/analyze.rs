@@ -18,8 +18,10 @@ fn main() -> std::io::Result<()> {
     };
     let second = args.next();
     if second.as_deref() == Some("--json") {
-        let mut options = Options::default();
-        options.hash = false;
+        let options = Options {
+            hash: false,
+            ..Options::default()
+        };
         match analyze_file(&path, &options, &mut |_, _| true) {
             Ok((analysis, index)) => {
                 println!("{}", serde_json::to_string_pretty(&analysis).unwrap_or_default());

@@ -8,10 +8,11 @@ use crate::gcode::analysis::{Analysis, Bounds, Filament, Heat, Layers, Motion, S
 use crate::gcode::index::Index;
 use crate::gcode::knowledge::keys::Fact;
 use crate::gcode::knowledge::values;
-use crate::gcode::modal::{HeaterOf, to_mm};
+use crate::gcode::modal::to_mm;
 use crate::gcode::simplyprint::{Extra, SimplyPrint, round2};
 
-use super::pass::{Group, Pass};
+use super::kept::Group;
+use super::pass::Pass;
 use super::warn::Code as Warn;
 
 impl Pass {
@@ -411,13 +412,6 @@ impl Pass {
             Value::Object(one)
         };
         analysis.nozzles_mm.iter().enumerate().map(describe).collect()
-    }
-
-    /// For what the container says about temperatures.
-    pub fn container_target(&mut self, heater: HeaterOf, celsius: f64) {
-        if (1.0..1000.0).contains(&celsius) {
-            self.macro_target(heater, (celsius * 1e6) as i64);
-        }
     }
 }
 

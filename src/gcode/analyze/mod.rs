@@ -5,6 +5,7 @@
 
 mod comments;
 mod finish;
+mod kept;
 mod named;
 mod pass;
 mod warn;

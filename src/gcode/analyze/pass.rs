@@ -1,6 +1,6 @@
 //! The hot part of the pass: moves.
 
-use crate::gcode::analysis::{Heat, Pause, Thumbnail};
+use crate::gcode::analysis::{Pause, Thumbnail};
 use crate::gcode::arc::Arc;
 use crate::gcode::area::Area;
 use crate::gcode::fast;
@@ -15,6 +15,7 @@ use crate::gcode::objects::Objects;
 use crate::gcode::planner::{Leg, Planner};
 
 use super::Options;
+use super::kept::{EGuess, Group, Heated, Heights, Run};
 use super::warn::{Code as Warn, Warnings};
 
 /// Feedrate until the file gives one, mm/s.
@@ -25,84 +26,6 @@ const COLD: Micro = 150 * lex::UNIT;
 const MAX_PAUSES: usize = 1000;
 /// Moves after which the E mode of a file that never says it is taken as known.
 const E_GUESS_MOVES: u32 = 200;
-
-/// Extrusion since the last change of object, role or layer-mark state.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Run {
-    pub area: Area,
-    pub extruded: Micro,
-    /// Largest squared distance from the origin, mm².
-    pub radius2: f64,
-    /// The last move extruded: its end is already counted.
-    pub open: bool,
-}
-
-/// What is kept per kind of extrusion.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Group {
-    pub area: Area,
-    pub radius2: f64,
-}
-
-/// Temperatures of one heater.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Heated {
-    pub first: Option<Micro>,
-    pub max: Option<Micro>,
-    pub at_first_extrusion: Option<Micro>,
-}
-
-impl Heated {
-    fn target(&mut self, value: Micro) {
-        if value > 0 {
-            self.first.get_or_insert(value);
-            self.max = Some(self.max.map_or(value, |max| max.max(value)));
-        }
-    }
-
-    pub fn heat(&self) -> Heat {
-        Heat {
-            first: self.first.map(to_mm),
-            max: self.max.map(to_mm),
-            print: self.at_first_extrusion.or(self.first).map(to_mm),
-        }
-    }
-}
-
-/// Whether a file that never says so has relative E.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct EGuess {
-    /// Still open.
-    pub undecided: bool,
-    pub moves: u32,
-    pub falls: u32,
-    pub relative_sum: Micro,
-    pub guessed: bool,
-}
-
-/// Layers by height, for files without marks.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Heights {
-    last: Option<Micro>,
-    /// Distinct heights with extrusion, sorted, at most [`Heights::MAX`].
-    pub seen: Vec<Micro>,
-}
-
-impl Heights {
-    const MAX: usize = 65_536;
-
-    #[inline]
-    fn at(&mut self, z: Micro) {
-        if self.last != Some(z) {
-            self.last = Some(z);
-            if let Err(place) = self.seen.binary_search(&z)
-                && self.seen.len() < Self::MAX
-            {
-                self.seen.insert(place, z);
-            }
-        }
-    }
-}
 
 /// The state of a pass over a file.
 #[derive(Clone, Debug)]
@@ -334,10 +257,8 @@ impl Pass {
         // Feeding while only Z moves makes up for a retraction; nothing is laid down.
         let level = dx != 0 || dy != 0;
         let mut extrudes = moved.e > 0 && level;
-        if mask & fast::E != 0 {
-            if self.e_guess.undecided {
-                extrudes = self.guess_e(moved) && level;
-            }
+        if mask & fast::E != 0 && self.e_guess.undecided {
+            extrudes = self.guess_e(moved) && level;
         }
         if mask & fast::F != 0 && self.modal.feed != self.speed_of {
             self.new_speed();

@@ -24,8 +24,6 @@ pub(in crate::gcode) enum Code {
     Loop,
     HeaterLeftOn,
     NoMoves,
-    Checksum,
-    Container,
 }
 
 impl Code {
@@ -66,8 +64,6 @@ impl Code {
             Code::Loop => ("loop", "repeats a part of itself; everything is counted once"),
             Code::HeaterLeftOn => ("heater_left_on", "ends with a heater on"),
             Code::NoMoves => ("no_moves", "moves nothing"),
-            Code::Checksum => ("bad_checksum", "a checksum in the container does not fit"),
-            Code::Container => ("container", "the container is damaged or odd"),
         }
     }
 }

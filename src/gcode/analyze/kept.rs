@@ -1,0 +1,84 @@
+//! What the pass keeps: runs of extrusion, temperatures, heights, and the guess about E.
+
+use crate::gcode::analysis::Heat;
+use crate::gcode::area::Area;
+use crate::gcode::lex::Micro;
+use crate::gcode::modal::to_mm;
+
+/// Extrusion since the last change of object, role or layer-mark state.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Run {
+    pub area: Area,
+    pub extruded: Micro,
+    /// Largest squared distance from the origin, mm².
+    pub radius2: f64,
+    /// The last move extruded: its end is already counted.
+    pub open: bool,
+}
+
+/// What is kept per kind of extrusion.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Group {
+    pub area: Area,
+    pub radius2: f64,
+}
+
+/// Temperatures of one heater.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Heated {
+    pub first: Option<Micro>,
+    pub max: Option<Micro>,
+    pub at_first_extrusion: Option<Micro>,
+}
+
+impl Heated {
+    pub fn target(&mut self, value: Micro) {
+        if value > 0 {
+            self.first.get_or_insert(value);
+            self.max = Some(self.max.map_or(value, |max| max.max(value)));
+        }
+    }
+
+    pub fn heat(&self) -> Heat {
+        Heat {
+            first: self.first.map(to_mm),
+            max: self.max.map(to_mm),
+            print: self.at_first_extrusion.or(self.first).map(to_mm),
+        }
+    }
+}
+
+/// Whether a file that never says so has relative E.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct EGuess {
+    /// Still open.
+    pub undecided: bool,
+    pub moves: u32,
+    pub falls: u32,
+    pub relative_sum: Micro,
+    pub guessed: bool,
+}
+
+/// Layers by height, for files without marks.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Heights {
+    last: Option<Micro>,
+    /// Distinct heights with extrusion, sorted, at most [`Heights::MAX`].
+    pub seen: Vec<Micro>,
+}
+
+impl Heights {
+    const MAX: usize = 65_536;
+
+    #[inline]
+    pub fn at(&mut self, z: Micro) {
+        if self.last != Some(z) {
+            self.last = Some(z);
+            if let Err(place) = self.seen.binary_search(&z)
+                && self.seen.len() < Self::MAX
+            {
+                self.seen.insert(place, z);
+            }
+        }
+    }
+}

@@ -1,0 +1,153 @@
+//! Containers: what is in them comes out, and what is damaged or hostile is refused with words.
+
+#![allow(clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
+
+use std::io::Write;
+use std::path::Path;
+
+use layerd::gcode::analysis::{Analysis, Format};
+use layerd::gcode::analyze::Options;
+use layerd::gcode::analyze_file::{AnalyzeError, analyze_file};
+use zip::write::SimpleFileOptions;
+
+fn fixture(name: &str) -> Vec<u8> {
+    std::fs::read(
+        Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("fixtures/gcode")
+            .join(name),
+    )
+    .expect("fixture")
+}
+
+fn analyze(bytes: &[u8]) -> Result<Analysis, String> {
+    let mut file = tempfile::NamedTempFile::new().expect("file");
+    file.write_all(bytes).expect("written");
+    analyze_file(file.path(), &Options::default(), &mut |_, _| true)
+        .map(|(analysis, _)| analysis)
+        .map_err(|e| match e {
+            AnalyzeError::Refused { why, .. } => why,
+            AnalyzeError::Read { source, .. } => panic!("{source}"),
+        })
+}
+
+fn zipped(entries: &[(&str, &[u8])]) -> Vec<u8> {
+    let mut zip = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
+    for (name, bytes) in entries {
+        zip.start_file(*name, SimpleFileOptions::default())
+            .expect("entry");
+        zip.write_all(bytes).expect("written");
+    }
+    zip.finish().expect("finished").into_inner()
+}
+
+const SLICE_INFO: &[u8] = br##"<?xml version="1.0" encoding="UTF-8"?>
+<config>
+  <plate>
+    <metadata key="index" value="2"/>
+    <metadata key="prediction" value="1250"/>
+    <metadata key="printer_model_id" value="C12"/>
+    <object identify_id="1207" name="left &amp; right.stl" skipped="false" />
+    <object identify_id="1295" name="b.stl" skipped="false" />
+    <filament id="2" type="PETG" color="#00AE42" used_m="1.50" used_g="4.50" />
+  </plate>
+</config>"##;
+
+const PLATE: &[u8] = b"; BambuStudio 02.08.02.61\nG28\nT1\nM104 S250\nM83\n; CHANGE_LAYER\n\
+; start printing object, unique label id: 1207\nG1 X10 Y10 Z0.2\nG1 X20 E2\nG1 Y20 E2\n\
+; stop printing object, unique label id: 1207\n; start printing object, unique label id: 1295\n\
+G1 X50 Y50\nG1 X60 E2\n; stop printing object, unique label id: 1295\nM104 S0\n";
+
+#[test]
+fn a_project_s_plate_is_read_in_place() {
+    let project = zipped(&[
+        ("[Content_Types].xml", b"<x/>"),
+        ("Metadata/plate_2.gcode", PLATE),
+        ("Metadata/slice_info.config", SLICE_INFO),
+        (
+            "Metadata/plate_2.json",
+            br#"{"bbox_objects":[{"id":1,"name":"b.stl","bbox":[1,2,3,4]}]}"#,
+        ),
+        (
+            "Metadata/plate_2.png",
+            b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\x02\0\0\0\x01\0",
+        ),
+    ]);
+    let a = analyze(&project).expect("readable");
+    assert_eq!(
+        (a.format, a.plate, a.time.slicer_s),
+        (Format::ThreeMf, Some(2), Some(1250.0))
+    );
+    assert_eq!(
+        (a.slicer.name.as_deref(), a.printer_model.as_deref()),
+        (Some("BambuStudio"), Some("C12"))
+    );
+    let objects: Vec<_> = a.objects.iter().map(|o| (o.id, o.name.as_str())).collect();
+    assert_eq!(objects, [(1207, "left & right.stl"), (1295, "b.stl")]);
+    let one = &a.filament[0];
+    assert_eq!(
+        (one.tool, one.mm, one.g, one.material.as_deref()),
+        (1, Some(6.0), Some(4.5), Some("PETG"))
+    );
+    assert_eq!((a.thumbnails[0].width, a.thumbnails[0].height), (512, 256));
+    assert_eq!(a.size, project.len() as u64);
+    assert_eq!(a.sha256.map(|h| h.len()), Some(64));
+}
+
+#[test]
+fn gzipped_text_equals_the_text() {
+    let text = fixture("plate.gcode");
+    let mut gz = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    gz.write_all(&text).expect("packed");
+    let packed = gz.finish().expect("packed");
+    let (a, b) = (analyze(&text).expect("text"), analyze(&packed).expect("gz"));
+    assert_eq!((a.bounds, a.objects, a.time), (b.bounds, b.objects, b.time));
+    assert_eq!(b.format, Format::GcodeGz);
+    let cut = analyze(&packed[..packed.len() / 2]).expect_err("cut");
+    assert!(cut.contains("cut short"), "{cut}");
+}
+
+#[test]
+fn binary_files_cut_or_changed_anywhere_are_refused() {
+    let good = fixture("prusa_cube.bgcode");
+    assert!(analyze(&good).is_ok());
+    for len in (4..good.len()).step_by(1999) {
+        let why = analyze(&good[..len]).expect_err("cut");
+        assert!(
+            why.contains("cut short") || why.contains("no G-code"),
+            "{len}: {why}"
+        );
+    }
+    for at in (10..good.len()).step_by(1009) {
+        let mut bad = good.clone();
+        bad[at] ^= 0x10;
+        assert!(analyze(&bad).is_err(), "a changed byte at {at} went unnoticed");
+    }
+    let mut huge = good.clone();
+    huge[14..18].copy_from_slice(&u32::MAX.to_le_bytes());
+    assert!(analyze(&huge).expect_err("huge").contains("refused"));
+}
+
+#[test]
+fn bombs_escapes_and_empty_projects_are_refused() {
+    let zeros = vec![b' '; 40 << 20];
+    let bomb = zipped(&[("Metadata/plate_1.gcode", &zeros)]);
+    assert!(bomb.len() < 200_000);
+    assert!(analyze(&bomb).expect_err("bomb").contains("bomb"));
+    let mut gz = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+    gz.write_all(&zeros).expect("packed");
+    assert!(
+        analyze(&gz.finish().expect("packed"))
+            .expect_err("bomb")
+            .contains("bomb")
+    );
+    for name in ["../../etc/cron.d/x", "/etc/passwd", "a\\..\\b", "C:evil"] {
+        let why = analyze(&zipped(&[("Metadata/plate_1.gcode", PLATE), (name, b"x")])).expect_err("escape");
+        assert!(why.contains("outside"), "{name}: {why}");
+    }
+    let why = analyze(&zipped(&[("3D/3dmodel.model", b"<model/>")])).expect_err("project");
+    assert!(why.contains("slice it"), "{why}");
+    let good = zipped(&[("Metadata/plate_1.gcode", PLATE)]);
+    for len in (4..good.len()).step_by(31) {
+        assert!(analyze(&good[..len]).is_err(), "{len}");
+    }
+}
