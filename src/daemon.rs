@@ -43,6 +43,19 @@ pub enum StartError {
     /// The local socket.
     #[error("{0}")]
     Socket(#[from] SocketError),
+    /// A directory of the configuration.
+    #[error(
+        "{}: cannot be made: {source}. Make it for the daemon's user, or set {key} under [agent] to another one.",
+        path.display()
+    )]
+    Directory {
+        /// The key that names it.
+        key: &'static str,
+        /// Where.
+        path: PathBuf,
+        /// The system's words.
+        source: std::io::Error,
+    },
     /// The system.
     #[error("Cannot start: {0}")]
     System(#[from] std::io::Error),
@@ -112,6 +125,14 @@ fn settings(common: &Common, plain_gcode_only: bool) -> Settings {
     }
 }
 
+fn make_directory(key: &'static str, path: &Path) -> Result<(), StartError> {
+    std::fs::create_dir_all(path).map_err(|source| StartError::Directory {
+        key,
+        path: path.to_owned(),
+        source,
+    })
+}
+
 /// A daemon that is up.
 pub struct Daemon {
     agent: Agent,
@@ -134,8 +155,8 @@ impl Daemon {
     ) -> Result<Daemon, StartError> {
         let (state_dir, runtime_dir) = (config.agent.state_dir.clone(), config.agent.runtime_dir.clone());
         let account = config.api.id;
-        std::fs::create_dir_all(&state_dir)?;
-        std::fs::create_dir_all(&runtime_dir)?;
+        make_directory("state_dir", &state_dir)?;
+        make_directory("runtime_dir", &runtime_dir)?;
         // First of all: a second daemon must not touch the database or the printers of the first.
         let socket = runtime_dir.join(SOCKET_NAME);
         let listener = api::bind_unix(&socket).await?;

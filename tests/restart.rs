@@ -142,6 +142,25 @@ impl Bench {
         assert!(there, "the print came to a stand");
     }
 
+    /// Resumes; every move of the program is made once, beside those of the pause.
+    fn resume_to_the_end(&self, text: &str) {
+        let output = self.layerd(&["resume", "ender3"]);
+        assert!(
+            output.status.success(),
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        let end = self
+            .printer
+            .wait_until(LONG, |sim| sim.executed().iter().any(|e| e.text == "M84"));
+        assert!(end, "never ended: {}", self.printer_object());
+        let moves = |lines: Vec<String>| -> Vec<String> {
+            lines.into_iter().filter(|l| l.contains(" E0.1 ")).collect()
+        };
+        self.printer
+            .with(|sim| assert_same(&moves(executed(sim)), &moves(wanted(text))));
+    }
+
     fn assert_printed(&self, text: &str) {
         let end = self
             .printer
@@ -206,6 +225,17 @@ fn a_plain_stop_parks_the_head_and_leaves_nothing_hot() {
         .printer
         .wait_until(Duration::from_secs(2), |sim| moves(sim) > before);
     assert!(!went_on, "printed by itself after a stop");
+    // What became of the print is said until somebody has looked, and the log remembers the first run.
+    let told = |bench: &Bench| bench.printer_object()["notices"][0]["code"] == "job/interrupted";
+    assert!(told(&bench), "{}", bench.printer_object());
+    let log = bench.layerd(&["logs", "ender3"]).stdout;
+    let log = String::from_utf8_lossy(&log);
+    assert!(
+        log.contains("print started") && log.contains("print interrupted"),
+        "{log}"
+    );
+    assert!(bench.layerd(&["clear", "ender3"]).status.success());
+    assert!(!told(&bench), "{}", bench.printer_object());
 }
 
 #[test]
@@ -222,10 +252,24 @@ fn without_the_store_the_job_is_interrupted_and_cooled() {
         .wait_until(Duration::from_secs(60), |sim| !sim.is_heating());
     assert!(cold, "still hot after a minute");
     bench.wait_for_state("operational");
+    let printer = bench.printer_object();
+    assert!(printer["job"].is_null(), "{printer}");
+    assert_eq!(printer["notices"][0]["code"], "job/interrupted", "{printer}");
     assert!(
-        bench.printer_object()["job"].is_null(),
-        "{}",
-        bench.printer_object()
+        bench
+            .layerd(&[
+                "print",
+                "ender3",
+                &bench.dir.path().join("part.gcode").display().to_string()
+            ])
+            .status
+            .success()
+    );
+    let printer = bench.printer_object();
+    assert_eq!(
+        printer["notices"],
+        serde_json::json!([]),
+        "the next print begins with a clean slate"
     );
 }
 
@@ -247,25 +291,29 @@ fn a_printer_that_reset_meanwhile_is_not_printed_on() {
 }
 
 #[test]
+fn a_paused_print_is_still_paused_after_a_restart_and_resumes_whole() {
+    let mut bench = Bench::new("");
+    let text = program(2000);
+    bench.print(&text, 300);
+    let output = bench.layerd(&["pause", "ender3"]);
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    assert!(bench.manager.restart().success());
+    bench.wait_for_state("paused");
+    bench.manager.kill9_and_restart();
+    bench.wait_for_state("paused");
+    bench.resume_to_the_end(&text);
+}
+
+#[test]
 fn on_request_a_restarted_print_waits_in_a_pause() {
     let mut bench = Bench::new("on_restart = \"pause\"");
     let text = program(2000);
     bench.print(&text, 300);
     assert!(bench.manager.restart().success());
     bench.wait_for_state("paused");
-    let output = bench.layerd(&["resume", "ender3"]);
-    assert!(
-        output.status.success(),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-    let end = bench
-        .printer
-        .wait_until(LONG, |sim| sim.executed().iter().any(|e| e.text == "M84"));
-    assert!(end, "never ended: {}", bench.printer_object());
-    let moves =
-        |lines: Vec<String>| -> Vec<String> { lines.into_iter().filter(|l| l.contains(" E0.1 ")).collect() };
-    bench
-        .printer
-        .with(|sim| assert_same(&moves(executed(sim)), &moves(wanted(&text))));
+    bench.resume_to_the_end(&text);
 }

@@ -12,7 +12,7 @@ use tracing::Instrument;
 use super::actor::{Actor, Means};
 use super::clock;
 use super::handle::{AgentShared, Ask, PrinterHandle, Shared, Snapshot};
-use super::journal::Journal;
+use super::journal::{JOURNAL_MAX, Journal};
 use super::plan::PrinterPlan;
 use crate::drivers::StopMode;
 use crate::job::store::StoreError;
@@ -64,6 +64,8 @@ impl Crew {
     /// Starts a printer.
     pub async fn add(&mut self, plan: PrinterPlan) -> Result<(), StoreError> {
         let id = self.means.store.printer_id(&plan.name, plan.kind).await?;
+        // Without its past a journal is still of use.
+        let past = self.means.store.journal(&plan.name, JOURNAL_MAX).await;
         let now = clock::now();
         let (snapshot, _) = watch::channel(Arc::new(Snapshot {
             at: now,
@@ -80,7 +82,7 @@ impl Crew {
             snapshot,
             asks: Mutex::new(asks),
             urgent: Mutex::new(urgent),
-            journal: Journal::default(),
+            journal: Journal::starting_with(past.unwrap_or_default()),
             wire: Arc::new(WireRing::new(WIRE_RING_BYTES)),
             beat_s: AtomicU64::new(self.agent.up_s()),
             next_request: AtomicU64::new(1),

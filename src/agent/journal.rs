@@ -17,6 +17,14 @@ pub struct Journal {
 }
 
 impl Journal {
+    /// A journal that begins with what the last run of the daemon has written, oldest first.
+    pub fn starting_with(lines: Vec<JournalLine>) -> Self {
+        let surplus = lines.len().saturating_sub(JOURNAL_MAX);
+        Journal {
+            lines: Mutex::new(lines.into_iter().skip(surplus).collect()),
+        }
+    }
+
     /// Adds a line and gives it back for the durable journal.
     pub fn add(&self, at: Timestamp, text: impl Into<String>) -> JournalLine {
         let line = JournalLine {

@@ -17,16 +17,26 @@ use crate::printer::outcome::Outcome;
 /// `TimeoutStopSec=180`.
 pub const STOP_LIMIT: Duration = Duration::from_secs(150);
 
+/// A session that lasted so long worked: its end is news again.
+const STABLE: Duration = Duration::from_secs(60);
+
 /// Runs sessions until the stop is carried out. Requests that arrive while there is no session are
 /// answered at once.
 pub async fn supervise(mut driver: Box<dyn Driver>, mut link: Link, stop: Stop) {
     let mut backoff = Backoff::default();
+    let mut told = None;
     loop {
         let began = Instant::now();
         let ended = session(driver.as_mut(), &mut link, &stop).await;
         let why = ended.err();
         if let Some(fault) = &why {
-            tracing::warn!(code = %fault.code, "{fault}");
+            // A printer that is switched off for a week is one line in the log, not ten thousand.
+            if told.as_ref() == Some(&fault.code) && began.elapsed() < STABLE {
+                tracing::debug!(code = %fault.code, "{fault}");
+            } else {
+                tracing::warn!(code = %fault.code, "{fault}");
+                told = Some(fault.code.clone());
+            }
         }
         // Bounded channel to the actor, which is alive as long as we are; if it is gone so are we.
         if link.events.send(Event::Down { why: why.clone() }).await.is_err() || stop.is_ordered() {

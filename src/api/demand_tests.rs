@@ -131,3 +131,49 @@ fn the_member_layerd_marks_our_dialect() {
     assert!(manner(&json!({"layerd": 1})).is_err());
     assert!(manner(&json!({"layerd": {"wait": "yes"}})).is_err());
 }
+
+mod any {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn value() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            any::<i64>().prop_map(Value::from),
+            any::<f64>().prop_map(Value::from),
+            "\\PC{0,40}|[0-9]{0,4}|\\[[0-9,]{0,8}\\]|(G1 X[0-9]{1,3}[;\n]?){0,4}".prop_map(Value::from),
+        ];
+        leaf.prop_recursive(3, 24, 6, |inner| {
+            prop_oneof![
+                proptest::collection::vec(inner.clone(), 0..6).prop_map(Value::from),
+                proptest::collection::btree_map("map|pid|ext|wait|axes|amount", inner, 0..4)
+                    .prop_map(|m| Value::Object(m.into_iter().collect())),
+            ]
+        })
+    }
+
+    proptest! {
+        /// Whatever comes, it is understood or refused in words, and what goes out keeps its limits.
+        #[test]
+        fn any_body_is_understood_or_refused(
+            action in "SendGcode|CreateJob|Cancel|SkipObjects|ClearBed|Answer|Pause",
+            key in "gcode|macro|macro_context|reason|comment|object_ids|rating|file_id|reprint|mms_map|\
+                    start_options|skipped_objects|button|layerd",
+            value in value(),
+        ) {
+            let body = json!({"file_id": "ab", key: value});
+            let _ = manner(&body);
+            match read(&action, &body) {
+                Ok(Demand::Command(Command::SendGcode { lines, .. })) => {
+                    prop_assert!((1..=200).contains(&lines.len()));
+                    prop_assert!(lines.iter().all(|l| !l.is_empty() && l.chars().count() <= 500));
+                    prop_assert!(!lines.iter().any(|l| l.contains(['\n', '\r', ';']) || l.starts_with('@')));
+                }
+                Ok(_) => {}
+                Err(problem) => prop_assert!(!problem.message.is_empty()),
+            }
+        }
+    }
+}

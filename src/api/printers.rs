@@ -19,6 +19,10 @@ const PAGE_DEFAULT: u32 = 25;
 /// Longest search, characters.
 const SEARCH_MAX: usize = 200;
 
+/// Lines of a log: at most, and without a wish.
+const LOGS_MAX: u32 = 2000;
+const LOGS_DEFAULT: u32 = 1000;
+
 /// Columns to sort by: those of GET and those of POST.
 const ORDERS: &[&str] = &[
     "status",
@@ -182,20 +186,28 @@ fn trimmed(mut row: Value, params: &Params) -> Value {
     row
 }
 
-/// `printers/GetLogs?pid=&wire=1`: what happened to a printer lately, or its last raw traffic.
+/// `printers/GetLogs?pid=&wire=1&last=`: what happened to a printer, also before a restart, or its last
+/// raw traffic.
 pub async fn logs(State(api): State<Api>, params: Params) -> Result<Answer<Value>, Problem> {
     let printers = api.printers(&pid::pids(params.text("pid"), &Value::Null)?)?;
     let [printer] = printers.as_slice() else {
         return Err(Problem::bad("Logs are given for one printer at a time."));
     };
-    let lines: Vec<String> = if params.is_on("wire") {
+    let wished = params.number("last", 1, LOGS_MAX)?;
+    let last = usize::try_from(wished.unwrap_or(LOGS_DEFAULT)).unwrap_or(usize::MAX);
+    let mut lines: Vec<String> = if params.is_on("wire") {
         printer.wire().dump()
     } else {
-        let journal = printer.journal().lines();
-        journal
-            .iter()
+        // A disk that does not answer must not hide what happened since the start.
+        let kept = api.agent.store().journal(printer.name(), last).await;
+        let kept = kept.unwrap_or_else(|_| printer.journal().lines());
+        kept.iter()
             .map(|l| format!("{} {}", view::rfc3339(l.at), l.text))
             .collect()
     };
+    // The ring of raw traffic is bounded in bytes and comes whole.
+    if wished.is_some() {
+        lines.drain(..lines.len().saturating_sub(last));
+    }
     Ok(Answer(json!({"status": true, "message": null, "lines": lines})))
 }

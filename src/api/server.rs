@@ -14,8 +14,10 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-/// Connections at once. More wait in the system's own backlog, which is bounded too.
-const CONNECTIONS_MAX: usize = 64;
+/// Connections at once. More wait in the system's own backlog, which is bounded too. Far more than a
+/// host has people and scripts, since one that waits for a print to pause holds its place for minutes
+/// and an emergency stop must not queue behind it.
+pub const CONNECTIONS_MAX: usize = 200;
 
 /// Largest head of a request, bytes, and most headers in it.
 const HEAD_MAX_BYTES: usize = 32 << 10;

@@ -74,13 +74,14 @@ pub struct FastMove {
 /// grammar.
 #[inline]
 pub fn linear(text: &[u8]) -> Option<FastMove> {
+    // Without blanks as well: that is how MeatPack leaves it.
     let rapid = match text {
-        [b'G', b'1', b' ', ..] => false,
-        [b'G', b'0', b' ', ..] => true,
+        [b'G', b'1', b' ' | b'X' | b'Y' | b'Z' | b'E' | b'F', ..] => false,
+        [b'G', b'0', b' ' | b'X' | b'Y' | b'Z' | b'E' | b'F', ..] => true,
         _ => return None,
     };
     let mut words = MoveWords::default();
-    let mut at = 3;
+    let mut at = 2;
     loop {
         let slot = match text.get(at) {
             Some(b'X') => 0,
@@ -206,7 +207,7 @@ mod tests {
     proptest! {
         #[test]
         fn the_short_way_equals_the_grammar(
-            text in "G[01] ([XYZEFxA ]{1,2}[-+]?[0-9]{0,7}[.]?[0-9]{0,7} ?){0,6}(;.{0,9})?",
+            text in "G[01] ?([XYZEFxA ]{1,2}[-+]?[0-9]{0,7}[.]?[0-9]{0,7} ?){0,6}(;.{0,9})?",
         ) {
             if let Some(read) = linear(text.as_bytes()) {
                 prop_assert_eq!((read.words, read.rapid), by_grammar(text.as_bytes()));

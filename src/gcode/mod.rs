@@ -6,6 +6,7 @@ pub mod analyze_file;
 pub mod arc;
 pub mod area;
 pub mod codec;
+pub mod container;
 pub mod fast;
 pub mod file;
 pub mod index;

@@ -277,7 +277,10 @@ fn draw_object(out: &mut String, object: &Object, index: usize, bed: &Bed, view:
     let [cx, cy] = [view.x((x0 + x1) / 2.0), view.y((y0 + y1) / 2.0)];
     // The name goes inside where it fits, else below.
     let room = (x1 - x0).max(1.0);
-    let name = shorten(&object.name, 28);
+    let mut name = shorten(&object.name, 28);
+    if outside {
+        name.push_str(" (outside)");
+    }
     let wide = name.chars().count() as f64 * 0.56;
     let size = (room * 0.86 / wide.max(1.0)).min(2.4 * u);
     let tall = y1 - y0;
@@ -296,11 +299,10 @@ fn draw_object(out: &mut String, object: &Object, index: usize, bed: &Bed, view:
     } else {
         (view.y(y0) + 2.3 * u, 1.7 * u)
     };
-    let suffix = if outside { " (outside)" } else { "" };
     let _ = writeln!(
         out,
         "<text x=\"{cx:.2}\" y=\"{name_y:.2}\" font-size=\"{name_size:.2}\" fill=\"{ink}\" \
-         text-anchor=\"middle\">{}{suffix}</text>",
+         text-anchor=\"middle\">{}</text>",
         escape(&name)
     );
 }

@@ -189,7 +189,10 @@ fn content(analysis: &Analysis, limits: &Limits, file: &str, out: &mut Vec<Probl
     {
         let mut problem = refuse(
             "preflight/damaged",
-            format!("{file} is damaged: {} Upload it again.", garbage.message),
+            format!(
+                "{file} is damaged: it {}. Upload it again.",
+                garbage.message.trim_end_matches('.')
+            ),
         );
         problem.line = garbage.line;
         out.push(problem);

@@ -215,6 +215,40 @@ async fn notices_are_listed_answered_and_closed() {
     rig.end().await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn logs_tell_what_was_asked_and_what_came_of_it() {
+    let rig = Rig::start().await;
+    rig.print(1).await;
+    rig.act("Pause", json!({"pid": 1})).await;
+    let has = |answer: &Value, text: &str| {
+        let lines = answer["lines"].as_array().expect("lines");
+        lines
+            .iter()
+            .any(|l| l.as_str().is_some_and(|l| l.ends_with(text)))
+    };
+    let (_, log) = rig.get("0/printers/GetLogs?pid=1").await;
+    assert!(
+        has(&log, "asked: print cube.gcode") && has(&log, "asked: pause"),
+        "{log}"
+    );
+    let (_, one) = rig.get("0/printers/GetLogs?pid=1&last=1").await;
+    assert_eq!(one["lines"].as_array().expect("lines").len(), 1);
+    let (status, wire) = rig.get("0/printers/GetLogs?pid=1&wire=1").await;
+    assert_eq!(
+        (status, &wire["lines"]),
+        (200, &json!([])),
+        "this printer has no wire"
+    );
+    for query in ["", "pid=1,2", "pid=1&last=0", "pid=1&last=2001"] {
+        assert_eq!(
+            rig.get(&format!("0/printers/GetLogs?{query}")).await.0,
+            400,
+            "{query}"
+        );
+    }
+    rig.end().await;
+}
+
 /// Sends bytes as they are and reads the first line of the answer.
 async fn raw(rig: &Rig, request: &[u8]) -> String {
     let mut stream = UnixStream::connect(rig.socket()).await.expect("connected");
@@ -252,13 +286,13 @@ async fn heads_are_bounded_and_a_full_house_lets_the_next_one_wait() {
     );
     // All places are taken by clients that say nothing; one that leaves makes room.
     let mut idle = Vec::new();
-    for _ in 0..64 {
+    for _ in 0..layerd::api::server::CONNECTIONS_MAX {
         idle.push(UnixStream::connect(rig.socket()).await.expect("connected"));
     }
     let waiting = raw(&rig, b"GET /healthz HTTP/1.1\r\nhost: a\r\n\r\n");
     let mut waiting = Box::pin(waiting);
     let early = tokio::time::timeout(std::time::Duration::from_millis(200), &mut waiting).await;
-    assert!(early.is_err(), "no 65th place");
+    assert!(early.is_err(), "no place left");
     idle.clear();
     assert_eq!(waiting.await, "HTTP/1.1 200 OK");
     rig.end().await;

@@ -241,14 +241,14 @@ impl Actor {
 
     fn on_down(&mut self, why: Option<Fault>) {
         let Some(fault) = why else { return };
-        self.note(format!("link lost: {fault}"));
-        // One notice per kind of trouble, not one per attempt.
+        // One notice and one line per kind of trouble, not one per attempt.
         if !self
             .state
             .notices
             .iter()
             .any(|n| n.code.as_deref() == Some(&*fault.code))
         {
+            self.note(format!("link lost: {fault}"));
             let mut notice = Notice::of_fault(&fault, Level::Error, clock::now().wall);
             notice.key = "link".to_owned();
             reduce(&mut self.state, clock::now(), Event::Notice(notice));
@@ -333,6 +333,8 @@ impl Actor {
         self.state.bed_dirty = false;
         self.dirty = true;
         self.note("bed cleared");
+        // Who clears the bed has seen what became of the print.
+        self.close_notice(told::JOB);
         self.keep_bed(false);
         if let Some(rating) = rating {
             self.rate_last_job(rating);

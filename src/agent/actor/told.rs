@@ -59,6 +59,18 @@ impl Actor {
     pub(super) fn tell_of_job(&mut self, fault: &Fault) {
         let now = clock::now();
         let notice = notice_of(fault, now);
+        // The driver may have told the same under a key of its own: once is enough.
+        let same = |n: &&Notice| n.code == notice.code && n.key != JOB;
+        let told: Vec<String> = self
+            .state
+            .notices
+            .iter()
+            .filter(same)
+            .map(|n| n.key.clone())
+            .collect();
+        for key in told {
+            self.raise_cleared(&key);
+        }
         let (store, name, kept) = (self.means.store.clone(), self.shared.name.clone(), notice.clone());
         self.chores.push(Box::pin(
             async move { store.notice_put(&name, kept).await.map(drop) },

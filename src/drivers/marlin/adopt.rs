@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use super::answer::Answer;
 use super::history::Place;
 use super::memory_record::Record;
+use super::pause_record::PauseRecord;
 use super::program::Job;
 use super::proto::{Marlin, Output, Phase};
 use super::resume_point::{ResumePoint, resume_point};
@@ -51,6 +52,8 @@ pub struct Adopting {
     marked: Option<Instant>,
     /// When an `ok` without temperatures came since.
     plain: Option<Instant>,
+    /// The job stands parked, with what its pause saved.
+    parked: Option<Box<PauseRecord>>,
     /// The place that belongs to it.
     point: Option<(Place, u32)>,
 }
@@ -80,6 +83,7 @@ impl Marlin {
             wanted: None,
             marked: None,
             plain: None,
+            parked: None,
             point: None,
         });
         self.hello.begin_adopting();
@@ -198,14 +202,26 @@ impl Marlin {
         match resume_point(&adopting.records, number) {
             ResumePoint::Program { after, skip } => {
                 adopting.point = Some((after, skip));
-                self.sender.restart(now.mono, number);
-                self.acks_seen = number;
                 // The questions that follow take numbers too.
                 self.out.push_back(Output::Record(Record::Aside { number }));
-                self.ask_identity(now);
+                self.go_on_from(now, number);
             }
-            ResumePoint::Parked | ResumePoint::Lost => self.not_adopted(),
+            ResumePoint::Parked => match adopting.records.pop() {
+                Some(Record::Parked { saved: Some(saved) }) => {
+                    adopting.point = Some((saved.place, 0));
+                    adopting.parked = Some(saved);
+                    self.go_on_from(now, number);
+                }
+                _ => self.not_adopted(),
+            },
+            ResumePoint::Lost => self.not_adopted(),
         }
+    }
+
+    fn go_on_from(&mut self, now: Now, number: u32) {
+        self.sender.restart(now.mono, number);
+        self.acks_seen = number;
+        self.ask_identity(now);
     }
 
     /// Back to the ordinary handshake.
@@ -221,6 +237,7 @@ impl Marlin {
         let Some(Adopting {
             start,
             pause,
+            parked,
             point: Some((after, skip)),
             ..
         }) = self.adopting.take()
@@ -233,7 +250,8 @@ impl Marlin {
         self.forward = Some(Forward {
             to_byte: after.byte_end,
             skip,
-            pause,
+            // One that stands already needs no pause.
+            pause: pause && parked.is_none(),
         });
         self.out.push_back(Output::OpenProgram(start.clone()));
         self.reports.job_begins(now.mono);
@@ -247,7 +265,15 @@ impl Marlin {
             place: after,
             sent: after,
         });
-        self.set_phase(Phase::Printing);
+        match parked {
+            Some(parked) => {
+                let saved = parked.saved(now.mono);
+                let why = saved.why;
+                self.saved = Some(saved);
+                self.set_phase(Phase::Paused(why));
+            }
+            None => self.set_phase(Phase::Printing),
+        }
         true
     }
 

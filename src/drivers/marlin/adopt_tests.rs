@@ -111,7 +111,7 @@ fn a_head_on_its_way_to_a_pause_is_not_continued_from() {
     b.start(&program(600));
     assert!(b.run(3600, |b| b.sim.executed_count() > 100));
     b.request(Command::Pause);
-    b.run(1, |_| false);
+    assert!(b.run(60, |b| b.sent.iter().any(|l| l.contains(" G1 E-"))));
     b.die_and_come_back(settings(), false);
     assert!(b.run(60, |b| b.saw_job(|j| matches!(j, JobEvent::Interrupted { .. }))));
     assert!(b.run(60, |b| !b.sim.is_heating()));
@@ -125,6 +125,33 @@ fn on_request_the_print_is_paused_in_the_right_place_and_resumes_whole() {
     assert!(b.run(3600, |b| b.sim.executed_count() > 300));
     b.die_and_come_back(settings(), true);
     assert!(b.run(600, |b| b.saw_job(|j| matches!(j, JobEvent::Paused { .. }))));
+    b.request(Command::Resume);
+    assert!(b.run(3600, done), "{:?}", b.events.last());
+    let moves: Vec<String> = b.executed(|t| !(t.starts_with("G1 X") && t.ends_with("E0.1 F6000")));
+    let wanted: Vec<&str> = wanted(&text)
+        .into_iter()
+        .filter(|l| l.starts_with("G1 X"))
+        .collect();
+    assert_eq!(same(&moves, &wanted), Ok(()));
+}
+
+#[test]
+fn a_paused_print_stays_paused_and_resumes_whole() {
+    let mut b = Bench::up(fast(), settings());
+    let text = program(600);
+    b.start(&text);
+    assert!(b.run(3600, |b| b.sim.executed_count() > 300));
+    b.request(Command::Pause);
+    assert!(b.run(600, |b| b.saw_job(|j| matches!(j, JobEvent::Paused { .. }))));
+    // Twice, to see that the first return leaves all that the second needs.
+    for _ in 0..2 {
+        b.events.clear();
+        b.die_and_come_back(settings(), false);
+        let paused = |b: &Bench| b.saw(|e| matches!(e, Event::Activity(Activity::Paused(_))));
+        assert!(b.run(60, paused), "{:?}", b.events);
+        assert!(b.saw_job(|j| matches!(j, JobEvent::Adopted { .. })));
+    }
+    assert!(b.sim.is_heating());
     b.request(Command::Resume);
     assert!(b.run(3600, done), "{:?}", b.events.last());
     let moves: Vec<String> = b.executed(|t| !(t.starts_with("G1 X") && t.ends_with("E0.1 F6000")));

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::history::Place;
+use super::pause_record::PauseRecord;
 
 /// One entry.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -33,7 +34,11 @@ pub enum Record {
     /// cannot be continued where it is.
     Leaving,
     /// The job stands still, parked; it cannot be continued line by line.
-    Parked,
+    Parked {
+        /// What the pause saved. Kept in the file's header, being too long for a record.
+        #[serde(skip)]
+        saved: Option<Box<PauseRecord>>,
+    },
     /// No job runs any more.
     End,
 }

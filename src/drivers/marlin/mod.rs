@@ -19,6 +19,7 @@ pub mod memory;
 pub mod memory_record;
 mod outside;
 mod pause;
+pub mod pause_record;
 mod people;
 pub mod port;
 mod port_faults;

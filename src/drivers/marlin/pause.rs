@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::faults;
 use super::memory_record::Record;
+use super::pause_record::PauseRecord;
 use super::proto::{Marlin, Output, Phase};
 use super::script::{Mark, Step};
 use super::settings::EXTRUDE_MIN_C;
@@ -194,7 +195,11 @@ impl Marlin {
             }
             None => PauseReason::Requested,
         };
-        self.out.push_back(Output::Record(Record::Parked));
+        let saved = match (&self.saved, &self.job) {
+            (Some(saved), Some(job)) => Some(Box::new(PauseRecord::of(saved, job.sent))),
+            _ => None,
+        };
+        self.out.push_back(Output::Record(Record::Parked { saved }));
         self.reports.in_run = false;
         let Some(job) = &mut self.job else { return };
         let uid = job.start.uid;

@@ -14,6 +14,7 @@ use uuid::Uuid;
 use super::history::Place;
 use super::memory::{self, LineMemory};
 use super::memory_record::Record;
+use super::pause_record::PauseRecord;
 
 /// What the memory of a job says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,7 +56,7 @@ pub fn resume_point(records: &[Record], next: u32) -> ResumePoint {
                 }
             }
             Record::Leaving => left = Some(ResumePoint::Lost),
-            Record::Parked => left = Some(ResumePoint::Parked),
+            Record::Parked { .. } => left = Some(ResumePoint::Parked),
             Record::End => return ResumePoint::Lost,
         }
     }
@@ -73,20 +74,25 @@ pub fn resume_point(records: &[Record], next: u32) -> ResumePoint {
 }
 
 /// The header of the memory file.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct Header {
     uid: Uuid,
+    paused: Option<Box<PauseRecord>>,
 }
+
+/// A running job that the last process left.
+pub type Left = (Uuid, Vec<Record>);
 
 /// The memory of one printer: keeps records while a job runs, gives them back to the next process.
 #[derive(Debug)]
 pub struct JobMemory {
     file: LineMemory,
+    uid: Uuid,
 }
 
 impl JobMemory {
     /// Opens the memory at `path`; with it comes what the last process left of a running job.
-    pub fn open(path: &Path) -> io::Result<(Self, Option<(Uuid, Vec<Record>)>)> {
+    pub fn open(path: &Path) -> io::Result<(Self, Option<Left>)> {
         let left = memory::load(path).and_then(|loaded| {
             let header = loaded.header::<Header>()?;
             let records: Option<Vec<Record>> = loaded
@@ -94,16 +100,21 @@ impl JobMemory {
                 .iter()
                 .map(|json| serde_json::from_slice(json).ok())
                 .collect();
-            Some((loaded, header.uid, records?))
+            let mut records = records?;
+            if let Some(Record::Parked { saved }) = records.last_mut() {
+                *saved = header.paused;
+            }
+            Some((loaded, header.uid, records))
         });
         match left {
             Some((loaded, uid, records)) => {
                 let file = LineMemory::go_on(path, &loaded)?;
-                Ok((JobMemory { file }, Some((uid, records))))
+                Ok((JobMemory { file, uid }, Some((uid, records))))
             }
             None => {
                 let file = LineMemory::create(path)?;
-                Ok((JobMemory { file }, None))
+                let uid = Uuid::nil();
+                Ok((JobMemory { file, uid }, None))
             }
         }
     }
@@ -112,7 +123,20 @@ impl JobMemory {
     pub fn keep(&mut self, record: &Record) -> io::Result<()> {
         match record {
             Record::Begin { uid } => {
-                self.file.begin(&Header { uid: *uid })?;
+                self.uid = *uid;
+                let header = Header {
+                    uid: *uid,
+                    paused: None,
+                };
+                self.file.begin(&header)?;
+                self.file.push_json(record)
+            }
+            Record::Parked { saved } => {
+                let header = Header {
+                    uid: self.uid,
+                    paused: saved.clone(),
+                };
+                self.file.set_header(&header)?;
                 self.file.push_json(record)
             }
             Record::End => self.file.end(),
@@ -182,7 +206,7 @@ mod tests {
             Record::Aside { number: 9 },
         ];
         assert_eq!(resume_point(&records, 12), ResumePoint::Lost);
-        records.push(Record::Parked);
+        records.push(Record::Parked { saved: None });
         assert_eq!(resume_point(&records, 12), ResumePoint::Parked);
         records.push(Record::Run {
             number: 40,

@@ -6,6 +6,8 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::scan::{command, float_at, has_word, number_at, word};
 
 /// Moves a planner may hold (Marlin: 16 blocks and 4 commands).
@@ -15,14 +17,14 @@ const QUEUED_MOVES: usize = 20;
 pub const TOOLS_MAX: usize = 16;
 
 /// One axis of the logical coordinate system, mm.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Axis {
     /// Where it stands; `None` until a line said so.
     pub at_mm: Option<f64>,
 }
 
 /// Modal state after the lines seen so far.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Track {
     /// X, Y, Z in the program's own coordinates (`G92` included), mm.
     pub axes: [Axis; 3],
@@ -52,7 +54,9 @@ pub struct Track {
     pub filament_mm: Vec<f64>,
     /// Extruding moves happened.
     pub extruded: bool,
+    #[serde(skip)]
     queued_ms: VecDeque<f32>,
+    #[serde(skip)]
     queued_sum_ms: f32,
 }
 

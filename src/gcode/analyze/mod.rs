@@ -130,6 +130,12 @@ impl Analyzer {
         self.pass.producer(text);
     }
 
+    /// The G-code comes out of a container that holds the slicer's settings apart: their absence is no
+    /// sign of a cut file.
+    pub fn in_container(&mut self) {
+        self.pass.meta.tail = true;
+    }
+
     /// Bytes taken so far.
     pub fn offset(&self) -> u64 {
         self.splitter.offset()

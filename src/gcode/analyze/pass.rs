@@ -286,8 +286,7 @@ impl Pass {
             }
             return;
         }
-        let comment_len = line.comment.map_or(0, <[u8]>::len);
-        self.check_nul(bytes.get(..bytes.len() - comment_len).unwrap_or_default());
+        self.check_nul(bytes.split(|b| *b == b';').next().unwrap_or_default());
         self.end_thumbnail();
         self.commands += 1;
         if let Body::Code(code) = &line.body
@@ -485,7 +484,7 @@ impl Pass {
         }
         self.e_guess.relative_sum = self.e_guess.relative_sum.saturating_add(value);
         let falls = self.e_guess.falls;
-        if falls >= 8 && falls * 4 > self.e_guess.moves {
+        if falls >= 8 && falls * 6 > self.e_guess.moves {
             self.e_guess.undecided = false;
             self.e_guess.guessed = true;
             self.modal.e_absolute = false;

@@ -288,7 +288,7 @@ fn garble(bytes: &mut Vec<u8>) {
     bytes.retain_mut(|byte| {
         count = count.wrapping_add(1);
         *byte = byte.rotate_left(3) | 0x81;
-        count % 3 != 0
+        !count.is_multiple_of(3)
     });
 }
 
