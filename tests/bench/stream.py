@@ -94,7 +94,7 @@ class Daemon:
     def status(self):
         try:
             return json.loads(self.run("--json", "printers").stdout)[0]
-        except (ValueError, IndexError):
+        except (ValueError, IndexError, KeyError):
             return {"state": None, "job": None}
 
     def until(self, what, seconds, pause=0.1):
