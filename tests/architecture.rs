@@ -205,9 +205,13 @@ fn pure_files_touch_no_clock_disk_or_socket() {
             .unwrap_or_default()
             .to_string_lossy()
             .into_owned();
-        let pure = PURE_NAMES
-            .iter()
-            .any(|p| stem == *p || stem.starts_with(&format!("{p}_")));
+        // A verb of the command line is named after its subject, and `analyze_file` is the shell of
+        // the pure analyzer: both are there to read files.
+        let shell = source.module() == "cli" || stem.ends_with("_file");
+        let pure = !shell
+            && PURE_NAMES
+                .iter()
+                .any(|p| stem == *p || stem.starts_with(&format!("{p}_")));
         if !pure {
             continue;
         }
