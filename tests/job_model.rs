@@ -1,6 +1,8 @@
 //! The database against a plain map: whatever is put in whatever order, with restarts in between,
 //! reads as the newest version of everything.
 
+#![allow(clippy::expect_used, clippy::indexing_slicing, reason = "a test may be blunt")]
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 

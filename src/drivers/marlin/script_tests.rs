@@ -77,7 +77,7 @@ impl Player {
         }
     }
 
-    fn from_printer(&mut self, line: &str) {
+    fn printer_says(&mut self, line: &str) {
         let now = self.now();
         self.core.line(now, line.as_bytes());
         self.drain();
@@ -118,20 +118,20 @@ impl Player {
             };
             match bare(&line).as_str() {
                 "M115" => {
-                    self.from_printer(&format!(
+                    self.printer_says(&format!(
                         "FIRMWARE_NAME:{firmware} MACHINE_TYPE:Test EXTRUDER_COUNT:1"
                     ));
                     for cap in caps.split_whitespace() {
-                        self.from_printer(&format!("Cap:{cap}"));
+                        self.printer_says(&format!("Cap:{cap}"));
                     }
-                    self.from_printer("ok");
+                    self.printer_says("ok");
                 }
-                "M105" => self.from_printer("ok T:20.0 /0.0 B:20.0 /0.0 @:0 B@:0"),
+                "M105" => self.printer_says("ok T:20.0 /0.0 B:20.0 /0.0 @:0 B@:0"),
                 "M114" => {
-                    self.from_printer("X:0.00 Y:0.00 Z:0.00 E:0.00 Count X:0 Y:0 Z:0");
-                    self.from_printer("ok");
+                    self.printer_says("X:0.00 Y:0.00 Z:0.00 E:0.00 Count X:0 Y:0 Z:0");
+                    self.printer_says("ok");
                 }
-                _ => self.from_printer("ok"),
+                _ => self.printer_says("ok"),
             }
         }
         panic!("never up");
@@ -204,9 +204,9 @@ impl Player {
                 for _ in 0..rest.parse().unwrap_or(50) {
                     let Some(line) = self.sent.pop_front() else { break };
                     if bare(&line) == "M105" {
-                        self.from_printer("ok T:20.0 /0.0 B:20.0 /0.0 @:0 B@:0");
+                        self.printer_says("ok T:20.0 /0.0 B:20.0 /0.0 @:0 B@:0");
                     } else {
-                        self.from_printer("ok");
+                        self.printer_says("ok");
                     }
                 }
             }
@@ -262,7 +262,7 @@ fn play(path: &Path) -> Result<(), String> {
                 p.program.push('\n');
             }
             "=" => p.order(rest),
-            "<" => p.from_printer(rest),
+            "<" => p.printer_says(rest),
             "@" => {
                 let time = rest.trim_start_matches('+');
                 let time = match time.strip_suffix("ms") {

@@ -201,11 +201,11 @@ fn read_program(order: ReadOrder) {
     drop(handle);
 }
 
+/// The next lines of a program, or why there are none.
+pub type Reading = Result<Batch, String>;
+
 /// A channel for a program, bounded: the reader waits when it is full.
-pub fn program_channel() -> (
-    mpsc::Sender<Result<Batch, String>>,
-    mpsc::Receiver<Result<Batch, String>>,
-) {
+pub fn program_channel() -> (mpsc::Sender<Reading>, mpsc::Receiver<Reading>) {
     mpsc::channel(BATCHES_AHEAD)
 }
 
