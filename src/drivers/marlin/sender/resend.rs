@@ -1,0 +1,156 @@
+//! Requests to send lines again: what is believed, what is done, and when it is enough.
+
+use std::time::Instant;
+
+use super::{BAD_ROUNDS_MAX, BELIEVED_BACK, HOLD, Rewind, SAME_RESEND_MAX, Sender, Trouble, What};
+use crate::drivers::marlin::answer::Cause;
+
+impl Sender {
+    /// The printer refused a line; its `Resend` should follow.
+    pub fn refused(&mut self, cause: Cause, last: Option<u32>) -> Result<(), Trouble> {
+        self.cause = Some(cause);
+        if cause == Cause::NoChecksum
+            && let Some(last) = last
+        {
+            let number = last.saturating_add(1);
+            self.no_checksum = if self.no_checksum.0 == number {
+                (number, self.no_checksum.1.saturating_add(1))
+            } else {
+                (number, 1)
+            };
+            // Noise can eat a star once or twice, not three times in one line.
+            if self.no_checksum.1 >= 3 && self.history.get(number).is_some() {
+                return Err(Trouble::Unreadable(number));
+            }
+        }
+        Ok(())
+    }
+
+    /// The printer asks for a line. `None`: it could not be read which.
+    pub fn resend(&mut self, now: Instant, wanted: Option<u32>) -> Result<(), Trouble> {
+        self.last_alive = now;
+        self.probes = 0;
+        let cause = self.cause.take();
+        let believable = wanted.filter(|n| {
+            *n >= self
+                .history
+                .oldest()
+                .max(self.acked.saturating_sub(BELIEVED_BACK))
+                && *n <= self.sent
+        });
+        let Some(number) = believable else {
+            return self.bad_number(now, wanted);
+        };
+        if number == self.sent {
+            // All was accepted: the answer to a copy. Its ok is still to be swallowed.
+            self.await_ok(now, None, false);
+            return Ok(());
+        }
+        if self.same_resend.0 == number && self.equal_ignored > 0 {
+            self.equal_ignored -= 1;
+            self.await_ok(now, None, false);
+            return Ok(());
+        }
+        let count = if self.same_resend.0 == number {
+            self.same_resend.1 + 1
+        } else {
+            1
+        };
+        self.same_resend = (number, count);
+        if count > SAME_RESEND_MAX {
+            if self.renumber_tried {
+                return Err(Trouble::Stuck(number));
+            }
+            self.renumber_tried = true;
+            self.same_resend.1 = SAME_RESEND_MAX / 2;
+            self.renumber(now, number);
+            return Ok(());
+        }
+        // With this one line in flight the printer refused something else than it, or a copy of the
+        // one before: give the real one a moment to be acknowledged.
+        let hold = cause == Some(Cause::WrongNumber)
+            && number + 1 == self.sent
+            && count == 1
+            && self
+                .flight
+                .iter()
+                .filter(|f| matches!(f.what, What::Numbered(_)))
+                .count()
+                == 1;
+        self.await_ok(now, Some(number), hold);
+        Ok(())
+    }
+
+    fn await_ok(&mut self, now: Instant, to: Option<u32>, hold: bool) {
+        // A second request before the first one's ok: the newer number counts, if it has one.
+        let to = match self.rewind {
+            Rewind::AwaitOk { to: before, .. } => to.or(before),
+            Rewind::Hold { to: before, .. } => to.or(Some(before)),
+            Rewind::None => to,
+        };
+        if self.resends_without_ok >= 3 {
+            self.rewind = Rewind::None;
+            self.end_of_refusal(now, to, hold);
+        } else {
+            self.rewind = Rewind::AwaitOk { to, since: now, hold };
+        }
+    }
+
+    pub(super) fn end_of_refusal(&mut self, now: Instant, to: Option<u32>, hold: bool) {
+        self.rewind = match to {
+            Some(to) if hold => Rewind::Hold {
+                to,
+                until: now + HOLD,
+            },
+            _ => Rewind::None,
+        };
+        if !hold && let Some(to) = to {
+            self.go_back(to);
+        }
+    }
+
+    pub(super) fn go_back(&mut self, to: u32) {
+        // Lines behind the refused one were thrown away with it and may be asked for as often.
+        self.equal_ignored = self
+            .flight
+            .iter()
+            .filter(|f| matches!(f.what, What::Numbered(n) if n > to))
+            .count() as u32;
+        self.flight
+            .retain(|f| !matches!(f.what, What::Numbered(n) if n >= to));
+        self.flight.retain(|f| f.what != What::Probe);
+        self.uncertain = None;
+        self.sent = to;
+    }
+
+    /// A request that cannot be meant: damaged, or the printer has lost count.
+    fn bad_number(&mut self, now: Instant, wanted: Option<u32>) -> Result<(), Trouble> {
+        self.bad_rounds = self.bad_rounds.saturating_add(1);
+        let confirmed = wanted.is_some() && self.bad_number == wanted;
+        self.bad_number = wanted;
+        match wanted {
+            Some(n) if confirmed && n <= 1 => return Err(Trouble::Reset),
+            Some(n) if confirmed && self.bad_rounds >= BAD_ROUNDS_MAX => return Err(Trouble::OutOfStep(n)),
+            _ if self.bad_rounds > 2 * BAD_ROUNDS_MAX => return Err(Trouble::OutOfStep(wanted.unwrap_or(0))),
+            _ => {}
+        }
+        // Swallow its ok, then ask, then let the next numbered line bring a clean request.
+        self.await_ok(now, None, false);
+        self.probe_wanted = true;
+        Ok(())
+    }
+
+    /// Last resort against an endless resend: makes the printer count from here.
+    fn renumber(&mut self, now: Instant, number: u32) {
+        let before = number.saturating_sub(1);
+        let mut line = format!("N{before} M110 N{before}");
+        let sum = line.bytes().fold(0u8, |s, b| s ^ b);
+        line.push_str(&format!("*{sum}"));
+        self.push_loose(now, line.as_bytes(), true);
+        self.rewind = Rewind::AwaitOk {
+            to: Some(number),
+            since: now,
+            hold: false,
+        };
+    }
+}
