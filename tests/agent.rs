@@ -1,5 +1,13 @@
 //! The agent around its drivers: starts, losses, stops, and drivers that misbehave.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test may be blunt"
+)]
+
 use std::any::Any;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};

@@ -1,5 +1,13 @@
 //! The examples in `config/` and in the README are what a person pastes: each must load as it stands.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test may be blunt"
+)]
+
 use std::fs;
 use std::path::{Path, PathBuf};
 

@@ -1,5 +1,13 @@
 //! A person without a printer runs the demo.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test may be blunt"
+)]
+
 use std::process::Command;
 
 #[test]

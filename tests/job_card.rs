@@ -1,5 +1,12 @@
 //! What an hour of printing writes to the card: at most 2 MB for each printer.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test may be blunt"
+)]
 #![cfg(target_os = "linux")]
 
 use std::time::{Duration, Instant};

@@ -1,5 +1,12 @@
 //! The database under `kill -9`: whatever was reported as written is there afterwards, in order.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test may be blunt"
+)]
 #![cfg(target_os = "linux")]
 
 use std::io::{BufRead, BufReader, Write};

@@ -1,6 +1,14 @@
 //! The pre-flight check on files of real slicers: what may be printed is not refused, what may not
 //! is, and the words say which line, value and limit.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test may be blunt"
+)]
+
 use std::path::{Path, PathBuf};
 
 use layerd::gcode::analysis::Analysis;

@@ -3,6 +3,14 @@
 //! The printer is OctoPrint's virtual one, installed from the package registry by `tests/peers/run`.
 //! Without Python or a registry the test says so in one line and passes: there is nothing to test with.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test may be blunt"
+)]
+
 use std::io::Write;
 use std::process::Command;
 

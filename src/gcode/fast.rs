@@ -182,7 +182,6 @@ mod tests {
             (X | Y | E | F, 29, false)
         );
         for odd in [
-            "G1X1",
             "g1 X1",
             "G1 X1e2",
             "G1 X",

@@ -200,7 +200,7 @@ impl Objects {
         if let Some(track) = self.current.and_then(|i| self.tracks.get_mut(i as usize))
             && !self.points.is_empty()
         {
-            let hull = track.hull.get_or_insert_with(Box::<Hull>::default);
+            let hull = track.hull.get_or_insert_default();
             hull.take(&self.points);
             self.inner = hull.inner;
         }
