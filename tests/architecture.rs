@@ -208,7 +208,8 @@ fn pure_files_touch_no_clock_disk_or_socket() {
         let pure = PURE_NAMES
             .iter()
             .any(|p| stem == *p || stem.starts_with(&format!("{p}_")));
-        if !pure {
+        // A verb of the command line is named after what it does, not after what it is; `…_file` reads one.
+        if !pure || source.module() == "cli" || stem.ends_with("_file") {
             continue;
         }
         let code = source.code();
