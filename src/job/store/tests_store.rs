@@ -577,3 +577,20 @@ async fn a_copy_holds_everything() {
     let second = Store::open(&copy).unwrap();
     assert_eq!(second.jobs(JobFilter::default()).await.unwrap().1, 1);
 }
+
+#[tokio::test]
+async fn a_mistake_in_one_call_does_not_end_the_store() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(&file(&dir)).unwrap();
+    let broken: Result<(), StoreError> = store
+        .call(|db| {
+            db.in_one(|tx| {
+                tx.execute("INSERT INTO settings (key, value) VALUES ('half', 'done')", [])?;
+                panic!("a mistake")
+            })
+        })
+        .await;
+    assert!(broken.is_err());
+    assert_eq!(store.setting("half").await, Ok(None), "rolled back");
+    store.job_put(record("ender", "cube.gcode")).await.unwrap();
+}

@@ -288,7 +288,17 @@ pub(super) fn run(mut db: Db, orders: Receiver<Order>, lazily_every: Duration) {
             Some(at) => orders.recv_timeout(at.saturating_duration_since(Instant::now())),
         };
         match order {
-            Ok(Order::Call(f)) => f(&mut db),
+            Ok(Order::Call(f)) => {
+                // A mistake in one call must not end the memory of the daemon; an open transaction
+                // is rolled back on the way.
+                let call = std::panic::AssertUnwindSafe(|| f(&mut db));
+                if std::panic::catch_unwind(call).is_err() {
+                    tracing::error!(
+                        code = "store/bug",
+                        "a call to the database failed; please report this"
+                    );
+                }
+            }
             Ok(Order::Wake) | Err(RecvTimeoutError::Timeout) => {}
             Ok(Order::Close) | Err(RecvTimeoutError::Disconnected) => {
                 if let Err(e) = db.run(|db| db.flush(true)) {
