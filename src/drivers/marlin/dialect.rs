@@ -208,9 +208,7 @@ pub fn identity_field<'a>(line: &'a str, key: &str) -> Option<&'a str> {
 
 /// Name and version of a firmware text: `Marlin 2.1.3 (Aug  1 2024 12:00:00)`.
 pub fn name_and_version(text: &str) -> (String, Option<String>) {
-    let split = text
-        .split_once(|c: char| c == ' ' || c == '_')
-        .filter(|(name, _)| !name.is_empty());
+    let split = text.split_once([' ', '_']).filter(|(name, _)| !name.is_empty());
     match split {
         Some((name, rest)) if rest.chars().any(|c| c.is_ascii_digit()) => {
             (name.to_owned(), Some(rest.trim().to_owned()))

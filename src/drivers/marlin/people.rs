@@ -78,10 +78,9 @@ impl Marlin {
                 self.people.buttons.push(words(rest));
             }
             "prompt_show" => self.show_prompt(now),
-            "prompt_end" => {
-                if std::mem::take(&mut self.people.shown) {
-                    self.event(Event::NoticeCleared(PROMPT.to_owned()));
-                }
+            "prompt_end" if self.people.shown => {
+                self.people.shown = false;
+                self.event(Event::NoticeCleared(PROMPT.to_owned()));
             }
             "probe_failed" => self.tell(now, "marlin/probing-failed", "Bed probing failed.", &words(rest)),
             "probe_rewipe" | "probe_retry" => {

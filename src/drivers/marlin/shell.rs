@@ -201,11 +201,11 @@ fn read_program(order: ReadOrder) {
     drop(handle);
 }
 
+/// A piece of a program, or why it could not be read.
+type Piece = Result<Batch, String>;
+
 /// A channel for a program, bounded: the reader waits when it is full.
-pub fn program_channel() -> (
-    mpsc::Sender<Result<Batch, String>>,
-    mpsc::Receiver<Result<Batch, String>>,
-) {
+pub fn program_channel() -> (mpsc::Sender<Piece>, mpsc::Receiver<Piece>) {
     mpsc::channel(BATCHES_AHEAD)
 }
 

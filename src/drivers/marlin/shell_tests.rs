@@ -65,6 +65,7 @@ impl Rig {
         };
         let mut driver = config.build(context);
         let ordered = stop.clone();
+        #[allow(clippy::disallowed_methods, reason = "the handle is kept and awaited")]
         let handle = tokio::task::spawn(async move {
             let mut link = Link {
                 requests: requests_rx,
