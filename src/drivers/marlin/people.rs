@@ -78,7 +78,8 @@ impl Marlin {
                 self.people.buttons.push(words(rest));
             }
             "prompt_show" => self.show_prompt(now),
-            "prompt_end" if std::mem::take(&mut self.people.shown) => {
+            "prompt_end" if self.people.shown => {
+                self.people.shown = false;
                 self.event(Event::NoticeCleared(PROMPT.to_owned()));
             }
             "probe_failed" => self.tell(now, "marlin/probing-failed", "Bed probing failed.", &words(rest)),
