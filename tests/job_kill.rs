@@ -105,6 +105,10 @@ fn run_and_kill(dir: &Path, after: Duration) -> Vec<(Uuid, u8)> {
         }
         said
     });
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "the random instant of the kill is the test"
+    )]
     std::thread::sleep(after);
     child.kill().expect("killed");
     child.wait().expect("gone");
