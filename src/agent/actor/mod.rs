@@ -394,8 +394,9 @@ impl Actor {
     }
 
     fn note(&self, text: impl Into<String>) {
-        let line = self.shared.journal.add(clock::now().wall, text);
-        self.means.store.journal_append(&self.shared.name, line);
+        if let Some(line) = self.shared.journal.add(clock::now().wall, text) {
+            self.means.store.journal_append(&self.shared.name, line);
+        }
     }
 
     fn raise_cleared(&mut self, key: &str) {

@@ -7,6 +7,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
+use jiff::SignedDuration;
 use rusqlite::Connection;
 use uuid::Uuid;
 
@@ -23,8 +24,12 @@ const RETRY: Duration = Duration::from_secs(5);
 /// Jobs that may wait to be written; with one live job per printer this is never reached. When full
 /// the newcomer is refused.
 const WAITING_JOBS_MAX: usize = 256;
-/// Journal lines of one printer that may wait to be written; when full the oldest go.
-const WAITING_LINES_MAX: usize = 500;
+/// Journal lines of one printer that may wait to be written; when full the oldest go. Small, because
+/// it bounds what a printer that talks without end writes to the card.
+const WAITING_LINES_MAX: usize = 60;
+
+/// The same words within this time are the same line.
+const REPEAT: SignedDuration = SignedDuration::from_secs(2);
 
 /// What has not reached the disk yet. The lock is held for moments only, never across disk access.
 #[derive(Debug, Default)]
@@ -75,6 +80,11 @@ impl Waiting {
             Some(lines) => lines,
             None => self.journal.entry(printer.to_owned()).or_default(),
         };
+        // Said many times between two writes, it is written once, with its first time.
+        let again = |old: &JournalLine| old.text == line.text && line.at.duration_since(old.at) < REPEAT;
+        if lines.iter().any(again) {
+            return;
+        }
         if lines.len() >= WAITING_LINES_MAX {
             lines.pop_front();
         }
