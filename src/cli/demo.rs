@@ -376,7 +376,16 @@ fn summary(globals: &Globals, args: &Args, told: &Told, printer: &SimPty) {
         "  paused   at {:.1} %, parked after {:.1} s, moving again {:.1} s after resume",
         told.paused_at, told.parked_s, told.resumed_s
     ));
-    out::line(format!("  heaters  {}", temperatures(&told.last)));
+    // The printer's own targets: the last reading is from before the end of the file.
+    let (tool_c, bed_c) = printer.with(|sim| (sim.tool_target_c(0), sim.bed_target_c()));
+    out::line(format!(
+        "  heaters  {}",
+        if tool_c == 0.0 && bed_c == 0.0 {
+            "off"
+        } else {
+            "STILL ON"
+        }
+    ));
     out::line(format!(
         "  took     {} at {} times the speed of life",
         out::duration(told.took.as_secs()),
