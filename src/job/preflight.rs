@@ -4,7 +4,7 @@
 //! the bed, moves outside a stated reach, unknown skip ids). Warned of: the rest. `preflight = "warn"`
 //! turns refusals that a person can overrule into warnings.
 
-use crate::gcode::analysis::{Analysis, Box3, Format, Object};
+use crate::gcode::analysis::{Analysis, Box3, Format, Object, Warning};
 use crate::printer::outcome::Refusal;
 
 /// Slack for slicers that round: a part exactly as big as the bed is not outside of it.
@@ -97,7 +97,11 @@ pub fn check(analysis: &Analysis, limits: &Limits, file: &str, skip: &[String]) 
     room(analysis, limits, &mut problems);
     blame(analysis, &mut problems);
     for warning in &analysis.warnings {
-        if matches!(warning.code.as_str(), "outside_bed" | "too_hot") {
+        if matches!(warning.code.as_str(), "outside_bed" | "too_hot")
+            || problems
+                .iter()
+                .any(|p| p.code == "preflight/line-too-long" && p.line == warning.line)
+        {
             // Said above, with the limit.
             continue;
         }
@@ -196,6 +200,37 @@ fn content(analysis: &Analysis, limits: &Limits, file: &str, out: &mut Vec<Probl
         );
         problem.line = garbage.line;
         out.push(problem);
+    } else if reads_like_prose(analysis) {
+        out.push(impossible(
+            "preflight/not-gcode",
+            format!("{file} reads like a text, not like G-code: nothing in it moves, and most of its lines are no command."),
+        ));
+    }
+    if limits.plain_gcode_only {
+        long_lines(analysis, file, out);
+    }
+}
+
+/// Whether a file is no program at all, though it has lines.
+fn reads_like_prose(analysis: &Analysis) -> bool {
+    let unknown = analysis.warnings.iter().find(|w| w.code == "unknown_command");
+    analysis.bounds.all.is_none() && unknown.is_some_and(|w| w.count.saturating_mul(2) >= analysis.commands)
+}
+
+/// A line that cannot go over the wire would end the print in its middle: better told before the heat.
+fn long_lines(analysis: &Analysis, file: &str, out: &mut Vec<Problem>) {
+    let long = |w: &&Warning| matches!(w.code.as_str(), "long_line" | "long_command");
+    if let Some(found) = analysis.warnings.iter().find(long) {
+        let at = found
+            .line
+            .map_or_else(String::new, |line| format!(" at line {line}"));
+        let text = format!(
+            "{file} holds a command{at} that is too long for the printer: it takes 95 characters. The file is damaged, or not made for this printer."
+        );
+        out.push(Problem {
+            line: found.line,
+            ..impossible("preflight/line-too-long", text)
+        });
     }
 }
 
@@ -435,6 +470,40 @@ mod tests {
             refusal.message.starts_with("printer_file_unsupported"),
             "{}",
             refusal.message
+        );
+    }
+
+    #[test]
+    fn what_cannot_go_over_the_wire_or_is_no_program_never_starts() {
+        let warned = |code: &str, line, count| Warning {
+            line: Some(line),
+            code: code.to_owned(),
+            message: "…".to_owned(),
+            count,
+        };
+        let mut long = file([0.0; 3], [1.0; 3], [0.0; 3]);
+        long.warnings = vec![warned("long_line", 2, 1)];
+        assert_eq!(
+            code(&long, &limits(), "a.gcode", &[]),
+            None,
+            "other printers take it"
+        );
+        let wire = Limits {
+            plain_gcode_only: true,
+            only_warn: true,
+            ..limits()
+        };
+        let refusal = check(&long, &wire, "a.gcode", &[]).refusal().expect("refused");
+        assert!(refusal.message.contains("at line 2"), "{}", refusal.message);
+
+        let prose = Analysis {
+            commands: 3,
+            warnings: vec![warned("unknown_command", 1, 2)],
+            ..Analysis::default()
+        };
+        assert_eq!(
+            code(&prose, &limits(), "letter.gcode", &[]),
+            Some("preflight/not-gcode")
         );
     }
 

@@ -184,9 +184,9 @@ def bad_files(case):
         case.ready()
         good = open(case.gcode, "rb").read()
         for name, data in (("nuls.gcode", b"G28\n" + b"\0" * 5000 + b"\nG1 X5\n"), ("empty.gcode", b""),
-                           ("long.gcode", b"G28\nG1 X" + b"1" * 2_000_000 + b"\nG1 X5\n"), ("noise.gcode", bytes(range(256)) * 400)):
-            # A line too long for the wire is told when its turn comes: stay to the end.
-            done = case.layerd("print", "p", write(name, data), "--follow", timeout=60)
+                           ("long.gcode", b"G28\nG1 X" + b"1" * 2_000_000 + b"\nG1 X5\n"), ("noise.gcode", bytes(range(256)) * 400),
+                           ("letter.gcode", b"Dear printer,\nplease print something nice.\nYours, a friend\n")):
+            done = case.layerd("print", "p", write(name, data), timeout=60)
             assert done.returncode in (1, 2, 4), f"{name}: exit {done.returncode}"
             assert len(done.stderr.strip()) > 20, f"{name}: no words"
         case.layerd("print", "p", case.path("missing.gcode"), timeout=20)
