@@ -483,13 +483,12 @@ mod tests {
         };
         let mut long = file([0.0; 3], [1.0; 3], [0.0; 3]);
         long.warnings = vec![warned("long_line", 2, 1)];
-        assert_eq!(
-            code(&long, &limits(), "a.gcode", &[]),
-            None,
-            "other printers take it"
-        );
+        let klipper = Limits {
+            plain_gcode_only: false,
+            ..limits()
+        };
+        assert_eq!(code(&long, &klipper, "a.gcode", &[]), None, "Klipper takes it");
         let wire = Limits {
-            plain_gcode_only: true,
             only_warn: true,
             ..limits()
         };
