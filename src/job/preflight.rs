@@ -200,7 +200,7 @@ fn content(analysis: &Analysis, limits: &Limits, file: &str, out: &mut Vec<Probl
         );
         problem.line = garbage.line;
         out.push(problem);
-    } else if reads_like_prose(analysis) {
+    } else if reads_like_prose(analysis, limits) {
         out.push(impossible(
             "preflight/not-gcode",
             format!("{file} reads like a text, not like G-code: nothing in it moves, and most of its lines are no command."),
@@ -211,10 +211,15 @@ fn content(analysis: &Analysis, limits: &Limits, file: &str, out: &mut Vec<Probl
     }
 }
 
-/// Whether a file is no program at all, though it has lines.
-fn reads_like_prose(analysis: &Analysis) -> bool {
+/// Whether a file is no program at all, though it has lines. Named commands are macros to Klipper and
+/// mere words to a printer that takes plain G-code only.
+fn reads_like_prose(analysis: &Analysis, limits: &Limits) -> bool {
     let unknown = analysis.warnings.iter().find(|w| w.code == "unknown_command");
-    analysis.bounds.all.is_none() && unknown.is_some_and(|w| w.count.saturating_mul(2) >= analysis.commands)
+    let mut strange = unknown.map_or(0, |w| w.count);
+    if limits.plain_gcode_only {
+        strange += analysis.macros.len() as u64;
+    }
+    analysis.bounds.all.is_none() && strange > 0 && strange.saturating_mul(2) >= analysis.commands
 }
 
 /// A line that cannot go over the wire would end the print in its middle: better told before the heat.
@@ -497,7 +502,8 @@ mod tests {
 
         let prose = Analysis {
             commands: 3,
-            warnings: vec![warned("unknown_command", 1, 2)],
+            warnings: vec![warned("unknown_command", 3, 1)],
+            macros: vec!["DEAR".to_owned(), "PLEASE".to_owned()],
             ..Analysis::default()
         };
         assert_eq!(
