@@ -79,7 +79,7 @@ struct Counts {
     lost_oks: u64,
     plain: u64,
     first: Option<(Instant, u64)>,
-    latest: Option<Instant>,
+    latest: Option<(Instant, u64)>,
 }
 
 struct Sink {
@@ -228,10 +228,11 @@ impl Sink {
             }
             _ => self.ok(at, number, "")?,
         }
-        if number.is_some() {
+        // The program alone is timed: not the handshake before it, nor the polling behind it.
+        if number.is_some() && is_motion(&command) {
             let counts = &mut self.counts;
             counts.first.get_or_insert((read_at, counts.numbered));
-            counts.latest = Some(read_at);
+            counts.latest = Some((read_at, counts.numbered));
         }
         if number.is_some() && is_motion(&command) {
             if let Some(left) = waited.filter(|_| alone && self.turnaround_ns.len() < SAMPLES_MAX) {
@@ -347,8 +348,8 @@ impl Sink {
     fn report(&mut self) -> String {
         let c = &self.counts;
         let (span, lines) = match (c.first, c.latest) {
-            (Some((first, at)), Some(latest)) => {
-                (latest.duration_since(first).as_secs_f64(), c.numbered - at)
+            (Some((first, from)), Some((latest, to))) => {
+                (latest.duration_since(first).as_secs_f64(), to - from)
             }
             _ => (0.0, 0),
         };
