@@ -22,6 +22,7 @@ use crate::printer::event::{Checkpoint, Event};
 use crate::printer::fault::Fault;
 use crate::printer::wire::WireRing;
 
+pub mod bambu;
 pub mod marlin;
 
 /// Every driver there is.

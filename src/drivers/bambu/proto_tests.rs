@@ -1,0 +1,2 @@
+//! The core against scripts of messages.
+use super::*;
