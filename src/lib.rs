@@ -71,3 +71,4 @@ pub mod host;
 pub mod job;
 pub mod printer;
 pub mod sys;
+pub mod upstream;
