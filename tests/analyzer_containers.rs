@@ -5,9 +5,12 @@
 use std::io::Write;
 use std::path::Path;
 
+use base64::Engine;
 use layerd::gcode::analysis::{Analysis, Format};
 use layerd::gcode::analyze::Options;
 use layerd::gcode::analyze_file::{AnalyzeError, analyze_file};
+use layerd::gcode::picture::{Kind, Picture};
+use layerd::gcode::picture_file::best_picture;
 use zip::write::SimpleFileOptions;
 
 fn fixture(name: &str) -> Vec<u8> {
@@ -28,6 +31,14 @@ fn analyze(bytes: &[u8]) -> Result<Analysis, String> {
             AnalyzeError::Refused { why, .. } => why,
             AnalyzeError::Read { source, .. } => panic!("{source}"),
         })
+}
+
+/// The bytes that the best picture of this file has.
+fn picture_of(bytes: &[u8]) -> Result<Option<Picture>, String> {
+    let mut file = tempfile::NamedTempFile::new().expect("file");
+    file.write_all(bytes).expect("written");
+    let (analysis, _) = analyze_file(file.path(), &Options::default(), &mut |_, _| true).expect("readable");
+    best_picture(file.path(), &analysis).map_err(|error| error.to_string())
 }
 
 fn zipped(entries: &[(&str, &[u8])]) -> Vec<u8> {
@@ -150,4 +161,72 @@ fn bombs_escapes_and_empty_projects_are_refused() {
     for len in (4..good.len()).step_by(31) {
         assert!(analyze(&good[..len]).is_err(), "{len}");
     }
+}
+
+/// A picture as slicers comment it in, under a tag.
+fn commented(tag: &str, picture: &[u8]) -> Vec<u8> {
+    let text = base64::engine::general_purpose::STANDARD.encode(picture);
+    let mut out = format!("; {tag} begin 32x24 {}\n", text.len()).into_bytes();
+    for line in text.as_bytes().chunks(78) {
+        out.extend_from_slice(b"; ");
+        out.extend_from_slice(line);
+        out.push(b'\n');
+    }
+    out.extend_from_slice(format!("; {tag} end\n").as_bytes());
+    out
+}
+
+#[test]
+fn the_best_picture_comes_out_of_every_container() {
+    let [png, jpg, qoi] = ["png", "jpg", "qoi"].map(|kind| fixture(&format!("pictures/small.{kind}")));
+    for (tag, kind, picture) in [
+        ("thumbnail", Kind::Png, &png),
+        ("thumbnail_JPG", Kind::Jpg, &jpg),
+        ("thumbnail_QOI", Kind::Qoi, &qoi),
+        // What stands in it counts, not its tag.
+        ("thumbnail", Kind::Jpg, &jpg),
+    ] {
+        let text = [commented(tag, picture).as_slice(), PLATE].concat();
+        let found = picture_of(&text).expect("whole").expect("there");
+        assert_eq!(
+            (found.kind, found.width, found.height, &found.bytes),
+            (kind, 32, 24, picture)
+        );
+        let mut gz = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        gz.write_all(&text).expect("packed");
+        let packed = picture_of(&gz.finish().expect("packed"));
+        assert_eq!(packed, Ok(Some(found.clone())));
+        let inner = zipped(&[("Metadata/plate_1.gcode", &text)]);
+        assert_eq!(picture_of(&inner), Ok(Some(found)));
+    }
+    let outer = zipped(&[("Metadata/plate_1.gcode", PLATE), ("Metadata/plate_1.png", &png)]);
+    assert_eq!(picture_of(&outer).expect("whole").expect("there").bytes, png);
+
+    // A binary file: a picture block (type 5, not packed) set in behind the header.
+    let mut block = [5u16.to_le_bytes(), 0u16.to_le_bytes()].concat();
+    block.extend_from_slice(&(qoi.len() as u32).to_le_bytes());
+    for parameter in [2u16, 32, 24] {
+        block.extend_from_slice(&parameter.to_le_bytes());
+    }
+    block.extend_from_slice(&qoi);
+    block.extend_from_slice(&crc32fast::hash(&block).to_le_bytes());
+    let mut binary = fixture("prusa_cube.bgcode");
+    binary.splice(10..10, block);
+    let found = picture_of(&binary).expect("whole").expect("there");
+    assert_eq!((found.kind, &found.bytes), (Kind::Qoi, &qoi));
+
+    assert_eq!(picture_of(PLATE), Ok(None));
+    let mut cut = png.clone();
+    cut.truncate(png.len() - 20);
+    let broken = [commented("thumbnail", &cut).as_slice(), PLATE].concat();
+    let why = picture_of(&broken).expect_err("broken");
+    assert!(why.contains("the picture is damaged"), "{why}");
+    // A smaller whole one is better than a bigger broken one.
+    let both = [
+        commented("thumbnail", &cut),
+        commented("thumbnail", &png),
+        PLATE.to_vec(),
+    ]
+    .concat();
+    assert_eq!(picture_of(&both).expect("whole").expect("there").bytes, png);
 }

@@ -11,6 +11,8 @@ use crate::daemon::read_config;
 use crate::gcode::analysis::{Analysis, Heat};
 use crate::gcode::analyze::{Bed, Options};
 use crate::gcode::analyze_file::analyze_file;
+use crate::gcode::picture::Picture;
+use crate::gcode::picture_file::best_picture;
 use crate::gcode::svg;
 
 /// Files above this get a progress bar.
@@ -25,6 +27,9 @@ pub struct Args {
     /// Draw the plate from above
     #[arg(long, value_name = "OUT.svg")]
     svg: Option<PathBuf>,
+    /// Write the file's own picture: PNG or JPEG
+    #[arg(long, value_name = "OUT.png")]
+    thumbnail: Option<PathBuf>,
     /// Check against the bed and limits of this configured printer
     #[arg(long, value_name = "NAME", conflicts_with = "bed")]
     printer: Option<String>,
@@ -60,8 +65,10 @@ pub fn bed_of(common: &Common) -> Option<Bed> {
 /// Runs the verb.
 pub fn run(globals: &Globals, args: &Args) -> Done {
     let options = options(globals, args)?;
-    if args.svg.is_some() && args.files.len() > 1 {
-        return Err(Failure::usage("--svg draws one plate: give one file."));
+    if (args.svg.is_some() || args.thumbnail.is_some()) && args.files.len() > 1 {
+        return Err(Failure::usage(
+            "--svg and --thumbnail write one picture: give one file.",
+        ));
     }
     let mut all = Vec::new();
     let mut exit = Exit::Good;
@@ -75,9 +82,16 @@ pub fn run(globals: &Globals, args: &Args) -> Done {
         }
     }
     if let (Some(target), Some(analysis)) = (&args.svg, all.first()) {
-        let text = svg::plate(analysis, options.bed);
-        std::fs::write(target, text)
-            .map_err(|error| Failure::new(format!("Cannot write {}: {error}.", target.display())))?;
+        write(target, svg::plate(analysis, options.bed).as_bytes())?;
+    }
+    if let (Some(target), Some(analysis), Some(path)) = (&args.thumbnail, all.first(), args.files.first()) {
+        match thumbnail(path, analysis) {
+            Ok(picture) => write(target, &picture.bytes)?,
+            Err(text) => {
+                out::err(format!("layerd: {}", out::clean(&text)));
+                exit = Exit::Failed;
+            }
+        }
     }
     if globals.json {
         let json = if let ([one], [_]) = (all.as_slice(), args.files.as_slice()) {
@@ -99,6 +113,17 @@ pub fn run(globals: &Globals, args: &Args) -> Done {
         }
     }
     Ok(exit)
+}
+
+fn write(target: &Path, bytes: &[u8]) -> Result<(), Failure> {
+    std::fs::write(target, bytes)
+        .map_err(|error| Failure::new(format!("Cannot write {}: {error}.", target.display())))
+}
+
+fn thumbnail(path: &Path, analysis: &Analysis) -> Result<Picture, String> {
+    let picture = best_picture(path, analysis).map_err(|error| error.to_string())?;
+    let picture = picture.ok_or_else(|| format!("{}: there is no picture in this file", path.display()))?;
+    picture.for_browsers().map_err(|error| error.to_string())
 }
 
 fn options(globals: &Globals, args: &Args) -> Result<Options, Failure> {

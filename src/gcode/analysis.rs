@@ -236,7 +236,7 @@ pub enum ObjectSource {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Thumbnail {
-    /// `png`, `jpg`, `qoi`, or `rgb565` and `colpic` for touchscreens' own.
+    /// `png`, `jpg`, `qoi` as its tag says, or `colpic` for touchscreens' own.
     pub format: String,
     /// Pixels.
     pub width: u32,
@@ -244,9 +244,10 @@ pub struct Thumbnail {
     pub height: u32,
     /// Bytes of the encoded text or block in the file.
     pub bytes: u64,
-    /// File offset of its first byte (its first text line).
+    /// Where its first byte (its first text line) lies: in the file, unpacked where the file is packed
+    /// as a whole, or in the unpacked `entry`.
     pub offset: u64,
-    /// Name inside a container.
+    /// Entry of the zip file that holds it.
     pub entry: Option<String>,
 }
 

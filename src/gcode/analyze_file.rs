@@ -36,6 +36,19 @@ pub enum AnalyzeError {
     },
 }
 
+impl AnalyzeError {
+    pub(super) fn new(path: &Path, error: ContainerError) -> Self {
+        let path = path.to_owned();
+        match error {
+            ContainerError::Read(source) => AnalyzeError::Read { path, source },
+            other => AnalyzeError::Refused {
+                path,
+                why: other.to_string(),
+            },
+        }
+    }
+}
+
 /// Analyzes a file. `progress` is told the bytes read so far and the size; it returns `false` to
 /// stop, which ends in an [`AnalyzeError::Read`].
 ///
@@ -65,16 +78,7 @@ pub fn analyze_plate(
     options: &Options,
     progress: &mut dyn FnMut(u64, u64) -> bool,
 ) -> Result<(Analysis, Index), AnalyzeError> {
-    analyze(path, plate, options, progress).map_err(|error| match error {
-        ContainerError::Read(source) => AnalyzeError::Read {
-            path: path.to_owned(),
-            source,
-        },
-        other => AnalyzeError::Refused {
-            path: path.to_owned(),
-            why: other.to_string(),
-        },
-    })
+    analyze(path, plate, options, progress).map_err(|error| AnalyzeError::new(path, error))
 }
 
 fn analyze(
@@ -138,12 +142,18 @@ fn analyze(
     analysis.size = size;
     analysis.sha256 = sha256;
     analysis.format = format;
-    pictures.append(&mut analysis.thumbnails);
-    analysis.thumbnails = pictures;
     if let Some(project) = project {
         analysis.plate = Some(project.number);
         name_objects(&mut analysis, &project);
+        for inner in &mut analysis.thumbnails {
+            inner.entry = Some(threemf::program_of(project.number));
+        }
     }
+    // In binary G-code pictures are blocks; comments of its program have no place in the file.
+    if format != Format::Bgcode {
+        pictures.append(&mut analysis.thumbnails);
+    }
+    analysis.thumbnails = pictures;
     Ok((analysis, index))
 }
 

@@ -19,6 +19,8 @@ pub mod lines;
 pub mod meta;
 pub mod modal;
 pub mod objects;
+pub mod picture;
+pub mod picture_file;
 pub mod planner;
 pub mod simplyprint;
 pub mod source;

@@ -6,7 +6,8 @@
 //!
 //! First line on stdout: `PTY <path>`. When stdin closes, or after `--seconds`, one line of JSON: lines a
 //! second by this end's clock, errors, and the turnaround of motion lines (`ok` written until the next
-//! line is read) in microseconds. Two motion lines in a row are a sample; lines sent ahead are not.
+//! line is read) in microseconds, with the five worst and which samples they were. Two motion lines in a row
+//! are a sample; lines sent ahead are not.
 //!
 //! | option | does |
 //! |---|---|
@@ -90,6 +91,8 @@ struct Sink {
     counts: Counts,
     /// When the `ok` of a motion line left, until the next line is there.
     ok_left: Option<Instant>,
+    /// The latest line was one.
+    after_motion: bool,
     turnaround_ns: Vec<u32>,
     arrivals: VecDeque<(Instant, Vec<u8>)>,
     replies: VecDeque<(Instant, Vec<u8>)>,
@@ -180,6 +183,7 @@ impl Sink {
             return Ok(());
         }
         let waited = self.ok_left.take();
+        self.after_motion = false;
         let mut number = None;
         let mut command = text.clone();
         if text.starts_with('N') {
@@ -230,6 +234,7 @@ impl Sink {
         }
         // The program alone is timed: not the handshake before it, nor the polling behind it.
         if number.is_some() && is_motion(&command) {
+            self.after_motion = true;
             let counts = &mut self.counts;
             counts.first.get_or_insert((read_at, counts.numbered));
             counts.latest = Some((read_at, counts.numbered));
@@ -268,7 +273,8 @@ impl Sink {
                 break;
             };
             self.write(&text)?;
-            self.ok_left = (text.starts_with(b"ok") && self.replies.is_empty()).then(Instant::now);
+            let last = self.after_motion && text.starts_with(b"ok") && self.replies.is_empty();
+            self.ok_left = last.then(Instant::now);
             now = Instant::now();
         }
         let next_line = self.arrivals.front().map(|(at, _)| *at.max(&self.printer_free));
@@ -358,6 +364,8 @@ impl Sink {
             "{{\"numbered\":{},\"plain\":{},\"refused\":{},\"lost_oks\":{},\"seconds\":{span:.3},\"lines_per_s\":{rate:.1}",
             c.numbered, c.plain, c.bad, c.lost_oks
         );
+        let mut worst: Vec<(u32, usize)> = self.turnaround_ns.iter().copied().zip(1..).collect();
+        worst.sort_unstable_by(|a, b| b.cmp(a));
         self.turnaround_ns.sort_unstable();
         let count = self.turnaround_ns.len();
         let _ = write!(out, ",\"turnaround_us\":{{\"samples\":{count}");
@@ -375,7 +383,12 @@ impl Sink {
                 .map_or(0.0, |ns| f64::from(*ns) / 1000.0);
             let _ = write!(out, ",\"{name}\":{us:.1}");
         }
-        out.push_str("}}");
+        out.push_str(",\"worst\":[");
+        for (i, (ns, sample)) in worst.iter().take(5).enumerate() {
+            let comma = if i == 0 { "" } else { "," };
+            let _ = write!(out, "{comma}[{:.1},{sample}]", f64::from(*ns) / 1000.0);
+        }
+        out.push_str("]}}");
         out
     }
 }
@@ -406,6 +419,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         last: 0,
         counts: Counts::default(),
         ok_left: None,
+        after_motion: false,
         turnaround_ns: Vec::new(),
         arrivals: VecDeque::new(),
         replies: VecDeque::new(),

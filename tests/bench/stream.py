@@ -77,9 +77,11 @@ class Daemon:
 
     def __init__(self, binary, work, settings=""):
         self.binary, self.work = binary, work
+        # As /run is: memory, where a write never waits for a disk that commits.
+        self.runtime = tempfile.mkdtemp(prefix="layerd-run-", dir="/dev/shm" if os.path.isdir("/dev/shm") else work)
         self.config, self.log, self.out = (os.path.join(work, name) for name in ("layerd.toml", "log", "out"))
         with open(self.config, "w") as f:
-            f.write(f'[agent]\nstate_dir = "{work}/state"\nruntime_dir = "{work}/run"\n[api]\nlisten = []\n'
+            f.write(f'[agent]\nstate_dir = "{work}/state"\nruntime_dir = "{self.runtime}"\n[api]\nlisten = []\n'
                     f'[printer.p]\ndriver = "marlin"\nport = "{work}/sink"\nbaud = 115200\nbed = [500, 500, 500]\n'
                     f'preflight = "warn"\n{settings}\n')
         self.process = subprocess.Popen(self.command(), stderr=open(self.log, "w"), stdout=open(self.out, "w"))
@@ -122,6 +124,7 @@ class Daemon:
         except subprocess.TimeoutExpired:
             self.process.kill()
         shutil.rmtree(os.path.join(self.work, "state"), ignore_errors=True)
+        shutil.rmtree(self.runtime, ignore_errors=True)
 
 
 def same_as_sent(received, sent):

@@ -8,7 +8,8 @@ The daemon is pinned to CPU 0; the printer (ok_sink.rs: answers a millisecond af
 does) and everything that asks the daemon are on CPU 1, the printer ahead of the others (SCHED_FIFO where
 allowed). A sample is the time from `ok` written until the next motion line was read. Loads run in the
 daemon's own process (loaded_daemon.rs): analysis of a big file, TLS handshakes back to back, transactions
-back to back; API traffic comes through its socket.
+back to back; API traffic comes through its socket. The row "C" is the same measurement of the least a
+sender can do (ping_pong.c): what this machine itself adds.
 """
 import argparse
 import http.client
@@ -24,7 +25,7 @@ import time
 
 from stream import Daemon, Sink, write_program
 
-LOADS = ["none", "api", "sqlite", "analysis", "tls", "all"]
+LOADS = ["C", "none", "api", "sqlite", "analysis", "tls", "all"]
 
 
 class LocalConnection(http.client.HTTPConnection):
@@ -61,6 +62,13 @@ class LoadedDaemon(Daemon):
         return ["taskset", "-c", "0", *self.loaded]
 
 
+def row(name, times, done):
+    print(f"{name:9} {times['samples']:7} lines  p50 {times['p50']:8.1f}  p90 {times['p90']:8.1f}  p99 {times['p99']:8.1f}  "
+          f"p99.9 {times['p999']:8.1f}  max {times['max']:9.1f}   {done}", flush=True)
+    if times["max"] > 5000:
+        print("          worst: " + ", ".join(f"{us / 1000:.1f} ms at line {n}" for us, n in times["worst"]), flush=True)
+
+
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("folder", help="where layerd and examples/ are, e.g. target/quick")
@@ -83,13 +91,20 @@ def main():
     first = ["chrt", "-f", "50"] if subprocess.run(["chrt", "-f", "50", "true"], capture_output=True).returncode == 0 else []
     binary = os.path.join(o.folder, "examples", "ok-sink")
     print(f"daemon on CPU 0 alone, printer {o.work_us} µs a line, {o.seconds} s each; µs from ok to next line")
+    ping_pong = os.path.join(work, "ping_pong")
+    subprocess.run(["cc", "-O2", "-o", ping_pong, os.path.join(os.path.dirname(os.path.abspath(__file__)), "ping_pong.c")], check=True)
     for name in o.loads:
+        if name == "C":
+            sink = Sink(["taskset", "-c", "1", *first, binary], work, "--work-us", str(o.work_us))
+            subprocess.run(["taskset", "-c", "0", "nice", "-n", "-10", ping_pong, sink.link, gcode], check=True, capture_output=True)
+            row(name, sink.result()["turnaround_us"], "")
+            continue
         chosen = {"none": [], "api": [], "sqlite": ["sqlite"], "tls": ["tls"], "analysis": ["analysis=" + big],
                   "all": ["tls", "sqlite", "analysis=" + big]}[name]
         sink = Sink(["taskset", "-c", "1", *first, binary], work, "--work-us", str(o.work_us))
         daemon = LoadedDaemon(o.folder, work, chosen)
         over, asked = threading.Event(), [0]
-        client = threading.Thread(target=ask, args=(os.path.join(work, "run", "layerd.sock"), over, asked), daemon=True)
+        client = threading.Thread(target=ask, args=(os.path.join(daemon.runtime, "layerd.sock"), over, asked), daemon=True)
         if name in ("api", "all"):
             client.start()
         try:
@@ -100,10 +115,8 @@ def main():
                 client.join()
             daemon.stop()
         seen = sink.result()
-        times = seen["turnaround_us"]
         done = open(daemon.out).read().strip() if os.path.exists(daemon.out) else ""
-        print(f"{name:9} {times['samples']:7} lines  p50 {times['p50']:8.1f}  p90 {times['p90']:8.1f}  p99 {times['p99']:8.1f}  "
-              f"p99.9 {times['p999']:8.1f}  max {times['max']:9.1f}   {done}{f', {asked[0]} questions' if asked[0] else ''}", flush=True)
+        row(name, seen["turnaround_us"], done + (f", {asked[0]} questions" if asked[0] else ""))
     shutil.rmtree(work, ignore_errors=True)
 
 

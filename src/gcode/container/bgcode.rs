@@ -155,7 +155,10 @@ fn block<R: Read>(
                 _ => "unknown",
             };
             let (width, height) = (input.u16("in a picture")?, input.u16("in a picture")?);
-            sink.picture(format, width, height, input.offset, packed);
+            // No slicer packs a picture once more.
+            if compression == 0 {
+                sink.picture(format, width, height, input.offset, packed);
+            }
             skip(input, packed)?;
         }
         0..=4 => {

@@ -12,6 +12,11 @@ pub fn read(input: impl Read, file_len: u64, take: &mut dyn FnMut(&[u8])) -> Res
     pump(&mut decoder, file_len, take)
 }
 
+/// Reads a part of the unpacked text.
+pub fn part(input: impl Read, offset: u64, len: u64) -> Result<Vec<u8>, ContainerError> {
+    super::part(&mut MultiGzDecoder::new(input), offset, len)
+}
+
 /// Reads to the end, watching the ratio.
 pub(super) fn pump(
     decoder: &mut dyn Read,

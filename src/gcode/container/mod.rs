@@ -7,6 +7,8 @@ pub mod heatshrink;
 pub mod meatpack;
 pub mod threemf;
 
+use std::io::{self, Read};
+
 use super::analysis::Format;
 
 /// Most decoded G-code of one file, bytes.
@@ -46,6 +48,14 @@ pub fn sniff(head: &[u8]) -> Format {
         [0x1f, 0x8b, ..] => Format::GcodeGz,
         _ => Format::Gcode,
     }
+}
+
+/// The bytes at an offset of what a decoder gives.
+pub(crate) fn part(decoder: &mut dyn Read, offset: u64, len: u64) -> Result<Vec<u8>, ContainerError> {
+    io::copy(&mut decoder.take(offset), &mut io::sink())?;
+    let mut bytes = Vec::new();
+    decoder.take(len).read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 /// Whether so much output from so much input is a bomb.

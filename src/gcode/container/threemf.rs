@@ -103,13 +103,22 @@ pub fn read(
     if let Some(text) = settings(&mut zip, &format!("Metadata/plate_{number}.json"))? {
         boxes(&text, &mut plate);
     }
-    let mut entry = zip
-        .by_name(&format!("Metadata/plate_{number}.gcode"))
-        .map_err(damaged)?;
+    let mut entry = zip.by_name(&program_of(number)).map_err(damaged)?;
     let packed = entry.compressed_size();
     check_ratio(packed, entry.size())?;
     pump(&mut entry, packed, take)?;
     Ok(plate)
+}
+
+/// The entry that holds a plate's program.
+pub fn program_of(plate: u32) -> String {
+    format!("Metadata/plate_{plate}.gcode")
+}
+
+/// Reads a part of one unpacked entry.
+pub fn part(input: impl Read + Seek, entry: &str, offset: u64, len: u64) -> Result<Vec<u8>, ContainerError> {
+    let mut zip = ZipArchive::new(input).map_err(damaged)?;
+    super::part(&mut zip.by_name(entry).map_err(damaged)?, offset, len)
 }
 
 fn damaged(error: zip::result::ZipError) -> ContainerError {
@@ -171,7 +180,7 @@ fn pictures<R: Read + Seek>(zip: &mut ZipArchive<R>, names: &[String], number: u
             width: number(16),
             height: number(20),
             bytes: entry.size(),
-            offset: entry.data_start().unwrap_or(0),
+            offset: 0,
             entry: Some(name.clone()),
         });
     }
