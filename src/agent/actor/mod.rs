@@ -19,6 +19,7 @@ use super::handle::{AgentShared, Ask, Pending, Shared, Snapshot};
 use crate::drivers::{Adopt, BoxFuture, Build, Context, StopMode};
 use crate::host::fdstore::FdStore;
 use crate::job::analysis_pool::AnalysisPool;
+use crate::job::record::JobRecord;
 use crate::job::spool::Spool;
 use crate::job::store::{Store, StoreError};
 use crate::printer::command::{Command, Request};
@@ -86,6 +87,8 @@ pub struct Actor {
     state: State,
     driver: DriverSide,
     job: Option<JobInHand>,
+    /// The last job that ended in this run.
+    last: Option<Arc<JobRecord>>,
     preparing: Option<Preparing>,
     starts: FuturesUnordered<BoxFuture<'static, (Uuid, Outcome)>>,
     /// Small writes to the database that nobody waits for.
@@ -125,6 +128,7 @@ impl Actor {
             state,
             driver,
             job,
+            last: None,
             preparing: None,
             starts: FuturesUnordered::new(),
             chores: FuturesUnordered::new(),
@@ -413,6 +417,7 @@ impl Actor {
             at: clock::now(),
             state: self.state.clone(),
             job_id: self.job.as_ref().and_then(JobInHand::id),
+            last: self.last.clone(),
         }));
     }
 

@@ -4,8 +4,9 @@ use rusqlite::types::Value;
 use rusqlite::{OptionalExtension, params};
 
 use super::error::StoreError;
+use super::jobs::flush_new;
 use super::printers::id_of;
-use super::{Store, flush, rows};
+use super::{Store, rows};
 use crate::job::record::JobRecord;
 
 /// Things to deliver that are read back for one printer; more were never let in.
@@ -145,8 +146,7 @@ impl Store {
                     "SELECT o.body FROM outbox o JOIN printers p ON p.id = o.printer_id \
                      WHERE o.upstream = ?1 AND p.name = ?2 ORDER BY o.id LIMIT ?3",
                 )?;
-                let found =
-                    statement.query_map(params![upstream, printer, OUTBOX_MAX], |row| row.get(0))?;
+                let found = statement.query_map(params![upstream, printer, OUTBOX_MAX], |row| row.get(0))?;
                 found.collect()
             };
             read().map_err(|e| db.sort(e))
@@ -161,7 +161,7 @@ impl Store {
     pub async fn job_of_start(&self, start_id: &str) -> Result<Option<JobRecord>, StoreError> {
         let start_id = start_id.to_owned();
         self.call(move |db| {
-            flush::everything(db)?;
+            flush_new(db)?;
             let sql = format!(
                 "SELECT {} FROM {} JOIN starts s ON s.job_uid = j.uid WHERE s.start_id = ?1",
                 rows::JOB,

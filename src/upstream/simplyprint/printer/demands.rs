@@ -213,6 +213,7 @@ impl PrinterCore {
                     .find(|o| o.get("name").and_then(Value::as_str) == Some(text))?;
                 u32::try_from(named.get("id")?.as_u64()?).ok()
             };
+            let by_key = || u32::try_from(*self.object_keys.get(text)?).ok();
             let number: Option<u32> = text.parse().ok();
             let number = number.filter(|n| {
                 known.is_empty()
@@ -220,7 +221,7 @@ impl PrinterCore {
                         .iter()
                         .any(|o| o.get("id").and_then(Value::as_u64) == Some(u64::from(*n)))
             });
-            match number.or_else(by_name) {
+            match number.or_else(by_name).or_else(by_key) {
                 Some(id) if !ids.contains(&id) => ids.push(id),
                 Some(_) => {}
                 None => {

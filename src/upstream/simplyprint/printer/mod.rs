@@ -40,6 +40,9 @@ const SETTLE_AFTER: Duration = Duration::from_secs(20);
 /// Messages beside the regular ones that wait to be sent (answers). When full the oldest goes.
 const ANSWERS_MAX: usize = 64;
 
+/// Member of an object that holds the words by which the file names it; it is not told.
+pub const OBJECT_KEY: &str = "key";
+
 /// What a printer wants of the session.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Out {
@@ -116,6 +119,7 @@ pub struct PrinterCore {
     flow: jobs::Flow,
     /// Objects of the running print, as they go out.
     objects: Option<(Uuid, Vec<Value>)>,
+    object_keys: BTreeMap<String, u64>,
     objects_asked: Option<Uuid>,
     looking: Option<Uuid>,
     looking_start: bool,
@@ -158,6 +162,7 @@ impl PrinterCore {
             latency_ms: None,
             flow: jobs::Flow::default(),
             objects: None,
+            object_keys: BTreeMap::new(),
             objects_asked: None,
             looking: None,
             looking_start: false,
@@ -391,10 +396,19 @@ impl PrinterCore {
     }
 
     /// The objects of the file that prints.
-    pub fn objects(&mut self, uid: Uuid, objects: Vec<Value>) {
-        if self.objects_asked == Some(uid) {
-            self.objects = Some((uid, objects));
+    pub fn objects(&mut self, uid: Uuid, mut objects: Vec<Value>) {
+        if self.objects_asked != Some(uid) {
+            return;
         }
+        self.object_keys.clear();
+        for object in &mut objects {
+            let id = object.get("id").and_then(Value::as_u64);
+            let key = object.as_object_mut().and_then(|o| o.remove(OBJECT_KEY));
+            if let (Some(Value::String(key)), Some(id)) = (key, id) {
+                self.object_keys.insert(key, id);
+            }
+        }
+        self.objects = Some((uid, objects));
     }
 
     fn note(&mut self, text: impl Into<String>) {
