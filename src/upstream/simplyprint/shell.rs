@@ -263,6 +263,7 @@ impl Loop {
                 happened = self.wire.next() => self.happened(happened),
                 Some(done) = self.work.next(), if !self.work.is_empty() => self.done(done),
                 Some((key, number, uid)) = self.accepted.1.recv() => {
+                    self.look();
                     if let Some(core) = self.session.printer_mut(key) {
                         core.started(clock::now(), number, StartResult::Accepted(uid));
                     }

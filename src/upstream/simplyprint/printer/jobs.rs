@@ -311,6 +311,10 @@ impl PrinterCore {
 
     /// Compares the job in hand with the one that was reported.
     pub(super) fn look_at_job(&mut self, now: Now) {
+        if self.looking.is_some() && self.looking == self.view.job.as_ref().map(|j| j.uid) {
+            // It came into sight by itself.
+            self.looking = None;
+        }
         if !self.doc.is_claimed() || !self.seen || self.looking.is_some() || self.looking_start {
             return;
         }

@@ -210,6 +210,7 @@ impl PrinterCore {
     /// The document is on the disk, or could not be written.
     pub fn saved(&mut self, now: Instant, version: u64, ok: bool) {
         self.asked_version = 0;
+        self.save_at = None;
         if ok {
             self.saved_version = self.saved_version.max(version);
         } else {
