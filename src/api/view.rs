@@ -73,6 +73,7 @@ fn job(state: &State) -> Value {
         "uid": job.uid,
         "file": job.file,
         "percent": job.progress.percent.map(tenth),
+        "upload_percent": job.upload_percent.map(tenth),
         "layer": job.progress.layer,
         "layers": job.progress.layers,
         "time_left_s": job.progress.time_left_s,

@@ -6,7 +6,9 @@ use uuid::Uuid;
 
 use super::capability::Capabilities;
 use super::fault::Fault;
-use super::model::{Activity, Firmware, Heater, PauseReason, Position, Progress, Traffic};
+use super::model::{
+    Activity, Firmware, Heater, MachineLimits, PauseReason, Position, PrintObject, Progress, Traffic,
+};
 use super::notice::Notice;
 
 /// How much filament a job used, mm per tool, index = tool.
@@ -142,6 +144,15 @@ pub enum Event {
     Checkpoint(Checkpoint),
     /// Objects now left out.
     Skipped(Vec<u32>),
+    /// The objects of the running print as the printer knows them.
+    Objects(Vec<PrintObject>),
+    /// The file of a start is on its way to the printer; `None`: it is there. A level.
+    Upload {
+        /// 0–100.
+        percent: Option<f32>,
+    },
+    /// What the printer's own configuration allows.
+    Limits(MachineLimits),
     /// Where the head is.
     Position(Position),
     /// Tool in use.

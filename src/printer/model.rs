@@ -227,6 +227,27 @@ pub struct Progress {
     pub line: Option<u64>,
 }
 
+/// An object of a plate.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PrintObject {
+    /// Number by which it is skipped.
+    pub id: u32,
+    /// Name by which the file or the printer calls it.
+    pub name: String,
+}
+
+/// What the printer's own configuration allows; read from it, for the pre-flight. What a person has
+/// configured for layerd comes first.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct MachineLimits {
+    /// Where the head may travel, mm: lowest and highest X, Y, Z.
+    pub reach_mm: Option<([f64; 3], [f64; 3])>,
+    /// Highest tool temperature, °C.
+    pub max_tool_c: Option<f32>,
+    /// Highest bed temperature, °C.
+    pub max_bed_c: Option<f32>,
+}
+
 /// The job a printer is busy with.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ActiveJob {
@@ -242,6 +263,10 @@ pub struct ActiveJob {
     pub started: Option<Timestamp>,
     /// Ids of objects that are skipped.
     pub skipped: Vec<u32>,
+    /// Objects as the printer knows them, where it does.
+    pub objects: Vec<PrintObject>,
+    /// How much of the file has reached the printer, while it is on its way.
+    pub upload_percent: Option<f32>,
 }
 
 /// Everything known about one printer. [`super::reduce`] is its only writer.
@@ -277,6 +302,8 @@ pub struct State {
     pub message: Option<String>,
     /// Lines sent and resent on this link.
     pub traffic: Traffic,
+    /// Limits of the printer's own configuration, where it tells them.
+    pub limits: Option<MachineLimits>,
 }
 
 /// Counters of a serial link since it came up.
@@ -307,6 +334,7 @@ impl State {
             notices: Vec::new(),
             message: None,
             traffic: Traffic::default(),
+            limits: None,
         }
     }
 

@@ -80,6 +80,17 @@ pub fn reduce(state: &mut State, now: Now, event: Event) -> Changes {
                 job.skipped = ids;
             }
         }
+        Event::Objects(objects) => {
+            if let Some(job) = &mut state.job {
+                job.objects = objects;
+            }
+        }
+        Event::Upload { percent } => {
+            if let Some(job) = &mut state.job {
+                job.upload_percent = percent;
+            }
+        }
+        Event::Limits(limits) => state.limits = Some(limits),
         Event::Position(position) => state.position = Some((position, now.mono)),
         Event::ActiveTool(tool) => state.active_tool = tool,
         Event::Notice(notice) => {
@@ -161,6 +172,8 @@ fn apply_job(state: &mut State, now: Now, event: &JobEvent) {
                     progress: Progress::default(),
                     started: Some(now.wall),
                     skipped: Vec::new(),
+                    objects: Vec::new(),
+                    upload_percent: None,
                 });
             }
         }

@@ -202,6 +202,7 @@ pub async fn take_over(
                 layers: None,
                 estimate_s: None,
                 max_z_mm: None,
+                objects: Vec::new(),
             }
         }
     };
@@ -224,6 +225,8 @@ fn active(record: &JobRecord) -> ActiveJob {
         },
         started: record.started,
         skipped: record.skipped.clone(),
+        objects: Vec::new(),
+        upload_percent: None,
     }
 }
 

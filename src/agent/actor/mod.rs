@@ -316,12 +316,24 @@ impl Actor {
     }
 
     fn limits(&self) -> Limits {
+        let preflight = self.preflight_limits();
         Limits {
-            max_tool_c: self.settings.preflight.max_tool_c,
-            max_bed_c: self.settings.preflight.max_bed_c,
+            max_tool_c: preflight.max_tool_c,
+            max_bed_c: preflight.max_bed_c,
             require_clear_bed: self.settings.require_clear_bed,
             draining: self.agent.draining.load(Ordering::Relaxed) || self.stopping.is_some(),
         }
+    }
+
+    /// The limits of the configuration; what it leaves open, the printer's own configuration tells.
+    fn preflight_limits(&self) -> crate::job::preflight::Limits {
+        let mut limits = self.settings.preflight.clone();
+        if let Some(machine) = &self.state.limits {
+            limits.max_tool_c = limits.max_tool_c.or(machine.max_tool_c);
+            limits.max_bed_c = limits.max_bed_c.or(machine.max_bed_c);
+            limits.reach_mm = limits.reach_mm.or(machine.reach_mm);
+        }
+        limits
     }
 
     fn clear_bed(&mut self, rating: Option<u8>) -> Outcome {
@@ -449,7 +461,8 @@ fn context(means: &Means, shared: &Shared, settings: &Settings, adopt: Option<Ad
 /// move in front of a pause takes minutes.
 fn time_limit(command: &Command) -> Duration {
     Duration::from_secs(match command {
-        Command::Start(_) => 180,
+        // A file that goes to the printer first may go over a slow network: at least 200 kB/s.
+        Command::Start(job) => 180 + job.program.size / 200_000,
         Command::Pause => 600,
         Command::Resume => 1800,
         Command::Cancel(_) => 900,

@@ -106,6 +106,7 @@ impl Bench {
                 layers: None,
                 estimate_s: None,
                 max_z_mm: None,
+                objects: Vec::new(),
             }),
             skip: Vec::new(),
         }))
@@ -138,6 +139,7 @@ impl Bench {
                 layers: None,
                 estimate_s: None,
                 max_z_mm: None,
+                objects: Vec::new(),
             }),
             skip: Vec::new(),
         };

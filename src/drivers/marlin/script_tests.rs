@@ -173,6 +173,7 @@ impl Player {
                         layers: None,
                         estimate_s: None,
                         max_z_mm: None,
+                        objects: Vec::new(),
                     }),
                     skip: Vec::new(),
                 }));

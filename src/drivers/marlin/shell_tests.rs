@@ -157,6 +157,7 @@ impl Rig {
                 layers: None,
                 estimate_s: None,
                 max_z_mm: None,
+                objects: Vec::new(),
             }),
             skip: Vec::new(),
         })

@@ -152,8 +152,12 @@ impl Bench {
         self.turn();
         self.hear(json!({"type": "connected", "data": {"region": "eu"}}));
         let pid = self.core().doc().id;
-        self.hear(json!({"type": "add_connection", "data": {"status": true, "pid": pid, "unique_id": self.uid}}));
-        self.hear(json!({"type": "connected", "for": self.uid, "data": {"in_setup": pid == 0, "region": "eu"}}));
+        self.hear(
+            json!({"type": "add_connection", "data": {"status": true, "pid": pid, "unique_id": self.uid}}),
+        );
+        self.hear(
+            json!({"type": "connected", "for": self.uid, "data": {"in_setup": pid == 0, "region": "eu"}}),
+        );
     }
 
     fn cut(&mut self) {
@@ -182,7 +186,10 @@ impl Bench {
     }
 
     fn words(&self) -> Vec<&str> {
-        self.of("state_change").iter().filter_map(|d| d["new"].as_str()).collect()
+        self.of("state_change")
+            .iter()
+            .filter_map(|d| d["new"].as_str())
+            .collect()
     }
 
     fn fetches(&self) -> usize {
@@ -277,7 +284,8 @@ fn a_new_printer_shows_its_code_only_when_its_token_is_kept() {
     assert_eq!((&add["pid"], &add["token"]), (&json!(0), &json!("0")));
     let uid = bench.uid.clone();
     bench.hear(json!({"type": "add_connection", "data": {"status": true, "pid": 0, "unique_id": uid}}));
-    bench.hear(json!({"type": "new_token", "for": uid, "data": {"token": "very-secret", "short_id": "7KQX"}}));
+    bench
+        .hear(json!({"type": "new_token", "for": uid, "data": {"token": "very-secret", "short_id": "7KQX"}}));
     bench.hear(json!({"type": "connected", "for": uid, "data": {"in_setup": true, "short_id": "7KQX"}}));
     let shown = |b: &Bench| b.acts.contains(&Action::ShowCode(Some("7KQX".to_owned())));
     assert!(!shown(&bench), "the disk has failed");
@@ -313,7 +321,10 @@ fn a_new_printer_shows_its_code_only_when_its_token_is_kept() {
     bench.clear();
     bench.connect();
     let add = bench.of("add_connection")[0];
-    assert_eq!((&add["pid"], &add["token"]), (&json!(1234), &json!("very-secret")));
+    assert_eq!(
+        (&add["pid"], &add["token"]),
+        (&json!(1234), &json!("very-secret"))
+    );
 }
 
 #[test]
@@ -389,11 +400,17 @@ fn two_steps_fetch_first_and_heat_later_and_a_cancel_between_them_heats_never() 
     bench.file(7, false);
     bench.fetched();
     assert_eq!(bench.starts(), 0, "only fetched");
-    assert_eq!(bench.of("file_progress").last().expect("said")["state"], json!("ready"));
+    assert_eq!(
+        bench.of("file_progress").last().expect("said")["state"],
+        json!("ready")
+    );
     assert_eq!(bench.words(), ["downloading", "operational"]);
     bench.demand(json!({"demand": "cancel"}));
     let last = bench.of("file_progress").pop().expect("said").clone();
-    assert_eq!((&last["state"], &last["message"]), (&json!("error"), &json!("Cancelled")));
+    assert_eq!(
+        (&last["state"], &last["message"]),
+        (&json!("error"), &json!("Cancelled"))
+    );
     bench.demand(json!({"demand": "start_print"}));
     assert_eq!(bench.starts(), 0);
     bench.file(8, false);
@@ -448,7 +465,11 @@ fn what_a_limit_holds_back_goes_out_when_the_limit_allows() {
         bench.observe();
         bench.wait(Duration::from_millis(100));
     }
-    assert_eq!(bench.of("job_info").len(), 0, "5 s have not passed since the last");
+    assert_eq!(
+        bench.of("job_info").len(),
+        0,
+        "5 s have not passed since the last"
+    );
     // Nothing changes any more, and still the last value is told.
     bench.live(S(6));
     assert_eq!(bench.of("job_info"), [&json!({"job_id": 7, "progress": 10})]);
@@ -513,7 +534,10 @@ fn results_of_an_outage_are_told_once_in_order_with_their_age() {
     bench.arrive();
     let jobs = bench.of("job_info");
     assert_eq!(jobs.len(), 3, "{jobs:?}");
-    assert_eq!((&jobs[0]["failed"], &jobs[0]["job_id"]), (&json!(true), &json!(7)));
+    assert_eq!(
+        (&jobs[0]["failed"], &jobs[0]["job_id"]),
+        (&json!(true), &json!(7))
+    );
     assert_eq!(jobs[1]["started"], json!(true));
     assert_eq!(jobs[1].get("job_id"), None, "nobody in the cloud knows that one");
     assert_eq!(jobs[2]["finished"], json!(true));
@@ -596,9 +620,10 @@ fn a_refused_printer_waits_as_long_as_it_is_told_and_the_others_go_on() {
     let other = claimed();
     let other_uid = other.unique_id.clone();
     let now = bench.now;
-    bench
-        .session
-        .add(2, PrinterCore::new(other, Vec::new(), Permissions::default(), now));
+    bench.session.add(
+        2,
+        PrinterCore::new(other, Vec::new(), Permissions::default(), now),
+    );
     bench.session.opened(now);
     bench.hear(json!({"type": "connected", "data": {}}));
     assert_eq!(bench.of("add_connection").len(), 2);
@@ -633,7 +658,9 @@ fn a_refused_printer_waits_as_long_as_it_is_told_and_the_others_go_on() {
 fn a_removed_printer_is_silent_and_comes_back() {
     let mut bench = Bench::ready();
     let uid = bench.uid.clone();
-    bench.hear(json!({"type": "remove_connection", "data": {"deleted": false, "pid": 1234, "unique_id": uid}}));
+    bench.hear(
+        json!({"type": "remove_connection", "data": {"deleted": false, "pid": 1234, "unique_id": uid}}),
+    );
     bench.clear();
     bench.view.word = StateWord::Error;
     bench.observe();
@@ -711,7 +738,13 @@ fn a_single_socket_has_its_credential_in_the_path_and_no_names() {
 #[test]
 fn what_the_host_must_not_do_is_not_done_and_said() {
     let mut bench = Bench::ready();
-    for demand in ["system_restart", "system_shutdown", "api_restart", "goto_ws_test", "update"] {
+    for demand in [
+        "system_restart",
+        "system_shutdown",
+        "api_restart",
+        "goto_ws_test",
+        "update",
+    ] {
         bench.demand(json!({"demand": demand}));
     }
     assert!(!bench.acts.iter().any(|a| matches!(a, Action::Host(_))));
@@ -776,7 +809,8 @@ fn step() -> impl Strategy<Value = Step> {
         Just(Step::Arrive),
         (1_u64..40).prop_map(Step::Wait),
         (1_i64..6, any::<bool>()).prop_map(|(id, auto)| Step::File(id, auto)),
-        prop_oneof![Just("cancel"), Just("pause"), Just("start_print"), Just("resume")].prop_map(Step::Demand),
+        prop_oneof![Just("cancel"), Just("pause"), Just("start_print"), Just("resume")]
+            .prop_map(Step::Demand),
         any::<bool>().prop_map(Step::Fetched),
         Just(Step::Runs),
         Just(Step::Refused),

@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use rustls::ClientConfig;
-use rustls_platform_verifier::BuilderVerifierExt;
 use serde_json::json;
 use tokio::sync::{mpsc, watch};
 use tokio::time::MissedTickBehavior;
@@ -31,6 +30,7 @@ use crate::agent::clock;
 use crate::agent::handle::{PrinterHandle, Snapshot};
 use crate::agent::pairing::Pairing;
 use crate::drivers::BoxFuture;
+use crate::host::tls;
 use crate::upstream::House;
 
 /// How often snapshots are looked at. A person does not notice it, and a printing printer publishes
@@ -72,10 +72,10 @@ impl Shell {
     /// # Errors
     /// In words: no TLS, no database.
     pub async fn new(house: House, endpoints: Endpoints, mode: Mode) -> Result<Self, String> {
-        let tls = tls().map_err(|e| format!("TLS cannot be set up: {e}"))?;
+        let tls = tls::client_config().map_err(|e| format!("TLS cannot be set up: {e}"))?;
         let reach = Reach::new(endpoints.hosts());
         let http = reach
-            .client(tls.clone())
+            .client((*tls).clone())
             .map_err(|e| format!("no HTTP client: {e}"))?;
         let keep = Keep::open(house.agent.store()).await.map_err(|e| e.to_string())?;
         let tools = Tools {
@@ -91,7 +91,7 @@ impl Shell {
             house,
             endpoints,
             mode,
-            tls: Arc::new(tls),
+            tls,
             tools,
             keep,
         })
@@ -141,15 +141,6 @@ impl Shell {
         }
         while sockets.next().await.is_some() {}
     }
-}
-
-/// TLS with ring and the system's roots, shared by websocket and HTTP.
-fn tls() -> Result<ClientConfig, rustls::Error> {
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    Ok(ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()?
-        .with_platform_verifier()?
-        .with_no_client_auth())
 }
 
 /// Where the socket is.

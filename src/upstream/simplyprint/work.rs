@@ -17,6 +17,7 @@ use crate::agent::handle::{AgentHandle, PrintOrder, PrinterHandle};
 use crate::config::secrets::Secret;
 use crate::gcode::analysis::Object;
 use crate::printer::command::Command;
+use crate::printer::model::PrintObject;
 use crate::printer::outcome::Outcome;
 
 /// How long a post may take.
@@ -206,14 +207,23 @@ pub async fn objects(agent: AgentHandle, printer: PrinterKey, uid: Uuid) -> Done
         let sha256 = agent.store().job(uid).await.ok()??.sha256?;
         agent.pool().analysis(&sha256).await.ok()
     };
-    let found = look.await.map_or_else(Vec::new, |analysis| {
-        analysis
+    let found: Vec<Value> = match look.await {
+        Some(analysis) => analysis
             .objects
             .iter()
             .take(OBJECTS_MAX)
             .map(told_object)
-            .collect()
-    });
+            .collect(),
+        // A print of another host: its printer may know the objects.
+        None => agent
+            .by_id(printer)
+            .and_then(|p| p.snapshot().state.job.clone())
+            .filter(|job| job.uid == uid)
+            .map_or_else(Vec::new, |job| {
+                let told = |o: &PrintObject| json!({"id": o.id, "name": o.name});
+                job.objects.iter().take(OBJECTS_MAX).map(told).collect()
+            }),
+    };
     Done::Objects(printer, uid, found)
 }
 
