@@ -13,7 +13,7 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::agent::handle::AgentHandle;
-use crate::drivers::BoxFuture;
+use futures_util::future::BoxFuture;
 
 pub mod simplyprint;
 

@@ -9,8 +9,8 @@ use super::action::PrinterKey;
 use super::doc::Doc;
 use super::outbox::Entry;
 use crate::config::secrets::Secret;
-use crate::drivers::BoxFuture;
 use crate::job::store::{Store, StoreError};
+use futures_util::future::BoxFuture;
 
 /// Name of this upstream in the database.
 pub const UPSTREAM: &str = "simplyprint";

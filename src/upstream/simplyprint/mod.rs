@@ -46,7 +46,7 @@ use self::endpoints::Endpoints;
 use self::session::Mode;
 use super::{House, Upstream};
 use crate::config::model;
-use crate::drivers::BoxFuture;
+use futures_util::future::BoxFuture;
 
 /// This cloud, as it is configured.
 #[derive(Clone, Debug)]

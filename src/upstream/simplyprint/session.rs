@@ -470,5 +470,5 @@ fn drain(out: &mut VecDeque<Output>, key: PrinterKey, seat: &mut Seat, to: Optio
 }
 
 #[cfg(test)]
-#[path = "session_tests.rs"]
+#[path = "tests/mod.rs"]
 mod tests;

@@ -123,12 +123,10 @@ impl PrinterCore {
             Some("The printer is busy with another print.".to_owned())
         } else if file.remapped {
             Some("This printer has no material system: the tools cannot be mapped to other ones than in the file.".to_owned())
-        } else if let Some(entry) = &file.entry {
-            Some(format!(
-                "The entry {entry:?} of an archive cannot be chosen on this printer; upload the plate itself."
-            ))
         } else {
-            None
+            file.entry.as_ref().map(|entry| {
+                format!("The entry {entry:?} of an archive cannot be chosen on this printer; upload the plate itself.")
+            })
         };
         if let Some(problem) = problem {
             let job_id = job.job_id;
@@ -366,7 +364,8 @@ impl PrinterCore {
     /// Whether a job that was never seen ended after this printer was claimed in this run.
     fn is_fresh(&self, ended: &Ended, now: Now) -> bool {
         let age = now.wall.duration_since(ended.at).as_secs();
-        age >= 0 && age < 60 && now.mono.saturating_duration_since(self.began).as_secs() >= age.unsigned_abs()
+        (0..60).contains(&age)
+            && now.mono.saturating_duration_since(self.began).as_secs() >= age.unsigned_abs()
     }
 
     fn report_start(&mut self, now: Now, job: &Job) {

@@ -1,147 +1,43 @@
-//! The loop around the pure part: sockets, snapshots, work, database. One loop per socket.
+//! The loop of one socket: frames, snapshots, answers of the work, the database, time.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
+use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
-use rustls::ClientConfig;
 use serde_json::json;
 use tokio::sync::{mpsc, watch};
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::action::{Action, Output, PictureOrder, PrinterKey};
-use super::demand::HostDemand;
-use super::endpoints::Endpoints;
-use super::extras;
-use super::fetch::Fetcher;
-use super::keep::{Keep, UPSTREAM, Write, Writes};
-use super::printer::{Permissions, PrinterCore, StartResult};
-use super::reach::Reach;
-use super::session::{Mode, Session};
-use super::socket::{Received, Socket, SocketError};
-use super::view::View;
-use super::work::{self, Done, Tools};
+use super::{Crew, LOOK_AROUND, Shell};
 use crate::agent::backoff::Backoff;
 use crate::agent::clock;
 use crate::agent::handle::{PrinterHandle, Snapshot};
 use crate::agent::pairing::Pairing;
-use crate::drivers::BoxFuture;
-use crate::host::tls;
-use crate::upstream::House;
+use crate::upstream::simplyprint::action::{Output, PrinterKey};
+use crate::upstream::simplyprint::extras;
+use crate::upstream::simplyprint::keep::{UPSTREAM, Write, Writes};
+use crate::upstream::simplyprint::printer::{Permissions, PrinterCore, StartResult};
+use crate::upstream::simplyprint::session::{Oddities, Session};
+use crate::upstream::simplyprint::socket::{Received, Socket, SocketError};
+use crate::upstream::simplyprint::view::View;
+use crate::upstream::simplyprint::work::Done;
 
 /// How often snapshots are looked at. A person does not notice it, and a printing printer publishes
 /// many times a second.
 const LOOK_EVERY: Duration = Duration::from_millis(150);
-/// How often the list of printers and the host are looked at.
-const LOOK_AROUND: Duration = Duration::from_secs(2);
 /// The websocket is pinged this often.
 const PING_EVERY: Duration = Duration::from_secs(30);
 /// A socket that is silent for so long is dead: two pings stayed unanswered.
 const SILENT_MAX: Duration = Duration::from_secs(75);
-/// Pieces of work at once; when full a demand is dropped with a word in the log.
-const WORK_MAX: usize = 256;
 /// How long the end may take.
 const END_LIMIT: Duration = Duration::from_secs(5);
 /// Console lines in one message.
 const CONSOLE_MAX: usize = 100;
-
-/// What all sockets share.
-pub struct Shell {
-    house: House,
-    endpoints: Endpoints,
-    mode: Mode,
-    tls: Arc<ClientConfig>,
-    tools: Tools,
-    keep: Keep,
-}
-
-/// Which printers a socket carries.
-#[derive(Clone, Debug)]
-enum Crew {
-    All,
-    One(PrinterKey),
-}
-
-impl Shell {
-    /// Makes what is shared.
-    ///
-    /// # Errors
-    /// In words: no TLS, no database.
-    pub async fn new(house: House, endpoints: Endpoints, mode: Mode) -> Result<Self, String> {
-        let tls = tls::client_config().map_err(|e| format!("TLS cannot be set up: {e}"))?;
-        let reach = Reach::new(endpoints.hosts());
-        let http = reach
-            .client((*tls).clone())
-            .map_err(|e| format!("no HTTP client: {e}"))?;
-        let keep = Keep::open(house.agent.store()).await.map_err(|e| e.to_string())?;
-        let tools = Tools {
-            agent: house.agent.clone(),
-            fetcher: Fetcher {
-                http,
-                reach,
-                spool: house.agent.spool().clone(),
-            },
-            api: endpoints.api.clone(),
-        };
-        Ok(Shell {
-            house,
-            endpoints,
-            mode,
-            tls,
-            tools,
-            keep,
-        })
-    }
-
-    /// Runs until the stop.
-    pub async fn run(self: Arc<Self>, stop: CancellationToken) {
-        match self.mode {
-            Mode::Multi => Loop::new(self, Crew::All).run(stop).await,
-            Mode::Single => self.one_each(stop).await,
-        }
-    }
-
-    /// Single mode: a socket per printer, as the configuration has them.
-    async fn one_each(self: Arc<Self>, stop: CancellationToken) {
-        let mut sockets: FuturesUnordered<BoxFuture<'_, PrinterKey>> = FuturesUnordered::new();
-        let mut running: BTreeMap<PrinterKey, CancellationToken> = BTreeMap::new();
-        let mut turn = tokio::time::interval(LOOK_AROUND);
-        turn.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        loop {
-            tokio::select! {
-                () = stop.cancelled() => break,
-                Some(key) = sockets.next(), if !sockets.is_empty() => {
-                    running.remove(&key);
-                }
-                _ = turn.tick() => {
-                    let keys: Vec<PrinterKey> = self.house.agent.printers().iter().map(PrinterHandle::id).collect();
-                    for (key, token) in &running {
-                        if !keys.contains(key) {
-                            token.cancel();
-                        }
-                    }
-                    for key in keys {
-                        if running.contains_key(&key) {
-                            continue;
-                        }
-                        let token = stop.child_token();
-                        running.insert(key, token.clone());
-                        let shell = self.clone();
-                        sockets.push(Box::pin(async move {
-                            Loop::new(shell, Crew::One(key)).run(token).await;
-                            key
-                        }));
-                    }
-                }
-            }
-        }
-        while sockets.next().await.is_some() {}
-    }
-}
 
 /// Where the socket is.
 enum Wire {
@@ -174,32 +70,29 @@ impl Wire {
 }
 
 /// A printer on a socket.
-struct Member {
-    handle: PrinterHandle,
+pub(super) struct Member {
+    pub(super) handle: PrinterHandle,
     snapshots: watch::Receiver<Arc<Snapshot>>,
     bed_dirty: bool,
-    fetch: Option<CancellationToken>,
+    pub(super) fetch: Option<CancellationToken>,
     /// Console lines told so far, while the console is mirrored.
-    console: Option<String>,
+    pub(super) console: Option<String>,
     pairing: Option<Pairing>,
-    code: Option<String>,
+    pub(super) code: Option<String>,
 }
 
-struct Loop {
-    shell: Arc<Shell>,
+/// Both ends of a channel from the work to the loop.
+type Lane<T> = (mpsc::Sender<T>, mpsc::Receiver<T>);
+
+pub(super) struct Loop {
+    pub(super) shell: Arc<Shell>,
     crew: Crew,
-    session: Session,
-    members: BTreeMap<PrinterKey, Member>,
-    work: FuturesUnordered<BoxFuture<'static, Done>>,
+    pub(super) session: Session,
+    pub(super) members: BTreeMap<PrinterKey, Member>,
+    pub(super) work: FuturesUnordered<BoxFuture<'static, Done>>,
     writes: Writes,
-    percents: (
-        mpsc::Sender<(PrinterKey, u64, i64)>,
-        mpsc::Receiver<(PrinterKey, u64, i64)>,
-    ),
-    accepted: (
-        mpsc::Sender<(PrinterKey, u64, Uuid)>,
-        mpsc::Receiver<(PrinterKey, u64, Uuid)>,
-    ),
+    pub(super) percents: Lane<(PrinterKey, u64, i64)>,
+    pub(super) accepted: Lane<(PrinterKey, u64, Uuid)>,
     wire: Wire,
     backoff: Backoff,
     opened_at: Option<Instant>,
@@ -208,11 +101,11 @@ struct Loop {
     /// Number of the last confirmation asked for.
     confirm: u64,
     told_why: Option<String>,
-    oddities: super::session::Oddities,
+    oddities: Oddities,
 }
 
 impl Loop {
-    fn new(shell: Arc<Shell>, crew: Crew) -> Self {
+    pub(super) fn new(shell: Arc<Shell>, crew: Crew) -> Self {
         let now = Instant::now();
         let writes = Writes::new(shell.keep.clone());
         Loop {
@@ -231,12 +124,12 @@ impl Loop {
             pinged_at: now,
             confirm: 0,
             told_why: None,
-            oddities: super::session::Oddities::default(),
+            oddities: Oddities::default(),
             shell,
         }
     }
 
-    async fn run(mut self, stop: CancellationToken) {
+    pub(super) async fn run(mut self, stop: CancellationToken) {
         let mut look = tokio::time::interval(LOOK_EVERY);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut around = tokio::time::interval(LOOK_AROUND);
@@ -575,124 +468,6 @@ impl Loop {
             Done::Answer(_, kind, data) => core.answered(kind, data),
             Done::Frame(_, picture) => core.frame(now, picture),
         }
-    }
-
-    fn act(&mut self, key: PrinterKey, action: Action) {
-        let Some(member) = self.members.get_mut(&key) else {
-            return;
-        };
-        let (handle, tools) = (member.handle.clone(), self.shell.tools.clone());
-        if self.work.len() >= WORK_MAX {
-            tracing::error!(
-                code = "cloud/busy",
-                printer = handle.name(),
-                "too much is under way; a demand was dropped"
-            );
-            return;
-        }
-        let agent = tools.agent.clone();
-        let work: BoxFuture<'static, Done> = match action {
-            Action::Command(command) => Box::pin(work::command(handle, command)),
-            Action::Gcode {
-                lines,
-                tune,
-                identifier,
-            } => Box::pin(work::gcode(handle, lines, tune, identifier)),
-            Action::Fetch(order) => {
-                let broken_off = CancellationToken::new();
-                if let Some(before) = member.fetch.replace(broken_off.clone()) {
-                    before.cancel();
-                }
-                let fetch = work::fetch(tools, key, order, self.percents.0.clone());
-                Box::pin(async move {
-                    tokio::select! {
-                        done = fetch => done,
-                        () = broken_off.cancelled_owned() => Done::Nothing,
-                    }
-                })
-            }
-            Action::StopFetch => {
-                if let Some(running) = member.fetch.take() {
-                    running.cancel();
-                }
-                return;
-            }
-            Action::Start(order) => Box::pin(work::start(handle, order, self.accepted.0.clone())),
-            Action::Forget { sha256 } => {
-                tools.fetcher.spool.unpin(&sha256, work::holder(key));
-                return;
-            }
-            Action::LookUp(uid) => Box::pin(work::look_up(agent, key, uid)),
-            Action::LookUpStart(start_id) => Box::pin(work::look_up_start(agent, key, start_id)),
-            Action::Objects(uid) => Box::pin(work::objects(agent, key, uid)),
-            Action::Dismiss(notice) => Box::pin(async move {
-                handle.dismiss(&notice).await;
-                Done::Nothing
-            }),
-            Action::Picture(order) => return self.picture(key, order),
-            Action::StopStream => return,
-            Action::Logs {
-                token,
-                logs,
-                max_body,
-                pid,
-            } => Box::pin(work::logs(tools, handle, token, logs, max_body, pid)),
-            Action::Terminal(on) => {
-                member.console = on.then(|| handle.wire().dump().last().cloned().unwrap_or_default());
-                return;
-            }
-            Action::Power { .. } => return,
-            Action::Host(what) => return self.host(what),
-            Action::ClearBed { pid, success, token } => Box::pin(work::clear_bed(tools, pid, success, token)),
-            Action::ShowCode(code) => {
-                if let Some(code) = &code {
-                    tracing::info!(
-                        printer = handle.name(),
-                        "to claim this printer type the code {code} at SimplyPrint"
-                    );
-                }
-                member.code = code;
-                return;
-            }
-            Action::Note(text) => {
-                tracing::info!(printer = handle.name(), "cloud: {text}");
-                return;
-            }
-        };
-        self.work.push(work);
-    }
-
-    fn picture(&mut self, key: PrinterKey, order: PictureOrder) {
-        if let (Some(core), PictureOrder::Frame) = (self.session.printer_mut(key), order) {
-            core.frame(clock::now(), None);
-        }
-    }
-
-    fn host(&mut self, what: HostDemand) {
-        let verb = match what {
-            HostDemand::Reboot => "reboot",
-            HostDemand::Shutdown => "poweroff",
-            HostDemand::Restart | HostDemand::Stop => {
-                tracing::warn!("the cloud asked for a restart of layerd, which its owner allows");
-                self.shell.house.restart.notify_one();
-                return;
-            }
-        };
-        tracing::warn!("the cloud asked for a {verb} of this host, which its owner allows");
-        self.work.push(Box::pin(async move {
-            let done = tokio::process::Command::new("systemctl")
-                .args(["--no-ask-password", verb])
-                .kill_on_drop(true)
-                .output();
-            match tokio::time::timeout(Duration::from_secs(20), done).await {
-                Ok(Ok(out)) if out.status.success() => {}
-                _ => tracing::error!(
-                    code = "cloud/host",
-                    "the host did not obey: \"systemctl {verb}\" failed"
-                ),
-            }
-            Done::Nothing
-        }));
     }
 
     fn publish_pairings(&mut self) {
