@@ -23,5 +23,6 @@ pub mod picture;
 pub mod picture_file;
 pub mod planner;
 pub mod simplyprint;
+pub mod skip;
 pub mod source;
 pub mod svg;
