@@ -206,7 +206,7 @@ def port_taken(case):
     fcntl.ioctl(other, termios.TIOCEXCL)
     case.plug_in = lambda: None
     with case:
-        seen = case.until(lambda s: (s["link"] or {}).get("why"), 30)
+        seen = case.until(lambda s: (s.get("link") or {}).get("why"), 30)
         assert seen["state"] == "offline", seen
         fcntl.ioctl(other, termios.TIOCNXCL)
         os.close(other)
