@@ -35,7 +35,7 @@ impl<F: FnMut(&[u8], Origin)> Pen<'_, F> {
     fn put(&mut self, line: &[u8]) {
         self.count += 1;
         self.sent.apply(line);
-        (self.out)(line, Origin::Bridge(self.count));
+        (self.out)(line, Origin::Before(self.count));
     }
 
     /// Feeds filament (negative: draws it back), in whatever way E is counted.
@@ -91,7 +91,8 @@ fn pen<'a, F: FnMut(&[u8], Origin)>(sent: &'a mut Modal, out: &'a mut F) -> Pen<
     Pen {
         sent,
         out,
-        count: 0,
+        // 1 is for what was put in behind the line before.
+        count: 1,
         line: Vec::with_capacity(64),
     }
 }

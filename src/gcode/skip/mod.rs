@@ -60,8 +60,10 @@ impl SkipPlan {
 pub enum Origin {
     /// The line of the program itself.
     Program,
-    /// Put in by the bridge; counts from 1 between two lines of the program.
-    Bridge(u16),
+    /// Put in before it; counts from 2.
+    Before(u16),
+    /// Put in behind it: 1.
+    Behind(u16),
 }
 
 /// The filter. Feed it every command of the program in order.
@@ -241,14 +243,18 @@ impl Skip {
             self.e_astray = false;
             let mut line = b"G92 E".to_vec();
             bridge::push_value(&mut line, self.file.e, self.file.inches);
-            out(&line, Origin::Bridge(1));
+            out(&line, Origin::Behind(1));
         }
     }
 }
 
 /// Filament of the tool in use: fed in all, and the most that was.
 fn fed(modal: &Modal) -> (Micro, Micro) {
-    let fed = modal.fed.get(usize::from(modal.tool)).copied().unwrap_or_default();
+    let fed = modal
+        .fed
+        .get(usize::from(modal.tool))
+        .copied()
+        .unwrap_or_default();
     (fed.sum, fed.peak)
 }
 
