@@ -260,6 +260,7 @@ impl Actor {
             if let (Origin::Ours, Some(sha256)) = (job.record().origin, &job.record().sha256) {
                 self.means.spool.unpin(sha256, job.record().uid);
             }
+            self.last = Some(Arc::new(job.record().clone()));
             self.job = None;
             if was {
                 self.state.bed_dirty = true;

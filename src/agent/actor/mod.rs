@@ -20,6 +20,7 @@ use crate::drivers::{Adopt, BoxFuture, Build, Context, StopMode};
 use crate::host::fdstore::FdStore;
 use crate::job::analysis_pool::AnalysisPool;
 use crate::job::machine::JobInput;
+use crate::job::record::JobRecord;
 use crate::job::spool::Spool;
 use crate::job::store::{Store, StoreError};
 use crate::printer::command::{Command, Request};
@@ -87,6 +88,8 @@ pub struct Actor {
     state: State,
     driver: DriverSide,
     job: Option<JobInHand>,
+    /// The last job that ended in this run.
+    last: Option<Arc<JobRecord>>,
     preparing: Option<Preparing>,
     starts: FuturesUnordered<BoxFuture<'static, (Uuid, Outcome)>>,
     /// Small writes to the database that nobody waits for.
@@ -126,6 +129,7 @@ impl Actor {
             state,
             driver,
             job,
+            last: None,
             preparing: None,
             starts: FuturesUnordered::new(),
             chores: FuturesUnordered::new(),
@@ -432,6 +436,7 @@ impl Actor {
             at: clock::now(),
             state: self.state.clone(),
             job_id: self.job.as_ref().and_then(JobInHand::id),
+            last: self.last.clone(),
         }));
     }
 

@@ -238,6 +238,7 @@ impl Actor {
         // An order refused before it got a number leaves no trace in the history.
         if job.id().is_some() {
             job.save(&self.means.store, now);
+            self.last = Some(Arc::new(job.record().clone()));
         }
         self.state.job = None;
         if self.state.activity == Activity::Preparing {

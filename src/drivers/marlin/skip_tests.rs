@@ -89,8 +89,7 @@ fn print(wish: Wish) -> Result<usize, String> {
                     Some(Outcome::Verified) => skipped.push((object, before)),
                     // At the very end there is nothing left to skip; right after a restart nobody is there.
                     Some(Outcome::Refused(refusal))
-                        if ["refused/too-late", "refused/not-ready"].contains(&refusal.code) || b.ended => {
-                    }
+                        if ["refused/too-late", "refused/not-ready"].contains(&refusal.code) || b.ended => {}
                     other => return Err(format!("skip: {other:?}")),
                 }
             }
