@@ -19,6 +19,8 @@ use super::handle::{AgentShared, Ask, Pending, Shared, Snapshot};
 use crate::drivers::{Adopt, BoxFuture, Build, Context, StopMode};
 use crate::host::fdstore::FdStore;
 use crate::job::analysis_pool::AnalysisPool;
+use crate::job::machine::JobInput;
+use crate::job::record::JobRecord;
 use crate::job::spool::Spool;
 use crate::job::store::{Store, StoreError};
 use crate::printer::command::{Command, Request};
@@ -86,6 +88,8 @@ pub struct Actor {
     state: State,
     driver: DriverSide,
     job: Option<JobInHand>,
+    /// The last job that ended in this run.
+    last: Option<Arc<JobRecord>>,
     preparing: Option<Preparing>,
     starts: FuturesUnordered<BoxFuture<'static, (Uuid, Outcome)>>,
     /// Small writes to the database that nobody waits for.
@@ -125,6 +129,7 @@ impl Actor {
             state,
             driver,
             job,
+            last: None,
             preparing: None,
             starts: FuturesUnordered::new(),
             chores: FuturesUnordered::new(),
@@ -217,6 +222,12 @@ impl Actor {
             Event::Notice(notice) => Some(format!("notice: {} {}", notice.title, notice.text)),
             _ => None,
         };
+        if let (Event::Skipped(ids), Some(job)) = (&event, &mut self.job) {
+            job.apply(now, JobInput::Skipped(ids.clone()));
+            job.save(&self.means.store, now);
+            let ids: Vec<String> = ids.iter().map(u32::to_string).collect();
+            self.note(format!("left out: object {}", ids.join(", ")));
+        }
         let changes = reduce(&mut self.state, now, event);
         if let Some(text) = noted {
             self.note(text);
@@ -425,6 +436,7 @@ impl Actor {
             at: clock::now(),
             state: self.state.clone(),
             job_id: self.job.as_ref().and_then(JobInHand::id),
+            last: self.last.clone(),
         }));
     }
 

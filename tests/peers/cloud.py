@@ -1,0 +1,187 @@
+#!/usr/bin/env python3
+"""layerd against a double of the SimplyPrint cloud that was written for no client in particular.
+
+    cloud.py LAYERD DOUBLE [CASE …] [--short] [--transcripts DIR]
+
+Each case is a scenario of the double (cloud/NAME.json) with a daemon of its own and simulated printers. The
+member "layerd" of a scenario is for this script: {"printers": 2, "speed": 40, "mode": "single", "config": "…",
+"with": "name of a function below"}. The double runs with --strict: every rule and every warning counts.
+"""
+import argparse
+import json
+import os
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import urllib.request
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+SCENARIOS = os.path.join(HERE, "cloud")
+SHORT = ["first-setup", "print", "cancel", "files", "outage", "many"]
+
+
+class Cloud:
+    """The double with one scenario, a daemon, and printers."""
+
+    def __init__(self, name, binary, double, transcripts):
+        self.name, self.binary, self.double = name, binary, double
+        with open(os.path.join(SCENARIOS, name + ".json")) as f:
+            self.scenario = json.load(f)
+        self.own = self.scenario.pop("layerd", {})
+        self.dir = tempfile.mkdtemp(prefix="layerd-cloud-")
+        self.wire = os.path.join(transcripts or self.dir, name + ".jsonl")
+        self.printers, self.daemon, self.server = [], None, None
+
+    def path(self, name):
+        return os.path.join(self.dir, name)
+
+    def __enter__(self):
+        speed = str(self.own.get("speed", 60))
+        names = [f"p{n + 1}" for n in range(self.own.get("printers", 1))]
+        for name in names:
+            with open(self.path(name + ".log"), "w") as log:
+                self.printers.append(subprocess.Popen([self.binary, "simulate", "marlin", "--speed", speed, "--advanced-ok",
+                                                       "--link", self.path(name)], stdin=subprocess.DEVNULL, stdout=log, stderr=log))
+        # Paths of files in the scenario are relative to where it lies.
+        for spec in self.scenario.get("files", {}).values():
+            if "path" in spec:
+                spec["path"] = os.path.abspath(os.path.join(SCENARIOS, spec["path"]))
+        with open(self.path("scenario.json"), "w") as f:
+            json.dump(self.scenario, f)
+        self.server = subprocess.Popen([sys.executable, self.double, "--port", "0", "--scenario", self.path("scenario.json"),
+                                        "--log", self.wire, "--strict", "--run-for", str(self.own.get("limit", 120))],
+                                       stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        line = self.server.stdout.readline()
+        assert line.startswith("LISTENING "), line + self.server.stdout.read()
+        self.port = int(line.split()[1])
+        config = (f'[agent]\nname = "test"\nstate_dir = "{self.path("state")}"\nruntime_dir = "{self.path("run")}"\n[api]\nlisten = []\n'
+                  f'[upstream.simplyprint]\nmode = "{self.own.get("mode", "multi")}"\n{self.own.get("config", "")}\n')
+        for name in names:
+            config += (f'[printer.{name}]\ndriver = "marlin"\nport = "{self.path(name)}"\nbaud = 115200\nbed = [250, 220, 210]\n'
+                       f'on_stop = "cancel"\n{self.own.get("printer", "")}\n')
+        with open(self.path("layerd.toml"), "w") as f:
+            f.write(config)
+        os.chmod(self.path("layerd.toml"), 0o600)
+        self.start_daemon()
+        return self
+
+    def __exit__(self, kind, error, _):
+        for process in [self.daemon, self.server, *self.printers]:
+            if process and process.poll() is None:
+                process.send_signal(signal.SIGTERM)
+                try:
+                    process.wait(40)
+                except subprocess.TimeoutExpired:
+                    process.kill()
+                    process.wait()
+        if kind:
+            print(self.log_tail())
+        shutil.rmtree(self.dir, ignore_errors=True)
+
+    def start_daemon(self):
+        env = dict(os.environ, SIMPLYPRINT_WS_URL=f"ws://127.0.0.1:{self.port}", SIMPLYPRINT_API_URL=f"http://127.0.0.1:{self.port}/api")
+        with open(self.path("log"), "a") as log:
+            self.daemon = subprocess.Popen([self.binary, "-v", "--config", self.path("layerd.toml"), "run"], env=env, stdout=log, stderr=log)
+
+    def stop_daemon(self, how=signal.SIGTERM):
+        self.daemon.send_signal(how)
+        self.daemon.wait(60)
+
+    def layerd(self, *words, timeout=120):
+        return subprocess.run([self.binary, "--config", self.path("layerd.toml"), *words], capture_output=True, text=True, timeout=timeout)
+
+    def ctl(self, what, body=None):
+        data = None if body is None else json.dumps(body).encode()
+        request = urllib.request.Request(f"http://127.0.0.1:{self.port}/_ctl/{what}", data=data)
+        with urllib.request.urlopen(request, timeout=150) as answer:
+            return json.load(answer)
+
+    def rows(self):
+        with open(self.wire) as f:
+            return [json.loads(line) for line in f if line.endswith("\n")]
+
+    def sent(self, kind=None):
+        """What layerd has sent so far."""
+        found = [row["msg"] for row in self.rows() if row["dir"] == "in"]
+        return [m for m in found if kind is None or m.get("type") == kind]
+
+    def until(self, what, seconds=30):
+        end = time.monotonic() + seconds
+        while not (got := what()):
+            assert time.monotonic() < end, "not in time\n" + self.log_tail()
+            time.sleep(0.1)
+        return got
+
+    def log_tail(self):
+        with open(self.path("log")) as f:
+            return "".join(f.readlines()[-25:])
+
+    def verdict(self):
+        """Waits for the end of the scenario."""
+        told = self.server.communicate(timeout=self.own.get("limit", 120) + 30)[0]
+        assert self.server.returncode == 0, told
+        assert self.daemon.poll() is None, "the daemon ended by itself"
+        # Credentials must not be in the log.
+        with open(self.path("log")) as f:
+            log = f.read()
+        for row in self.rows():
+            message = row["msg"]
+            if row["dir"] == "out" and message.get("type") == "new_token":
+                assert message["data"]["token"] not in log, "a token is in the log"
+
+
+def plain(cloud):
+    """The scenario says everything."""
+
+
+def run(name, binary, double, transcripts):
+    with Cloud(name, binary, double, transcripts) as cloud:
+        beside = globals()[cloud.own.get("with", "plain")]
+        trouble = []
+
+        def side():
+            try:
+                beside(cloud)
+            except BaseException as e:  # noqa: BLE001 - told by the main thread
+                trouble.append(e)
+
+        thread = threading.Thread(target=side, daemon=True)
+        thread.start()
+        cloud.verdict()
+        thread.join(60)
+        if trouble:
+            raise trouble[0]
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("layerd")
+    parser.add_argument("double")
+    parser.add_argument("cases", nargs="*")
+    parser.add_argument("--short", action="store_true")
+    parser.add_argument("--transcripts")
+    args = parser.parse_args()
+    every = sorted(name[:-5] for name in os.listdir(SCENARIOS) if name.endswith(".json"))
+    if args.transcripts:
+        os.makedirs(args.transcripts, exist_ok=True)
+    passed = failed = 0
+    for name in args.cases or (SHORT if args.short else every):
+        began = time.monotonic()
+        try:
+            run(name, os.path.abspath(args.layerd), os.path.abspath(args.double), args.transcripts)
+            passed += 1
+            print(f"ok     {name} ({time.monotonic() - began:.0f} s)", flush=True)
+        except Exception as e:  # noqa: BLE001 - one case's failure is not the others'
+            failed += 1
+            print(f"FAILED {name}: {e}", flush=True)
+    print(f"{passed} passed, {failed} failed")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
