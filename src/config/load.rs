@@ -121,7 +121,7 @@ fn holds_secrets<D>(config: &Config<D>) -> bool {
     config
         .printers
         .iter()
-        .any(|p| p.common.power.as_ref().is_some_and(|p| p.password.is_some()))
+        .any(|p| p.secret || p.common.power.as_ref().is_some_and(|p| p.password.is_some()))
 }
 
 /// Reads a text. Pure.
@@ -397,10 +397,12 @@ fn read_printer<'a, D>(
     }
     let kind = kind?;
     let driver = configure(&kind, &common, &mut section);
+    let secret = section.gave_secret();
     section.finish();
     driver.map(|driver| Printer {
         name: name.to_owned(),
         kind,
+        secret,
         common,
         driver,
     })

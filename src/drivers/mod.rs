@@ -26,7 +26,7 @@ pub mod bambu;
 pub mod marlin;
 
 /// Every driver there is.
-pub static REGISTRY: &[&dyn Factory] = &[&marlin::FACTORY];
+pub static REGISTRY: &[&dyn Factory] = &[&bambu::FACTORY, &marlin::FACTORY];
 
 /// A boxed future, so that the traits stay object-safe.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;

@@ -236,3 +236,112 @@ impl Materials {
         }
     }
 }
+
+/// What a file wants of one filament.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Wanted {
+    /// Number in the file, from 0.
+    pub slot: u32,
+    /// `PLA`.
+    pub material: Option<String>,
+    /// `#RRGGBB`.
+    pub color: Option<String>,
+}
+
+fn rgb(text: &str) -> Option<[i32; 3]> {
+    let digits = text.trim_start_matches('#');
+    let part = |at: usize| i32::from_str_radix(digits.get(at..at + 2)?, 16).ok();
+    Some([part(0)?, part(2)?, part(4)?])
+}
+
+fn distance(a: Option<&str>, b: Option<&str>) -> i32 {
+    match (a.and_then(rgb), b.and_then(rgb)) {
+        (Some(a), Some(b)) => a.iter().zip(&b).map(|(x, y)| (x - y).pow(2)).sum(),
+        // An unknown colour is neither near nor far.
+        _ => 3 * 128 * 128,
+    }
+}
+
+/// Finds a slot for every filament of a file: the material has to be the same, of several slots the
+/// nearest colour counts. Empty: no AMS, feed from the external spool.
+///
+/// # Errors
+/// The number of the filament for which there is no slot.
+pub fn assign(wanted: &[Wanted], materials: &Materials) -> Result<Vec<i64>, u32> {
+    if materials.units.is_empty() || wanted.is_empty() {
+        return Ok(Vec::new());
+    }
+    let last = wanted.iter().map(|w| w.slot).max().unwrap_or(0).min(63);
+    let mut slots = vec![-1; last as usize + 1];
+    for want in wanted {
+        let fits = materials
+            .loaded()
+            .filter(|(_, _, tray)| match (&want.material, &tray.material) {
+                (Some(want), Some(have)) => want.eq_ignore_ascii_case(have),
+                (None, Some(_)) => true,
+                (_, None) => false,
+            })
+            .min_by_key(|(_, _, tray)| distance(want.color.as_deref(), tray.color.as_deref()));
+        match (fits, slots.get_mut(want.slot as usize)) {
+            (Some((number, _, _)), Some(slot)) => *slot = number,
+            // One filament may come from the spool at the back, if nobody says that it is another.
+            (None, _) if wanted.len() == 1 && fits_external(want, materials) => return Ok(Vec::new()),
+            _ => return Err(want.slot),
+        }
+    }
+    Ok(slots)
+}
+
+fn fits_external(want: &Wanted, materials: &Materials) -> bool {
+    materials
+        .external
+        .iter()
+        .any(|tray| tray.material.is_some() && tray.material == want.material)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn materials(trays: &[(&str, &str)]) -> Materials {
+        let trays = trays
+            .iter()
+            .zip(0..)
+            .map(|((material, color), id)| Tray {
+                id,
+                material: Some((*material).to_owned()),
+                color: Some((*color).to_owned()),
+                ..Tray::default()
+            })
+            .collect();
+        Materials {
+            units: vec![Unit {
+                id: 1,
+                trays,
+                ..Unit::default()
+            }],
+            exist_bits: Some(0xf0),
+            ..Materials::default()
+        }
+    }
+
+    fn want(slot: u32, material: &str, color: &str) -> Wanted {
+        Wanted {
+            slot,
+            material: Some(material.to_owned()),
+            color: Some(color.to_owned()),
+        }
+    }
+
+    #[test]
+    fn material_decides_and_then_the_nearest_colour() {
+        let have = materials(&[("PETG", "FFFFFFFF"), ("PLA", "000000FF"), ("PLA", "F0F0F0FF")]);
+        assert_eq!(assign(&[want(0, "PLA", "#FFFFFF")], &have), Ok(vec![6]));
+        assert_eq!(
+            assign(&[want(2, "PLA", "#000000"), want(0, "PETG", "#00FF00")], &have),
+            Ok(vec![4, -1, 5])
+        );
+        assert_eq!(assign(&[want(0, "ABS", "#000000")], &have), Err(0));
+        assert_eq!(assign(&[want(0, "ABS", "#000000")], &Materials::default()), Ok(vec![]));
+    }
+}
