@@ -48,6 +48,7 @@
 //! | to change | look in |
 //! | --- | --- |
 //! | how `ok`, resend, busy are understood | `drivers/marlin/`: `proto`, `dialect`; new case: `fixtures/marlin/` |
+//! | what a Bambu Lab report means, and what follows from it | `drivers/bambu/`: `status`, `track`; fixtures in `fixtures/bambu/` |
 //! | words for a firmware's error | `drivers/*/faults.rs` |
 //! | which command is refused when | [`printer::guard`], per line of G-code [`printer::gcode_rules`] |
 //! | what "printing", "offline" mean | [`printer::reduce`] |

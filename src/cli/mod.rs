@@ -26,6 +26,8 @@ mod scratch;
 mod self_test;
 pub mod settings;
 mod simulate;
+mod simulate_bambu;
+mod trust;
 
 use client::Client;
 use exit::{Done, Exit, Failure};
@@ -120,6 +122,8 @@ enum Verb {
     SelfTest,
     /// A stand-in for a printer, to try this or another host on
     Simulate(simulate::Args),
+    /// Accept the certificate that a Bambu Lab printer shows now
+    Trust(trust::Args),
     /// Completions for a shell
     Completions(generate::CompletionsArgs),
     /// The manual page
@@ -188,6 +192,7 @@ fn dispatch(cli: &Cli) -> Done {
         Verb::Logs(args) => logs::run(globals, args),
         Verb::SelfTest => self_test::run(globals),
         Verb::Simulate(args) => simulate::run(globals, args),
+        Verb::Trust(args) => trust::run(globals, args),
         Verb::Completions(args) => generate::completions(args),
         Verb::Man => generate::man(),
     }

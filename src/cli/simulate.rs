@@ -29,6 +29,8 @@ pub struct Args {
 enum Kind {
     /// A Marlin 2.1 printer on a pseudo-terminal
     Marlin(MarlinArgs),
+    /// A Bambu Lab printer on the network of this machine: MQTT and files over TLS
+    Bambu(super::simulate_bambu::Args),
 }
 
 /// Arguments of `simulate marlin`.
@@ -85,7 +87,10 @@ pub fn speed(text: &str) -> Result<f64, String> {
 
 /// Runs the verb until Ctrl-C.
 pub fn run(globals: &Globals, args: &Args) -> Done {
-    let Kind::Marlin(args) = &args.kind;
+    let args = match &args.kind {
+        Kind::Marlin(args) => args,
+        Kind::Bambu(args) => return super::simulate_bambu::run(globals, args),
+    };
     let printer = SimPty::spawn(options(args)).map_err(|e| {
         Failure::new(format!(
             "No pseudo-terminal could be opened: {e}. Is /dev/pts mounted here?"

@@ -145,7 +145,11 @@ impl Unit {
 
     /// Number of a slot over all units, as starts name it.
     pub fn global(&self, slot: i64) -> i64 {
-        if self.id >= 128 { self.id } else { self.id * 4 + slot }
+        if self.id >= 128 {
+            self.id
+        } else {
+            self.id * 4 + slot
+        }
     }
 
     fn bit(&self, slot: i64) -> u32 {
@@ -342,6 +346,9 @@ mod tests {
             Ok(vec![4, -1, 5])
         );
         assert_eq!(assign(&[want(0, "ABS", "#000000")], &have), Err(0));
-        assert_eq!(assign(&[want(0, "ABS", "#000000")], &Materials::default()), Ok(vec![]));
+        assert_eq!(
+            assign(&[want(0, "ABS", "#000000")], &Materials::default()),
+            Ok(vec![])
+        );
     }
 }

@@ -43,7 +43,13 @@ pub fn remote_name(name: &str, sha256: &str) -> String {
         .unwrap_or(base);
     let stem: String = base
         .chars()
-        .map(|c| if c.is_ascii_alphanumeric() || "-_.".contains(c) { c } else { '_' })
+        .map(|c| {
+            if c.is_ascii_alphanumeric() || "-_.".contains(c) {
+                c
+            } else {
+                '_'
+            }
+        })
         .take(STEM_MAX)
         .collect();
     let stem = stem.trim_start_matches('.');
@@ -95,7 +101,10 @@ const SETTINGS: &str = r#"<?xml version="1.0" encoding="UTF-8"?>
 <config><plate><metadata key="plater_id" value="1"/><metadata key="gcode_file" value="Metadata/plate_1.gcode"/></plate></config>"#;
 
 fn wrap(program: &Program, mut source: File, scratch: &Path, name: String) -> io::Result<Ready> {
-    let path = scratch.join(format!("bambu-wrapped-{}.3mf", program.sha256.get(..16).unwrap_or("0")));
+    let path = scratch.join(format!(
+        "bambu-wrapped-{}.3mf",
+        program.sha256.get(..16).unwrap_or("0")
+    ));
     let mut zip = ZipWriter::new(File::create(&path)?);
     // Fast: the network is the narrow place, but a small host should not compress for minutes.
     let packed = SimpleFileOptions::default().compression_level(Some(1));
@@ -113,7 +122,11 @@ fn wrap(program: &Program, mut source: File, scratch: &Path, name: String) -> io
     // Without these blocks the printer never ends unpacking.
     let mut head = vec![0; 4096];
     let read = source.read(&mut head)?;
-    let bare = !head.get(..read).unwrap_or_default().windows(18).any(|w| w == b"HEADER_BLOCK_START");
+    let bare = !head
+        .get(..read)
+        .unwrap_or_default()
+        .windows(18)
+        .any(|w| w == b"HEADER_BLOCK_START");
     source.seek(SeekFrom::Start(0))?;
     if bare {
         let layers = program.layers.unwrap_or(1);
@@ -145,7 +158,10 @@ mod tests {
     #[test]
     fn names_at_the_printer_are_plain_short_and_unique() {
         let hash = "0123456789abcdef";
-        assert_eq!(remote_name("größe ring.gcode.3mf", hash), "gr__e_ring-01234567.gcode.3mf");
+        assert_eq!(
+            remote_name("größe ring.gcode.3mf", hash),
+            "gr__e_ring-01234567.gcode.3mf"
+        );
         assert_eq!(remote_name("../../etc/passwd", hash), "passwd-01234567.gcode.3mf");
         assert_eq!(remote_name("..3mf", hash), "print-01234567.gcode.3mf");
         let long = remote_name(&"x".repeat(300), hash);
@@ -173,7 +189,10 @@ mod tests {
         let file = File::open(&ready.path).expect("the file");
         threemf::read(file, Some(1), &mut |part| text.extend_from_slice(part)).expect("a project");
         let text = String::from_utf8(text).expect("text");
-        assert!(text.starts_with("; HEADER_BLOCK_START\n; total layer number: 3\n"), "{text}");
+        assert!(
+            text.starts_with("; HEADER_BLOCK_START\n; total layer number: 3\n"),
+            "{text}"
+        );
         assert!(text.contains("G28\nG1 X10 E1\n"), "{text}");
     }
 }

@@ -42,8 +42,11 @@ impl Config {
             Some(port) => u16::try_from(port).unwrap_or(usual),
             None => usual,
         };
-        let (mqtt_port, ftps_port, camera_port) =
-            (port("mqtt_port", 8883), port("ftps_port", 990), port("camera_port", 6000));
+        let (mqtt_port, ftps_port, camera_port) = (
+            port("mqtt_port", 8883),
+            port("ftps_port", 990),
+            port("camera_port", 6000),
+        );
         let usual = StartOptions::default();
         let mut flag = |key, usual| section.boolean(key).unwrap_or(usual);
         let options = StartOptions {
@@ -83,7 +86,10 @@ fn code(section: &mut Section<'_>) -> Option<Secret> {
     let file = section.path("access_code_file");
     let code = match (direct, file) {
         (Some(_), Some(_)) => {
-            section.mistake("access_code_file", "Give `access_code` or `access_code_file`, not both.");
+            section.mistake(
+                "access_code_file",
+                "Give `access_code` or `access_code_file`, not both.",
+            );
             return None;
         }
         (Some(code), None) => code,

@@ -185,7 +185,11 @@ static PRINT_ERRORS: &[(u32, &str, &str)] = &[
         "The printer found no assignment of filaments to AMS slots.",
         "Check the AMS, or print from the external spool (ams = \"off\").",
     ),
-    (0x0300_8004, "Filament ran out.", "Load new filament, then resume."),
+    (
+        0x0300_8004,
+        "Filament ran out.",
+        "Load new filament, then resume.",
+    ),
     (
         0x0500_8062,
         "The build plate's marker was not found.",
@@ -258,7 +262,11 @@ pub fn hms(attr: u32, code: u32) -> Fault {
         .with_what(format!("The {part} reports {weight}: {shown}."))
         .with_raw(shown.clone());
     fault.code = format!("bambu/{shown}").into();
-    fault.remedy = format!("See https://wiki.bambulab.com/en/hms/error-code?e={}", shown.replace('_', "")).into();
+    fault.remedy = format!(
+        "See https://wiki.bambulab.com/en/hms/error-code?e={}",
+        shown.replace('_', "")
+    )
+    .into();
     fault
 }
 

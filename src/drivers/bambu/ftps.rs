@@ -157,7 +157,12 @@ impl Control {
         let text = self.expect(&[227]).await?;
         let port = passive_port(&text).ok_or_else(|| broken(&text))?;
         // The address in the answer is wrong behind a relay: the control connection's is right.
-        in_time(CONNECT_LIMIT, "data connection", TcpStream::connect((self.peer, port))).await
+        in_time(
+            CONNECT_LIMIT,
+            "data connection",
+            TcpStream::connect((self.peer, port)),
+        )
+        .await
     }
 
     /// Bytes of a file on the printer; `None`: it is not there.
@@ -176,7 +181,12 @@ impl Control {
         let tcp = self.data().await?;
         self.send("LIST").await?;
         self.expect(&[125, 150]).await?;
-        let stream = in_time(CONNECT_LIMIT, "data connection", self.tls.connect(self.name.clone(), tcp)).await?;
+        let stream = in_time(
+            CONNECT_LIMIT,
+            "data connection",
+            self.tls.connect(self.name.clone(), tcp),
+        )
+        .await?;
         let mut text = Vec::new();
         // The listing of a full card; a cut end of the connection is its usual end.
         let _ = timeout(REPLY_LIMIT, stream.take(1 << 20).read_to_end(&mut text)).await;
@@ -206,7 +216,12 @@ impl Control {
             550 | 553 => return Err(faults::NO_STORAGE.with_raw(text)),
             _ => return Err(broken(text)),
         }
-        let mut data = in_time(CONNECT_LIMIT, "data connection", self.tls.connect(self.name.clone(), tcp)).await?;
+        let mut data = in_time(
+            CONNECT_LIMIT,
+            "data connection",
+            self.tls.connect(self.name.clone(), tcp),
+        )
+        .await?;
         let mut buffer = vec![0; CHUNK];
         let mut sent = 0u64;
         let written: Result<(), Fault> = async {

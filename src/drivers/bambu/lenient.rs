@@ -303,16 +303,32 @@ mod tests {
 
     #[test]
     fn any_type_in_any_place_reads_as_absent_and_leaves_the_rest() {
-        for odd in ["null", "true", "[]", "{}", "\"\"", "\"x\"", "[{\"a\":[1]}]", "-7", "1e400"] {
+        for odd in [
+            "null",
+            "true",
+            "[]",
+            "{}",
+            "\"\"",
+            "\"x\"",
+            "[{\"a\":[1]}]",
+            "-7",
+            "1e400",
+        ] {
             if serde_json::from_str::<serde_json::Value>(odd).is_err() {
                 continue;
             }
             let probe = read(&format!("{{\"o\":{odd},\"l\":{odd},\"z\":{odd},\"n\":\"42\"}}"));
             assert_eq!(probe.n, Some(42), "{odd}");
         }
-        assert_eq!(read("{\"o\":{\"x\":\"24.5\"}}").o.0.expect("an object").x, Some(24.5));
+        assert_eq!(
+            read("{\"o\":{\"x\":\"24.5\"}}").o.0.expect("an object").x,
+            Some(24.5)
+        );
         let list = read("{\"l\":[1,\"2\",null]}").l.expect("a list");
-        assert_eq!(list.iter().map(|i| i.0).collect::<Vec<_>>(), [Some(1), Some(2), None]);
+        assert_eq!(
+            list.iter().map(|i| i.0).collect::<Vec<_>>(),
+            [Some(1), Some(2), None]
+        );
     }
 
     #[test]

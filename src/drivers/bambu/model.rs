@@ -36,7 +36,13 @@ const fn model(
 
 /// All known models. Codes and prefixes as public clients list them.
 pub static MODELS: &[Model] = &[
-    model("X1-Carbon", "00M", &["BL-P001", "3DPrinter-X1-Carbon"], true, false),
+    model(
+        "X1-Carbon",
+        "00M",
+        &["BL-P001", "3DPrinter-X1-Carbon"],
+        true,
+        false,
+    ),
     model("X1", "00W", &["BL-P002", "3DPrinter-X1"], true, false),
     model("X1E", "03W", &["C13"], true, false),
     model("P1P", "01S", &["C11"], false, true),

@@ -263,10 +263,24 @@ mod tests {
             keep_alive_s: 30,
         });
         round(Packet::ConnAck(5));
-        round(Packet::Subscribe { id: 1, topic: "device/S/report" });
-        round(Packet::SubAck { id: 1, granted: false });
-        round(Packet::Publish { topic: "t", id: Some(7), payload: &[b'x'; 300] });
-        round(Packet::Publish { topic: "t", id: None, payload: b"" });
+        round(Packet::Subscribe {
+            id: 1,
+            topic: "device/S/report",
+        });
+        round(Packet::SubAck {
+            id: 1,
+            granted: false,
+        });
+        round(Packet::Publish {
+            topic: "t",
+            id: Some(7),
+            payload: &[b'x'; 300],
+        });
+        round(Packet::Publish {
+            topic: "t",
+            id: None,
+            payload: b"",
+        });
         round(Packet::PubAck(9));
         round(Packet::PingReq);
     }

@@ -173,7 +173,9 @@ impl Core {
             return self.emit(Event::NoticeCleared("print_error".to_owned()));
         }
         let fault = match status.stage.and_then(stages::words) {
-            Some(words) if error == 0 => faults::FAILED.with_what(format!("The print stands still ({words}).")),
+            Some(words) if error == 0 => {
+                faults::FAILED.with_what(format!("The print stands still ({words})."))
+            }
             _ => faults::print_error(error),
         };
         let mut notice = Notice::of_fault(&fault, Level::Error, now.wall);

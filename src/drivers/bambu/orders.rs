@@ -93,7 +93,11 @@ pub fn clear_error(seq: u32, print_error: u32, subtask_id: &str) -> String {
 
 /// Lines of G-code.
 pub fn gcode(seq: u32, lines: &[String]) -> String {
-    print(seq, "gcode_line", json!({"param": format!("{}\n", lines.join("\n"))}))
+    print(
+        seq,
+        "gcode_line",
+        json!({"param": format!("{}\n", lines.join("\n"))}),
+    )
 }
 
 /// Speed level 1–4.
@@ -181,7 +185,10 @@ mod tests {
         assert_eq!(body["sequence_id"], "7");
         assert_eq!(body["param"], "Metadata/plate_2.gcode");
         assert_eq!(body["url"], "ftp:///clip.gcode.3mf");
-        assert_eq!((&body["task_id"], &body["subtask_id"]), (&json!("1714"), &json!("1714")));
+        assert_eq!(
+            (&body["task_id"], &body["subtask_id"]),
+            (&json!("1714"), &json!("1714"))
+        );
         assert_eq!(body["use_ams"], true);
         assert_eq!(body["ams_mapping"], json!([0, -1, 5, 128]));
         assert_eq!(

@@ -86,7 +86,13 @@ pub struct Core {
 impl Core {
     /// A core before its first connection. `first_seq`: where the numbers of requests begin; a random
     /// one keeps them apart from the printer's own counter.
-    pub fn new(serial: &str, options: StartOptions, adopt: Option<Adopt>, first_seq: u32, now: Instant) -> Self {
+    pub fn new(
+        serial: &str,
+        options: StartOptions,
+        adopt: Option<Adopt>,
+        first_seq: u32,
+        now: Instant,
+    ) -> Self {
         Core {
             options,
             model: model::by_serial(serial),
@@ -274,7 +280,11 @@ impl Core {
 
     /// The answer to a command of ours, if it is one.
     fn answer(&mut self, now: Now, answer: &Answer<'_>) {
-        let Some(seq) = answer.sequence_id.as_deref().and_then(|s| s.trim().parse::<u32>().ok()) else {
+        let Some(seq) = answer
+            .sequence_id
+            .as_deref()
+            .and_then(|s| s.trim().parse::<u32>().ok())
+        else {
             return;
         };
         let fits = |name: &str| answer.command.as_deref().is_none_or(|c| c == name);
@@ -283,7 +293,10 @@ impl Core {
         let refused = result.starts_with("fail") || answer.err_code.is_some_and(|c| c != 0);
         let accepted = !refused && result == "success";
         let ours = |p: &Pending| p.seq == seq && fits(p.name);
-        let start = self.starting.as_ref().is_some_and(|s| s.seq == Some(seq) && fits("project_file"));
+        let start = self
+            .starting
+            .as_ref()
+            .is_some_and(|s| s.seq == Some(seq) && fits("project_file"));
         if !start && !self.pending.iter().any(ours) {
             return;
         }
@@ -320,7 +333,10 @@ impl Core {
             pending.acked = true;
             pending.sure |= sure;
         }
-        self.end_pending(|p| p.seq == seq && p.effect == Effect::None && p.sure, &Outcome::Sent);
+        self.end_pending(
+            |p| p.seq == seq && p.effect == Effect::None && p.sure,
+            &Outcome::Sent,
+        );
         self.settle_effects();
         self.follow_job(now);
     }

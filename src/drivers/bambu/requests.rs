@@ -27,7 +27,9 @@ impl Core {
             Command::Start(job) => self.start(now, id, job),
             Command::Pause => {
                 self.pause_asked = true;
-                self.order("pause", true, Effect::Paused, Some(id), |s| orders::simple(s, "pause"));
+                self.order("pause", true, Effect::Paused, Some(id), |s| {
+                    orders::simple(s, "pause")
+                });
             }
             Command::Resume => {
                 self.pause_asked = false;
@@ -43,7 +45,9 @@ impl Core {
             }
             Command::HeatersOff => {
                 let off = heaters_off();
-                self.order("gcode_line", true, Effect::None, Some(id), |s| orders::gcode(s, &off));
+                self.order("gcode_line", true, Effect::None, Some(id), |s| {
+                    orders::gcode(s, &off)
+                });
             }
             Command::SkipObjects { ids } => self.skip(id, ids),
             Command::SendGcode { lines, .. } => self.gcode(id, lines),
@@ -123,16 +127,24 @@ impl Core {
         if new.is_empty() {
             return self.reply(id, Outcome::Verified);
         }
-        self.order("skip_objects", true, Effect::Skipped(new.clone()), Some(id), |s| {
-            orders::skip(s, &new)
-        });
+        self.order(
+            "skip_objects",
+            true,
+            Effect::Skipped(new.clone()),
+            Some(id),
+            |s| orders::skip(s, &new),
+        );
     }
 
     fn gcode(&mut self, id: RequestId, lines: Vec<String>) {
         let mut plain = Vec::new();
         let mut special = Vec::new();
         for line in lines {
-            let word = line.split_whitespace().next().unwrap_or_default().to_ascii_uppercase();
+            let word = line
+                .split_whitespace()
+                .next()
+                .unwrap_or_default()
+                .to_ascii_uppercase();
             if BLOCKING.contains(&word.as_str()) {
                 let text = format!(
                     "{word} would hold up the printer's only command queue. Use the form that does not wait (M104, M140)."
@@ -156,7 +168,11 @@ impl Core {
                         .map(|(node, _)| node.clone())
                         .filter(|node| node.starts_with("chamber_light"))
                         .collect();
-                    special.extend(nodes.into_iter().map(|node| (Effect::Light(node.clone(), on), node)));
+                    special.extend(
+                        nodes
+                            .into_iter()
+                            .map(|node| (Effect::Light(node.clone(), on), node)),
+                    );
                 }
                 _ => plain.push(line),
             }
@@ -180,7 +196,9 @@ impl Core {
             }
         }
         if !plain.is_empty() {
-            self.order("gcode_line", true, Effect::None, Some(id), |s| orders::gcode(s, &plain));
+            self.order("gcode_line", true, Effect::None, Some(id), |s| {
+                orders::gcode(s, &plain)
+            });
         }
     }
 
@@ -191,7 +209,9 @@ impl Core {
             return self.reply(id, Outcome::refused("refused/unknown-notice", text));
         }
         match button {
-            0 => self.order("resume", true, Effect::Resumed, Some(id), |s| orders::simple(s, "resume")),
+            0 => self.order("resume", true, Effect::Resumed, Some(id), |s| {
+                orders::simple(s, "resume")
+            }),
             1 => {
                 let (error, job) = (self.status.print_error, self.status.subtask_id.clone());
                 self.order("ignore", true, Effect::Resumed, Some(id), |s| {
@@ -212,13 +232,18 @@ fn heaters_off() -> Vec<String> {
 }
 
 fn is_light(line: &str) -> bool {
-    line.trim_start().get(..4).is_some_and(|w| w.eq_ignore_ascii_case("M355"))
+    line.trim_start()
+        .get(..4)
+        .is_some_and(|w| w.eq_ignore_ascii_case("M355"))
 }
 
 fn value(line: &str, letter: char) -> Option<f64> {
     line.split_whitespace()
         .skip(1)
-        .find_map(|w| w.strip_prefix(letter).or_else(|| w.strip_prefix(letter.to_ascii_lowercase())))
+        .find_map(|w| {
+            w.strip_prefix(letter)
+                .or_else(|| w.strip_prefix(letter.to_ascii_lowercase()))
+        })
         .and_then(|v| v.parse().ok())
 }
 

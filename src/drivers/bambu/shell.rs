@@ -110,8 +110,12 @@ impl BambuDriver {
 
     async fn session(&mut self, link: &mut Link, stop: &Stop) -> Result<(), Fault> {
         let _ = link.events.send(Event::Opening).await;
-        let tls = PrinterTls::new(&self.context.state_dir, &self.context.printer, &self.config.serial)
-            .map_err(|e| faults::UNREACHABLE.with_raw(e.to_string()))?;
+        let tls = PrinterTls::new(
+            &self.context.state_dir,
+            &self.context.printer,
+            &self.config.serial,
+        )
+        .map_err(|e| faults::UNREACHABLE.with_raw(e.to_string()))?;
         // Requests are answered while the connection is being made.
         let mut stream = {
             let connect = connect(&self.config, &tls, self.code_refused);
@@ -142,7 +146,13 @@ impl BambuDriver {
         ended
     }
 
-    async fn talk(&mut self, link: &mut Link, stop: &Stop, stream: &mut Stream, tls: &PrinterTls) -> Result<(), Fault> {
+    async fn talk(
+        &mut self,
+        link: &mut Link,
+        stop: &Stop,
+        stream: &mut Stream,
+        tls: &PrinterTls,
+    ) -> Result<(), Fault> {
         let mut buffer: Vec<u8> = Vec::with_capacity(8 * 1024);
         let half = Duration::from_secs(u64::from(KEEP_ALIVE_S) / 2);
         let mut ping = tokio::time::Instant::now() + half;
@@ -199,7 +209,8 @@ impl BambuDriver {
             }
             // Told to end with a cancelled or parked print: leave as soon as it is seen.
             let state = self.core.status().state;
-            let rests = !state.is_busy() || state == super::status::GcodeState::Pause && stop.mode() == StopMode::Park;
+            let rests = !state.is_busy()
+                || state == super::status::GcodeState::Pause && stop.mode() == StopMode::Park;
             if leaving.is_some() && rests {
                 self.carry_out(link, Some(stream), tls).await?;
                 return Ok(());
@@ -208,8 +219,15 @@ impl BambuDriver {
     }
 
     fn take(&mut self, request: Request) {
-        let Request { id, command, reply, .. } = request;
-        if !self.core.is_ready() && !matches!(command, Command::Ping | Command::EmergencyStop | Command::Reconnect) {
+        let Request {
+            id, command, reply, ..
+        } = request;
+        if !self.core.is_ready()
+            && !matches!(
+                command,
+                Command::Ping | Command::EmergencyStop | Command::Reconnect
+            )
+        {
             let text = "The printer has not told its state yet.";
             let _ = reply.send(Outcome::refused("refused/offline", text));
             return;
@@ -250,12 +268,19 @@ impl BambuDriver {
     }
 
     /// Does what the core wants. Without a stream publishes are dropped.
-    async fn carry_out(&mut self, link: &Link, mut stream: Option<&mut Stream>, tls: &PrinterTls) -> Result<(), Fault> {
+    async fn carry_out(
+        &mut self,
+        link: &Link,
+        mut stream: Option<&mut Stream>,
+        tls: &PrinterTls,
+    ) -> Result<(), Fault> {
         let mut hangup = None;
         while let Some(output) = self.core.poll() {
             match output {
                 Output::Publish(text) => {
-                    let Some(stream) = stream.as_deref_mut() else { continue };
+                    let Some(stream) = stream.as_deref_mut() else {
+                        continue;
+                    };
                     self.wire(Way::Out, text.as_bytes());
                     let topic = format!("device/{}/request", self.config.serial);
                     // Acknowledged delivery is asked for, not waited for: some firmwares answer
@@ -319,7 +344,9 @@ async fn bring(
         .map_err(|e| faults::FILE.with_raw(e.to_string()))??;
     let slots = ams::assign(&ready.wanted, &materials).map_err(|number| {
         let want = ready.wanted.iter().find(|w| w.slot == number);
-        let material = want.and_then(|w| w.material.as_deref()).unwrap_or("an unknown material");
+        let material = want
+            .and_then(|w| w.material.as_deref())
+            .unwrap_or("an unknown material");
         faults::NO_FILAMENT.with_raw(format!("filament {} of the file is {material}", number + 1))
     })?;
     let mut last = Instant::now();
@@ -424,7 +451,9 @@ async fn log_in(config: &Config, tls: &PrinterTls) -> Result<Stream, Fault> {
     // The printer knows the code, so it is the one.
     tls.keep().map_err(|e| {
         faults::UNREACHABLE
-            .with_what("The printer's certificate could not be kept, so the next connection could not be trusted.")
+            .with_what(
+                "The printer's certificate could not be kept, so the next connection could not be trusted.",
+            )
             .with_raw(e.to_string())
     })?;
     let topic = format!("device/{}/report", config.serial);

@@ -106,12 +106,20 @@ impl Sim {
         let stop = CancellationToken::new();
         let tracker = TaskTracker::new();
         let end = stop.clone();
-        tracker.spawn(accept(mqtt, tls.clone(), shared.clone(), stop.clone(), |s, shared, _| {
-            Box::pin(broker::serve(s, shared))
-        }));
-        tracker.spawn(accept(ftps, tls, shared.clone(), stop.clone(), |s, shared, tls| {
-            Box::pin(files::serve(s, shared, tls))
-        }));
+        tracker.spawn(accept(
+            mqtt,
+            tls.clone(),
+            shared.clone(),
+            stop.clone(),
+            |s, shared, _| Box::pin(broker::serve(s, shared)),
+        ));
+        tracker.spawn(accept(
+            ftps,
+            tls,
+            shared.clone(),
+            stop.clone(),
+            |s, shared, tls| Box::pin(files::serve(s, shared, tls)),
+        ));
         let clock = shared.clone();
         tracker.spawn(async move {
             let step = Duration::from_millis(100);
@@ -156,7 +164,10 @@ async fn accept(
         }
         let (tls, shared, stop) = (tls.clone(), shared.clone(), stop.clone());
         clients.spawn(async move {
-            let hello = tokio::time::timeout(Duration::from_secs(10), TlsAcceptor::from(tls.clone()).accept(tcp));
+            let hello = tokio::time::timeout(
+                Duration::from_secs(10),
+                TlsAcceptor::from(tls.clone()).accept(tcp),
+            );
             if let Ok(Ok(stream)) = hello.await {
                 tokio::select! {
                     () = stop.cancelled() => {}

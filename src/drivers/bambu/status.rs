@@ -258,10 +258,9 @@ impl Status {
             match self.lights.iter_mut().find(|(n, _)| n == node) {
                 Some((_, mine)) if mine == mode => {}
                 Some((_, mine)) => *mine = mode.chars().take(32).collect(),
-                None if room => self.lights.push((
-                    node.chars().take(32).collect(),
-                    mode.chars().take(32).collect(),
-                )),
+                None if room => self
+                    .lights
+                    .push((node.chars().take(32).collect(), mode.chars().take(32).collect())),
                 None => {}
             }
         }

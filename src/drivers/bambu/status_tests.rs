@@ -24,7 +24,11 @@ fn tray_matches(status: &Status, tray: &Tray, want: &Value, at: &str, live: bool
     assert_eq!(tray.color, text("color"), "{at}");
     if live {
         assert_eq!(tray.filament_id, text("filament_id"), "{at}");
-        assert_eq!(tray.remain_percent.map(i64::from), want["remain_percent"].as_i64(), "{at}");
+        assert_eq!(
+            tray.remain_percent.map(i64::from),
+            want["remain_percent"].as_i64(),
+            "{at}"
+        );
     }
     let _ = status;
 }
@@ -33,7 +37,10 @@ fn check(name: &str, report: &str, expected: &Value) {
     let status = merged(report);
     let want = &expected[name];
     assert_eq!(Some(status.state_word.as_str()), want["gcode_state"].as_str());
-    assert_eq!(status.state.is_busy(), want["progress_is_live"].as_bool().expect("bool"));
+    assert_eq!(
+        status.state.is_busy(),
+        want["progress_is_live"].as_bool().expect("bool")
+    );
     assert_eq!(status.percent, want["percent"].as_i64());
     assert_eq!(status.remaining_min, want["remaining_minutes"].as_i64());
     assert_eq!(status.layer, want["layer"].as_i64());
@@ -45,12 +52,21 @@ fn check(name: &str, report: &str, expected: &Value) {
     assert_eq!(Some(status.subtask_id.as_str()), want["subtask_id"].as_str());
     for (id, nozzle) in want["nozzles"].as_object().expect("nozzles") {
         let tools = status.tools();
-        let (_, temp) = tools.iter().find(|(n, _)| n.to_string() == *id).expect("the nozzle");
+        let (_, temp) = tools
+            .iter()
+            .find(|(n, _)| n.to_string() == *id)
+            .expect("the nozzle");
         assert_eq!(temp.actual_c.map(f64::from), number(&nozzle["current"]));
         assert_eq!(temp.target_c.map(f64::from), number(&nozzle["target"]));
     }
-    assert_eq!(Some(u64::from(status.active_nozzle)), want["active_nozzle"].as_u64());
-    assert_eq!(status.bed.actual_c.map(f64::from), number(&want["bed"]["current"]));
+    assert_eq!(
+        Some(u64::from(status.active_nozzle)),
+        want["active_nozzle"].as_u64()
+    );
+    assert_eq!(
+        status.bed.actual_c.map(f64::from),
+        number(&want["bed"]["current"])
+    );
     assert_eq!(status.bed.target_c.map(f64::from), number(&want["bed"]["target"]));
     let product = want["model"].as_str().expect("a model");
     let measured = model::by_product(match product {
@@ -119,12 +135,17 @@ fn check(name: &str, report: &str, expected: &Value) {
         tray_matches(&status, mine, spool, name, false);
     }
     assert_eq!(status.signatures, want["signature_required"].as_bool());
-    let homed: Vec<bool> = (0..3).map(|bit| status.home_flag.unwrap_or(0) >> bit & 1 == 1).collect();
+    let homed: Vec<bool> = (0..3)
+        .map(|bit| status.home_flag.unwrap_or(0) >> bit & 1 == 1)
+        .collect();
     assert_eq!(serde_json::json!(homed), want["axes_homed"]);
     assert_eq!(serde_json::json!(status.skipped), want["skipped_objects"]);
     for (node, mode) in want["lights"].as_object().expect("lights") {
         assert!(
-            status.lights.iter().any(|(n, m)| n == node && Some(m.as_str()) == mode.as_str()),
+            status
+                .lights
+                .iter()
+                .any(|(n, m)| n == node && Some(m.as_str()) == mode.as_str()),
             "{node}"
         );
     }
@@ -155,7 +176,10 @@ fn apply(status: &mut Status, text: &str) {
 fn a_delta_changes_only_what_it_names() {
     let mut status = merged(include_str!("../../../fixtures/bambu/p1-printing-cloud-job.json"));
     let before = status.clone();
-    apply(&mut status, r#"{"print":{"command":"push_status","msg":1,"mc_percent":43,"wifi_signal":null}}"#);
+    apply(
+        &mut status,
+        r#"{"print":{"command":"push_status","msg":1,"mc_percent":43,"wifi_signal":null}}"#,
+    );
     assert_eq!(status.percent, Some(43));
     status.percent = before.percent;
     assert_eq!(status, before);
@@ -167,8 +191,17 @@ fn a_delta_changes_only_what_it_names() {
     );
     assert_eq!(tray(&status, 2).and_then(|t| t.material).as_deref(), Some("PETG"));
     assert_eq!(tray(&status, 1), tray(&before, 1));
-    apply(&mut status, r#"{"print":{"ams":{"ams":[{"id":"0","tray":[{"id":"2"}]}]}}}"#);
-    assert_eq!(tray(&status, 2), Some(Tray { id: 2, ..Tray::default() }));
+    apply(
+        &mut status,
+        r#"{"print":{"ams":{"ams":[{"id":"0","tray":[{"id":"2"}]}]}}}"#,
+    );
+    assert_eq!(
+        tray(&status, 2),
+        Some(Tray {
+            id: 2,
+            ..Tray::default()
+        })
+    );
     assert_eq!(status.materials.units[0].trays.len(), 4);
 }
 
@@ -182,13 +215,25 @@ fn packed_temperatures_and_two_nozzles() {
         r#"{"print":{"nozzle_temper":9,"device":{"extruder":{"state":274,"info":[{"id":0,"temp":40},{"id":1,"temp":16711934}]},"bed":{"info":{"temp":3932208}}}}}"#,
     );
     assert_eq!(status.active_nozzle, 1);
-    assert_eq!(status.tools()[1].1, Temp { actual_c: Some(254.0), target_c: Some(255.0) });
+    assert_eq!(
+        status.tools()[1].1,
+        Temp {
+            actual_c: Some(254.0),
+            target_c: Some(255.0)
+        }
+    );
     assert_eq!(status.bed.target_c, Some(60.0));
-    apply(&mut status, r#"{"print":{"device":{"extruder":{"state":33042}}}}"#);
+    apply(
+        &mut status,
+        r#"{"print":{"device":{"extruder":{"state":33042}}}}"#,
+    );
     assert_eq!(status.active_nozzle, 1);
     // An old shape under the same name changes nothing.
     let before = status.clone();
-    apply(&mut status, r#"{"print":{"device":{"nozzle":{"0":{"info":8}},"extruder":[],"bed":7}}}"#);
+    apply(
+        &mut status,
+        r#"{"print":{"device":{"nozzle":{"0":{"info":8}},"extruder":[],"bed":7}}}"#,
+    );
     assert_eq!(status, before);
 }
 
@@ -203,7 +248,7 @@ fn words_of_newer_firmware_fail_nothing() {
     assert_eq!(status.state_word, "DREAMING");
     assert_eq!(status.layer, Some(17));
     assert_eq!(status.home_flag, Some(0x8000_0101));
-    assert_eq!(status.signatures, Some(0x41AF_FF9C_FFu64 & SIGNATURES != 0));
+    assert_eq!(status.signatures, Some(0x0041_AFFF_9CFF_u64 & SIGNATURES != 0));
 }
 
 proptest::proptest! {

@@ -7,8 +7,8 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::Resumption;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, Error, SignatureScheme};
@@ -31,15 +31,21 @@ pub struct Leaf<'a> {
     pub key: &'a [u8],
 }
 
-/// First DER element: tag, content, whole element, rest.
-fn element(input: &[u8]) -> Option<(u8, &[u8], &[u8], &[u8])> {
+/// A DER element: tag, content, whole element, what follows it.
+type Element<'a> = (u8, &'a [u8], &'a [u8], &'a [u8]);
+
+/// The first element.
+fn element(input: &[u8]) -> Option<Element<'_>> {
     let (tag, len) = (*input.first()?, *input.get(1)?);
     let (head, len) = match len {
         0..=0x7f => (2, usize::from(len)),
         0x81..=0x84 => {
             let digits = usize::from(len & 0x7f);
             let bytes = input.get(2..2 + digits)?;
-            (2 + digits, bytes.iter().fold(0usize, |n, b| n << 8 | usize::from(*b)))
+            (
+                2 + digits,
+                bytes.iter().fold(0usize, |n, b| n << 8 | usize::from(*b)),
+            )
         }
         _ => return None,
     };
@@ -155,7 +161,8 @@ impl ServerCertVerifier for PinnedKey {
         _: &[u8],
         _: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        let leaf = leaf(end_entity).ok_or(Error::InvalidCertificate(rustls::CertificateError::BadEncoding))?;
+        let leaf =
+            leaf(end_entity).ok_or(Error::InvalidCertificate(rustls::CertificateError::BadEncoding))?;
         let print: KeyPrint = Sha256::digest(leaf.key_info).into();
         *self.seen.lock().unwrap_or_else(|e| e.into_inner()) = Some(print);
         let pinned = *self.pinned.lock().unwrap_or_else(|e| e.into_inner());
@@ -193,7 +200,9 @@ impl ServerCertVerifier for PinnedKey {
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.provider.signature_verification_algorithms.supported_schemes()
+        self.provider
+            .signature_verification_algorithms
+            .supported_schemes()
     }
 }
 

@@ -52,7 +52,11 @@ pub async fn serve(stream: TlsStream<TcpStream>, shared: Arc<Shared>) {
                     subscribed = asked == topic;
                     Packet::SubAck { id, granted: true }.encode(&mut out);
                 }
-                Packet::Publish { topic: to, id, payload } => {
+                Packet::Publish {
+                    topic: to,
+                    id,
+                    payload,
+                } => {
                     if let Some(id) = id {
                         Packet::PubAck(id).encode(&mut out);
                     }

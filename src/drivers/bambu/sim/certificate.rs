@@ -44,12 +44,22 @@ pub fn server(serial: &str) -> Result<Arc<ServerConfig>, String> {
         EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, &random).map_err(|e| text(&e))?;
     let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, document.as_ref(), &random)
         .map_err(|e| text(&e))?;
-    let times = der(0x30, &[&der(0x17, &[b"250101000000Z"]), &der(0x17, &[b"341231000000Z"])]);
+    let times = der(
+        0x30,
+        &[&der(0x17, &[b"250101000000Z"]), &der(0x17, &[b"341231000000Z"])],
+    );
     let key = der(0x30, &[KEY_KIND, &der(3, &[&[0], pair.public_key().as_ref()])]);
     // No version member: that makes it version 1.
     let body = der(
         0x30,
-        &[&[2, 1, 7], ALGORITHM, &name("layerd simulator"), &times, &name(serial), &key],
+        &[
+            &[2, 1, 7],
+            ALGORITHM,
+            &name("layerd simulator"),
+            &times,
+            &name(serial),
+            &key,
+        ],
     );
     let signature = pair.sign(&random, &body).map_err(|e| text(&e))?;
     let certificate = der(0x30, &[&body, ALGORITHM, &der(3, &[&[0], signature.as_ref()])]);
@@ -64,7 +74,9 @@ pub fn server(serial: &str) -> Result<Arc<ServerConfig>, String> {
         .with_protocol_versions(&[&rustls::version::TLS12])
         .map_err(|e| text(&e))?
         .with_no_client_auth()
-        .with_cert_resolver(Arc::new(SingleCertAndKey::from(CertifiedKey::new(chain, signing))));
+        .with_cert_resolver(Arc::new(SingleCertAndKey::from(CertifiedKey::new(
+            chain, signing,
+        ))));
     Ok(Arc::new(config))
 }
 

@@ -45,7 +45,12 @@ async fn talk(stream: TlsStream<TcpStream>, shared: &Shared, tls: Arc<ServerConf
             }
             "PASS" => {
                 known = user == "bblp" && rest == shared.options.code;
-                (if known { "230 welcome" } else { "530 Login incorrect." }).into()
+                (if known {
+                    "230 welcome"
+                } else {
+                    "530 Login incorrect."
+                })
+                .into()
             }
             "PBSZ" | "PROT" | "TYPE" => "200 yes".into(),
             "QUIT" => {
@@ -57,7 +62,11 @@ async fn talk(stream: TlsStream<TcpStream>, shared: &Shared, tls: Arc<ServerConf
                 let listener = TcpListener::bind((shared.options.host, 0)).await?;
                 let port = listener.local_addr()?.port();
                 passive = Some(listener);
-                format!("227 Entering Passive Mode (127,0,0,1,{},{}).", port >> 8, port & 255)
+                format!(
+                    "227 Entering Passive Mode (127,0,0,1,{},{}).",
+                    port >> 8,
+                    port & 255
+                )
             }
             "SIZE" => match std::fs::metadata(&path) {
                 Ok(meta) if meta.is_file() => format!("213 {}", meta.len()),
@@ -82,7 +91,11 @@ async fn talk(stream: TlsStream<TcpStream>, shared: &Shared, tls: Arc<ServerConf
     }
 }
 
-async fn store(listener: TcpListener, path: &std::path::Path, tls: Arc<ServerConfig>) -> std::io::Result<String> {
+async fn store(
+    listener: TcpListener,
+    path: &std::path::Path,
+    tls: Arc<ServerConfig>,
+) -> std::io::Result<String> {
     let (tcp, _) = tokio::time::timeout(IDLE, listener.accept()).await??;
     let mut data = TlsAcceptor::from(tls).accept(tcp).await?;
     if data.get_ref().1.handshake_kind() != Some(HandshakeKind::Resumed) {

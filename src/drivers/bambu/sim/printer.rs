@@ -97,7 +97,10 @@ impl Printer {
     }
 
     fn state(&self) -> &str {
-        self.print.get("gcode_state").and_then(Value::as_str).unwrap_or_default()
+        self.print
+            .get("gcode_state")
+            .and_then(Value::as_str)
+            .unwrap_or_default()
     }
 
     fn is_busy(&self) -> bool {
@@ -121,7 +124,13 @@ impl Printer {
     /// Time passing.
     pub fn pass(&mut self, real_s: f64) {
         let step_s = real_s * self.options.speed;
-        let target = |key: &str| self.print.get(key).and_then(Value::as_f64).unwrap_or(0.0).max(23.0);
+        let target = |key: &str| {
+            self.print
+                .get(key)
+                .and_then(Value::as_f64)
+                .unwrap_or(0.0)
+                .max(23.0)
+        };
         let (nozzle, bed) = (target("nozzle_target_temper"), target("bed_target_temper"));
         let warm = |now: f64, to: f64, rate: f64| now + (to - now).clamp(-rate * step_s, rate * step_s);
         self.nozzle_c = warm(self.nozzle_c, nozzle, 12.0);
@@ -176,7 +185,11 @@ impl Printer {
             return;
         };
         for (category, body) in request {
-            let command = body.get("command").and_then(Value::as_str).unwrap_or_default().to_owned();
+            let command = body
+                .get("command")
+                .and_then(Value::as_str)
+                .unwrap_or_default()
+                .to_owned();
             if self.log.len() >= LOG_MAX {
                 self.log.pop_front();
             }
@@ -191,7 +204,8 @@ impl Printer {
             match (category.as_str(), command.as_str()) {
                 ("pushing", _) => self.report(),
                 ("info", "get_version") => {
-                    let module = json!([{"name": "ota", "sw_ver": "01.08.02.00", "product_name": "Bambu Lab P1S"}]);
+                    let module =
+                        json!([{"name": "ota", "sw_ver": "01.08.02.00", "product_name": "Bambu Lab P1S"}]);
                     self.answer("info", &body, json!({"module": module}));
                 }
                 ("system", "ledctrl") => {
@@ -224,7 +238,9 @@ impl Printer {
     fn obey(&mut self, command: &str, body: &Value) -> Result<(), &'static str> {
         let param = body.get("param").and_then(Value::as_str).unwrap_or_default();
         match command {
-            "pause" if self.state() == "RUNNING" => self.update(json!({"gcode_state": "PAUSE", "stg_cur": 16})),
+            "pause" if self.state() == "RUNNING" => {
+                self.update(json!({"gcode_state": "PAUSE", "stg_cur": 16}))
+            }
             "resume" | "ignore" if self.state() == "PAUSE" => {
                 self.update(json!({"gcode_state": "RUNNING", "stg_cur": 0, "print_error": 0}));
             }
@@ -250,7 +266,11 @@ impl Printer {
 
     fn gcode(&mut self, lines: &str) {
         for line in lines.lines() {
-            let wanted = line.split('S').nth(1).and_then(|s| s.trim().parse::<f64>().ok()).unwrap_or(0.0);
+            let wanted = line
+                .split('S')
+                .nth(1)
+                .and_then(|s| s.trim().parse::<f64>().ok())
+                .unwrap_or(0.0);
             match line.split_whitespace().next() {
                 Some("M104") => self.update(json!({ "nozzle_target_temper": wanted })),
                 Some("M140") => self.update(json!({ "bed_target_temper": wanted })),
@@ -260,11 +280,18 @@ impl Printer {
     }
 
     fn skip(&mut self, body: &Value) -> Result<(), &'static str> {
-        let ids = body.get("obj_list").and_then(Value::as_array).cloned().unwrap_or_default();
+        let ids = body
+            .get("obj_list")
+            .and_then(Value::as_array)
+            .cloned()
+            .unwrap_or_default();
         let Some(job) = self.job.as_ref().filter(|_| self.state() != "PREPARE") else {
             return Err("not printing");
         };
-        let known = |id: &Value| id.as_u64().is_some_and(|id| job.objects.iter().any(|o| u64::from(*o) == id));
+        let known = |id: &Value| {
+            id.as_u64()
+                .is_some_and(|id| job.objects.iter().any(|o| u64::from(*o) == id))
+        };
         if ids.is_empty() || !ids.iter().all(known) {
             return Err("unknown object");
         }
@@ -282,7 +309,12 @@ impl Printer {
         if self.is_busy() {
             return self.update(json!({"print_error": 0x0500_4004}));
         }
-        let text = |key: &str| body.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
+        let text = |key: &str| {
+            body.get(key)
+                .and_then(Value::as_str)
+                .unwrap_or_default()
+                .to_owned()
+        };
         let url = text("url");
         let name = url.rsplit('/').next().unwrap_or_default().to_owned();
         let plate = text("param")
