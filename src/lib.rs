@@ -71,6 +71,7 @@ pub mod drivers;
 pub mod gcode;
 pub mod host;
 pub mod job;
+pub mod power;
 pub mod printer;
 pub mod sys;
 pub mod upstream;
