@@ -104,6 +104,8 @@ enum Verb {
     Resume(act::Args),
     /// End a print; waits until the heaters are off
     Cancel(act::CancelArgs),
+    /// Leave objects out of the running print
+    Skip(act::SkipArgs),
     /// Send G-code to a printer
     Send(act::SendArgs),
     /// Upload a sliced file and print it
@@ -191,6 +193,7 @@ fn dispatch(cli: &Cli) -> Done {
         Verb::Pause(args) => act::run(globals, "Pause", args),
         Verb::Resume(args) => act::run(globals, "Resume", args),
         Verb::Cancel(args) => act::cancel(globals, args),
+        Verb::Skip(args) => act::skip(globals, args),
         Verb::Send(args) => act::send(globals, args),
         Verb::Print(args) => print::run(globals, args),
         Verb::Estop(args) => act::run(globals, "EmergencyStop", args),

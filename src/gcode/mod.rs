@@ -23,5 +23,7 @@ pub mod picture;
 pub mod picture_file;
 pub mod planner;
 pub mod simplyprint;
+pub mod skip;
+pub mod skip_file;
 pub mod source;
 pub mod svg;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
@@ -248,6 +249,43 @@ pub struct MachineLimits {
     pub max_bed_c: Option<f32>,
 }
 
+/// Heights of the bed as the printer has probed them.
+///
+/// Rows stand from the front to the back (Y rising), points in a row from left to right (X rising),
+/// as Klipper's `mesh_matrix` has them.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct BedMesh {
+    /// First probed X and Y, mm; `None`: the printer does not tell where its points lie.
+    pub min_mm: Option<[f32; 2]>,
+    /// Last probed X and Y, mm.
+    pub max_mm: Option<[f32; 2]>,
+    /// Heights, mm; a point that was not probed is `None`.
+    pub rows_mm: Vec<Vec<Option<f32>>>,
+}
+
+/// What a filament sensor sees.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Filament {
+    /// There is filament.
+    Loaded,
+    /// There is none.
+    Runout,
+}
+
+/// The switch of the printer's supply as it was last seen.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Supply {
+    /// On or off; `None`: the switch does not tell, or cannot be reached.
+    pub on: Option<bool>,
+    /// When that was seen, or when seeing it failed.
+    pub at: Instant,
+    /// Why the switch does not answer or does not obey, if so.
+    pub fault: Option<Fault>,
+    /// It was cut for safety; only a person switches it on again.
+    pub cut: bool,
+}
+
 /// The job a printer is busy with.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ActiveJob {
@@ -304,6 +342,12 @@ pub struct State {
     pub traffic: Traffic,
     /// Limits of the printer's own configuration, where it tells them.
     pub limits: Option<MachineLimits>,
+    /// Heights of the bed, as last probed or loaded.
+    pub mesh: Option<Arc<BedMesh>>,
+    /// Filament sensors by their number, from 0; empty: none is known.
+    pub filament: BTreeMap<u8, Filament>,
+    /// The switch of the supply; `None`: there is none.
+    pub supply: Option<Supply>,
 }
 
 /// Counters of a serial link since it came up.
@@ -335,6 +379,9 @@ impl State {
             message: None,
             traffic: Traffic::default(),
             limits: None,
+            mesh: None,
+            filament: BTreeMap::new(),
+            supply: None,
         }
     }
 

@@ -91,6 +91,18 @@ pub fn reduce(state: &mut State, now: Now, event: Event) -> Changes {
             }
         }
         Event::Limits(limits) => state.limits = Some(limits),
+        Event::Mesh(mesh) => state.mesh = mesh,
+        Event::Filament { sensor, state: seen } => match seen {
+            Some(seen) => {
+                state.filament.insert(sensor, seen);
+            }
+            None => {
+                state.filament.remove(&sensor);
+            }
+        },
+        Event::Supply(supply) => state.supply = Some(supply),
+        // For the agent; the driver tells people and sets the activity itself.
+        Event::Danger(_) => changes.any = false,
         Event::Position(position) => state.position = Some((position, now.mono)),
         Event::ActiveTool(tool) => state.active_tool = tool,
         Event::Notice(notice) => {

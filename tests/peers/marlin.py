@@ -17,6 +17,7 @@ import termios
 import time
 
 from harness import Case, program, same_program
+from plate import laid_down
 
 
 def prints(case):
@@ -127,6 +128,35 @@ def unplug_printing(case):
         assert not [l for l in case.executed() if re.match(r"G1 |M104 S[1-9]|M109", l)], "nothing but heaters off may follow"
 
 
+def skip(case, at_start=False):
+    """An object is left out on a printer whose firmware knows nothing of objects."""
+    with open(case.gcode) as f:
+        wanted = laid_down(f)
+    names = list(dict.fromkeys(name for name, _ in wanted if name))
+    gone = names[0]
+    with case:
+        case.ready()
+        if at_start:
+            case.layerd("print", "p", case.gcode, "--skip", gone, ok=0)
+        else:
+            case.layerd("print", "p", case.gcode, ok=0)
+            case.printing(percent=30)
+            case.layerd("skip", "p", "no such thing", ok=4)
+            case.layerd("skip", "p", *names, ok=4)
+            case.layerd("skip", "p", gone, ok=0)
+            assert len(case.status()["job"]["skipped"]) == 1, case.status()
+        case.until(lambda s: s["job"] is None, 600, state="operational")
+        executed = laid_down(case.executed())
+    kept = [segment for name, segment in wanted if name != gone]
+    left = {segment for name, segment in wanted if name == gone}
+    printed = [segment for _, segment in executed]
+    rest = [segment for segment in printed if segment not in left]
+    assert rest == kept, next((f"segment {i}: {a} instead of {b}" for i, (a, b) in enumerate(zip(rest, kept)) if a != b), "the number differs")
+    some = len(printed) - len(rest)
+    assert some == 0 if at_start else 0 < some < len(left), f"{some} of {len(left)} segments of {gone} were printed"
+    case.note(f"executed: all {len(kept)} segments that were to stay, {some} of {len(left)} of the object that was left out")
+
+
 def host_action(case):
     """The printer asks for a pause itself."""
     with case:
@@ -225,6 +255,8 @@ CASES = {
     "extra-ok": lambda c: prints(c("extra-ok", extra_ok_every=100)),
     "no-ok-after-resend": lambda c: prints(c("no-ok-after-resend", corrupt_every=50, no_ok_after_resend=True, firmware="Repetier_1.0.4")),
     "repetier": lambda c: prints(c("repetier", repetier=True, firmware="Repetier_1.0.4")),
+    "skip": lambda c: skip(c("skip", move_scale=20)),
+    "skip-at-start": lambda c: skip(c("skip-at-start"), at_start=True),
     "cancel-printing": lambda c: cancel_printing(c("cancel-printing", move_scale=20)),
     "host-action": lambda c: host_action(c("host-action", at=400, do="action_pause")),
     "reset": lambda c: fails(c("reset", at=400, do="reset"), "reset", "restart"),

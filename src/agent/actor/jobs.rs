@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use uuid::Uuid;
 
 use super::progress::{self, Plan};
+use super::start::objects_of;
 use super::{Actor, Means, told};
 use crate::agent::clock;
 use crate::drivers::Adopt;
@@ -189,7 +190,13 @@ pub async fn take_over(
     let sha256 = job.record().sha256.clone().unwrap_or_default();
     means.spool.pin(&sha256, job.record().uid);
     let program = match means.spool.program(&sha256, &job.record().file).await {
-        Ok(program) => program,
+        Ok(mut program) => {
+            // Without its objects the print goes on all the same; only none can be left out any more.
+            if let Ok(analysis) = means.pool.analysis(&sha256).await {
+                program.objects = objects_of(&analysis);
+            }
+            program
+        }
         // Without its file the print cannot go on, but the driver has to answer for it all the same:
         // it finds nothing to read, turns the heaters off and reports the job interrupted.
         Err(fault) => {

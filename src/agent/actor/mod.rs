@@ -19,6 +19,7 @@ use super::handle::{AgentShared, Ask, Pending, Shared, Snapshot};
 use crate::drivers::{Adopt, BoxFuture, Build, Context, StopMode};
 use crate::host::fdstore::FdStore;
 use crate::job::analysis_pool::AnalysisPool;
+use crate::job::machine::JobInput;
 use crate::job::record::JobRecord;
 use crate::job::spool::Spool;
 use crate::job::store::{Store, StoreError};
@@ -221,6 +222,12 @@ impl Actor {
             Event::Notice(notice) => Some(format!("notice: {} {}", notice.title, notice.text)),
             _ => None,
         };
+        if let (Event::Skipped(ids), Some(job)) = (&event, &mut self.job) {
+            job.apply(now, JobInput::Skipped(ids.clone()));
+            job.save(&self.means.store, now);
+            let ids: Vec<String> = ids.iter().map(u32::to_string).collect();
+            self.note(format!("left out: object {}", ids.join(", ")));
+        }
         let changes = reduce(&mut self.state, now, event);
         if let Some(text) = noted {
             self.note(text);

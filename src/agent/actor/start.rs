@@ -11,6 +11,7 @@ use super::jobs::JobInHand;
 use super::{Actor, Means};
 use crate::agent::clock;
 use crate::agent::handle::{Accepted, Pending, PrintOrder};
+use crate::gcode::analysis::{Analysis, Object};
 use crate::job::machine::JobInput;
 use crate::job::preflight;
 use crate::job::record::{JobRecord, JobState};
@@ -296,18 +297,7 @@ async fn check(
         .estimate_s()
         .map(|s| s.round().clamp(0.0, f64::from(u32::MAX)) as u32);
     program.max_z_mm = analysis.bounds.extruding.map(|b| b.max[2] as f32);
-    program.objects = analysis
-        .objects
-        .iter()
-        .map(|o| PrintObject {
-            id: o.id,
-            name: if o.key.is_empty() {
-                o.name.clone()
-            } else {
-                o.key.clone()
-            },
-        })
-        .collect();
+    program.objects = objects_of(&analysis);
     let mut ready = record;
     ready.size = Some(program.size);
     ready.skipped = report.skip.clone();
@@ -332,6 +322,15 @@ fn repeated() -> Refusal {
         "refused/repeated-start",
         "This start was already executed once; it is not repeated.",
     )
+}
+
+/// The objects of a file as printers are told of them.
+pub(super) fn objects_of(analysis: &Analysis) -> Vec<PrintObject> {
+    let known = |o: &Object| PrintObject {
+        id: o.id,
+        name: if o.key.is_empty() { &o.name } else { &o.key }.clone(),
+    };
+    analysis.objects.iter().map(known).collect()
 }
 
 fn placeholder(order: &PrintOrder) -> Program {
