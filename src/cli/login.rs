@@ -127,7 +127,9 @@ fn tell(before: &[(String, Standing)], now: &[(String, Standing)]) {
         match standing {
             Standing::Code(code) => out::line(format!("  {name:<20} {}", out::clean(code))),
             Standing::Claimed(id, shown) => {
-                let shown = shown.as_deref().map_or(String::new(), |n| format!(" ({})", out::clean(n)));
+                let shown = shown
+                    .as_deref()
+                    .map_or(String::new(), |n| format!(" ({})", out::clean(n)));
                 out::line(format!("  {name:<20} paired, printer {id}{shown}"));
             }
             Standing::Waiting => {}

@@ -37,7 +37,8 @@ pub struct PairArgs {
 }
 
 fn database(globals: &Globals) -> Result<PathBuf, Failure> {
-    let config = read_config(globals.config_path()).map_err(|mistakes| Failure::usage(mistakes.to_string()))?;
+    let config =
+        read_config(globals.config_path()).map_err(|mistakes| Failure::usage(mistakes.to_string()))?;
     Ok(config.agent.state_dir.join(FILE_NAME))
 }
 
@@ -134,10 +135,7 @@ pub fn restore(globals: &Globals, args: &FileArgs) -> Done {
     let dir = target.parent().unwrap_or(Path::new("."));
     let wrong = |e: std::io::Error| Failure::new(format!("{}: {e}.", target.display()));
     if !args.file.is_file() {
-        return Err(Failure::usage(format!(
-            "{}: is not a file.",
-            args.file.display()
-        )));
+        return Err(Failure::usage(format!("{}: is not a file.", args.file.display())));
     }
     std::fs::create_dir_all(dir).map_err(wrong)?;
     block_on(async {
@@ -171,7 +169,10 @@ pub fn restore(globals: &Globals, args: &FileArgs) -> Done {
             // Nobody else may have it open; then it steps aside.
             let store = open(&target).inspect_err(|_| forget(&copy))?;
             closed(store, Ok(())).await?;
-            let aside = dir.join(format!("{FILE_NAME}.before-restore-{}", jiff::Timestamp::now().as_second()));
+            let aside = dir.join(format!(
+                "{FILE_NAME}.before-restore-{}",
+                jiff::Timestamp::now().as_second()
+            ));
             std::fs::rename(&target, &aside).map_err(wrong)?;
             kept = format!(" The one before is kept as {}.", aside.display());
         }
@@ -225,7 +226,9 @@ pub fn rename(globals: &Globals, args: &PairArgs) -> Done {
             )));
         }
         let to = out::clean(&args.to);
-        let message = format!("History and cloud identity belong to \"{to}\" now. The configuration has to say [printer.{to}].");
+        let message = format!(
+            "History and cloud identity belong to \"{to}\" now. The configuration has to say [printer.{to}]."
+        );
         Ok(said(globals, &message))
     })?
 }
@@ -233,8 +236,14 @@ pub fn rename(globals: &Globals, args: &PairArgs) -> Done {
 /// `layerd replace FROM TO`: another machine stands where one stood; the cloud sees the same printer, the
 /// history stays with the old one.
 pub fn replace(globals: &Globals, args: &PairArgs) -> Done {
-    let config = read_config(globals.config_path()).map_err(|mistakes| Failure::usage(mistakes.to_string()))?;
-    let Some(kind) = config.printers.iter().find(|p| p.name == args.to).map(|p| p.kind.clone()) else {
+    let config =
+        read_config(globals.config_path()).map_err(|mistakes| Failure::usage(mistakes.to_string()))?;
+    let Some(kind) = config
+        .printers
+        .iter()
+        .find(|p| p.name == args.to)
+        .map(|p| p.kind.clone())
+    else {
         return Err(Failure::usage(format!(
             "The configuration has no [printer.{}]. Write it first.",
             out::clean(&args.to)
@@ -257,7 +266,9 @@ pub fn replace(globals: &Globals, args: &PairArgs) -> Done {
         let (from, to) = (out::clean(&args.from), out::clean(&args.to));
         Ok(said(
             globals,
-            &format!("In the cloud \"{to}\" is now what \"{from}\" was. The history of \"{from}\" stays under its name."),
+            &format!(
+                "In the cloud \"{to}\" is now what \"{from}\" was. The history of \"{from}\" stays under its name."
+            ),
         ))
     })?
 }

@@ -29,6 +29,8 @@ pub struct Args {
 enum Kind {
     /// A Marlin 2.1 printer on a pseudo-terminal
     Marlin(MarlinArgs),
+    /// A cloud on loopback: claims printers and can be told to send them demands
+    Cloud(super::simulate_cloud::CloudArgs),
 }
 
 /// Arguments of `simulate marlin`.
