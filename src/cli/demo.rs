@@ -210,10 +210,15 @@ impl Stage {
         let printer = self.connected().await?;
         let paired = self
             .until("pair with the cloud", printer.id, |native| {
-                native.pointer("/upstreams/simplyprint/id").is_some_and(Value::is_i64)
+                native
+                    .pointer("/upstreams/simplyprint/id")
+                    .is_some_and(Value::is_i64)
             })
             .await?;
-        let number = paired.native.pointer("/upstreams/simplyprint/id").and_then(Value::as_i64);
+        let number = paired
+            .native
+            .pointer("/upstreams/simplyprint/id")
+            .and_then(Value::as_i64);
         self.say(format!(
             "Connected, and claimed in the simulated cloud as printer {}. The cloud sends a file and starts it.",
             number.unwrap_or(0)
@@ -332,7 +337,10 @@ impl Stage {
             if Instant::now() >= deadline {
                 return Err(Failure::new(format!(
                     "The printer was not seen to {step} in time; it is {}.",
-                    row.native.get("state").and_then(Value::as_str).unwrap_or("unknown")
+                    row.native
+                        .get("state")
+                        .and_then(Value::as_str)
+                        .unwrap_or("unknown")
                 )));
             }
             tokio::time::sleep(LOOK_EVERY / 4).await;

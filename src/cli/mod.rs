@@ -28,6 +28,7 @@ mod scratch;
 mod self_test;
 pub mod settings;
 mod simulate;
+mod simulate_cloud;
 
 use client::Client;
 use exit::{Done, Exit, Failure};

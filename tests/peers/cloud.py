@@ -284,8 +284,8 @@ def mute(cloud):
     """A cloud that takes the connection and says nothing, and one that closes at any moment: the print goes on."""
     claimed(cloud)
     print_to(cloud, 5, 6)
-    for _ in range(6):
-        step(cloud, {"drop": "abort"})
+    for _ in range(4):
+        step(cloud, {"drop": "abort", "timeout": 60})
         time.sleep(0.7)
     cloud.until(lambda: any(m["data"].get("finished") for m in cloud.sent("job_info")), 80)
     assert len([m for m in cloud.sent("job_info") if m["data"].get("finished")]) == 1
