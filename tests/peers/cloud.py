@@ -23,7 +23,7 @@ import urllib.request
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 SCENARIOS = os.path.join(HERE, "cloud")
-SHORT = ["first-setup", "print", "cancel", "files", "outage", "many"]
+SHORT = ["first-setup", "print", "cancel", "files", "lost", "many", "notices", "single", "cloned"]
 
 
 class Cloud:

@@ -412,7 +412,7 @@ fn greet(shared: &Arc<Shared>, printer: usize, no_exist: bool, fresh: bool) -> V
     let mut data = json!({"in_setup": known.id == 0, "region": "simulated", "name": null,
         "intervals": {"job": 1000, "temps": 1000, "temps_target": 500, "ping": 5000}});
     if known.id == 0 {
-        data["short_id"] = json!(known.code);
+        with(&mut data, "short_id", json!(known.code));
         if let Some(wait) = shared.options.claim_after {
             let later = shared.clone();
             shared.tasks.spawn(async move {
@@ -427,11 +427,17 @@ fn greet(shared: &Arc<Shared>, printer: usize, no_exist: bool, fresh: bool) -> V
     out.into_iter().map(|m| addressed(shared, printer, m)).collect()
 }
 
+fn with(object: &mut Value, key: &str, value: Value) {
+    if let Some(members) = object.as_object_mut() {
+        members.insert(key.to_owned(), value);
+    }
+}
+
 /// With the printer's name where there are several.
 fn addressed(shared: &Shared, printer: usize, mut message: Value) -> Value {
     let uid = lock(&shared.printers).get(printer).map(|p| p.uid.clone());
     if let Some(uid) = uid.filter(|uid| !uid.is_empty()) {
-        message["for"] = json!(uid);
+        with(&mut message, "for", json!(uid));
     }
     message
 }
