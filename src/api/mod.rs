@@ -49,6 +49,7 @@ mod notifications;
 pub mod objects;
 pub mod pid;
 mod printers;
+mod recover;
 pub mod server;
 pub mod socket;
 mod uploads;
