@@ -50,6 +50,7 @@ mod notifications;
 pub mod objects;
 pub mod pid;
 mod printers;
+mod recover;
 pub mod server;
 pub mod socket;
 mod uploads;

@@ -23,6 +23,7 @@ mod moving;
 pub mod out;
 mod print;
 mod printers;
+mod recover;
 mod run;
 mod scratch;
 mod self_test;
@@ -107,6 +108,8 @@ enum Verb {
     Cancel(act::CancelArgs),
     /// Leave objects out of the running print
     Skip(act::SkipArgs),
+    /// Go on with an interrupted Marlin print, after showing how
+    Recover(recover::Args),
     /// Send G-code to a printer
     Send(act::SendArgs),
     /// Upload a sliced file and print it
@@ -195,6 +198,7 @@ fn dispatch(cli: &Cli) -> Done {
         Verb::Resume(args) => act::run(globals, "Resume", args),
         Verb::Cancel(args) => act::cancel(globals, args),
         Verb::Skip(args) => act::skip(globals, args),
+        Verb::Recover(args) => recover::run(globals, args),
         Verb::Send(args) => act::send(globals, args),
         Verb::Print(args) => print::run(globals, args),
         Verb::Estop(args) => act::run(globals, "EmergencyStop", args),
