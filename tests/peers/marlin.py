@@ -203,6 +203,31 @@ def stopped(case):
         assert seen["notices"], "the interrupted print must be told"
 
 
+def recover(case):
+    """A print that was interrupted goes on where it stood, when a person says so: nothing twice, nothing missing."""
+    with open(case.gcode) as f:
+        wanted = [segment for _, segment in laid_down(f)]
+    with case:
+        case.ready()
+        case.layerd("recover", "p", "--yes", ok=4)
+        case.layerd("print", "p", case.gcode, ok=0)
+        case.printing(percent=30)
+        case.end_daemon(signal.SIGTERM)
+        first = len(case.executed())
+        case.start_daemon()
+        case.until(lambda s: s["notices"], 60, state="operational")
+        case.layerd("recover", "p", ok=2)  # nobody is there to look at the printer
+        case.layerd("recover", "p", "--layer", "9999", "--yes", ok=4)
+        case.layerd("recover", "p", "--yes", ok=0)
+        case.until(lambda s: s["job"] is None, 600, state="operational")
+        executed = case.executed()
+        assert not [l for l in executed[first:] if re.match(r"G28( Z|$)", l)], "Z must not be homed over a part"
+        printed = [segment for _, segment in laid_down(executed[:first])] + [segment for _, segment in laid_down(executed[first:])]
+        assert printed == wanted, next((f"segment {i}: {a} instead of {b}" for i, (a, b) in enumerate(zip(printed, wanted)) if a != b),
+                                       f"{len(printed)} segments instead of {len(wanted)}")
+        case.note(f"executed: all {len(wanted)} segments, once and in order, over an interruption")
+
+
 def bad_files(case):
     """Files that are no program are refused, in words, and the printer stays usable."""
     def write(name, data):
@@ -267,6 +292,7 @@ CASES = {
     "unplug-printing": lambda c: unplug_printing(c("unplug-printing", move_scale=20)),
     "killed": lambda c: killed(c("killed", move_scale=20)),
     "stopped": lambda c: stopped(c("stopped", move_scale=20)),
+    "recover": lambda c: recover(c("recover", move_scale=20)),
     "bad-files": lambda c: bad_files(c("bad-files", settings="max_tool_c = 260\nmax_bed_c = 110")),
     "port-taken": lambda c: port_taken(c("port-taken")),
 }
@@ -276,10 +302,10 @@ RIG_CASES = {
     "rig-plain": lambda c: prints(c("rig-plain", move_scale=1000, heat_scale=20)),
     "rig-damaged": lambda c: prints(c("rig-damaged", move_scale=1000, heat_scale=20, corrupt_every=50, drop_line_every=70,
                                       drop_ok_every=100, advanced_ok=True)),
-    "rig-reset": lambda c: fails(c("rig-reset", move_scale=50, heat_scale=20, reset_after=20), "reset", "restart"),
-    "rig-kill": lambda c: fails(c("rig-kill", move_scale=50, heat_scale=20, kill_after=20), "kill", "halted", "runaway", "thermal"),
-    "rig-mute": lambda c: fails(c("rig-mute", move_scale=50, heat_scale=20, mute_after=20), "silent", "answer", "silence"),
-    "rig-hangup": lambda c: fails(c("rig-hangup", move_scale=50, heat_scale=20, hangup_after=20), "lost", "gone", "unplug", "cable"),
+    "rig-reset": lambda c: fails(c("rig-reset", move_scale=5, heat_scale=20, reset_after=8), "reset", "restart"),
+    "rig-kill": lambda c: fails(c("rig-kill", move_scale=5, heat_scale=20, kill_after=8), "kill", "halted", "runaway", "thermal"),
+    "rig-mute": lambda c: fails(c("rig-mute", move_scale=5, heat_scale=20, mute_after=8), "silent", "answer", "silence"),
+    "rig-hangup": lambda c: fails(c("rig-hangup", move_scale=5, heat_scale=20, hangup_after=8), "lost", "gone", "unplug", "cable"),
 }
 
 
