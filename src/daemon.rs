@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::agent::actor::{Means, Settings};
 use crate::agent::handle::AgentHandle;
-use crate::agent::plan::PrinterPlan;
+use crate::agent::plan::{Peripherals, PrinterPlan};
 use crate::agent::run::Agent;
 use crate::api;
 use crate::api::socket::{SOCKET_NAME, SocketError};
@@ -99,6 +99,9 @@ pub fn plans(config: Configured) -> Vec<PrinterPlan> {
                 name: printer.name,
                 kind,
                 settings: settings(&printer.common, !prints_itself),
+                peripherals: Peripherals {
+                    power: printer.common.power.clone(),
+                },
                 on_stop: match (printer.common.on_stop, prints_itself) {
                     (Some(OnStop::Pause), _) | (None, false) => StopMode::Park,
                     (Some(OnStop::Cancel), _) => StopMode::Cancel,
