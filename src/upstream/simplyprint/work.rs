@@ -131,6 +131,8 @@ pub async fn fetch(
         .await;
     if let Ok(sha256) = &fetched {
         tools.fetcher.spool.pin(sha256, holder(printer));
+        // What it finds is judged at the start, which asks for the same result.
+        let _ = tools.agent.pool().analysis(sha256).await;
     }
     Done::Fetched(printer, number, fetched)
 }
