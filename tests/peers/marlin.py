@@ -302,10 +302,10 @@ RIG_CASES = {
     "rig-plain": lambda c: prints(c("rig-plain", move_scale=1000, heat_scale=20)),
     "rig-damaged": lambda c: prints(c("rig-damaged", move_scale=1000, heat_scale=20, corrupt_every=50, drop_line_every=70,
                                       drop_ok_every=100, advanced_ok=True)),
-    "rig-reset": lambda c: fails(c("rig-reset", move_scale=5, heat_scale=20, reset_after=8), "reset", "restart"),
-    "rig-kill": lambda c: fails(c("rig-kill", move_scale=5, heat_scale=20, kill_after=8), "kill", "halted", "runaway", "thermal"),
-    "rig-mute": lambda c: fails(c("rig-mute", move_scale=5, heat_scale=20, mute_after=8), "silent", "answer", "silence"),
-    "rig-hangup": lambda c: fails(c("rig-hangup", move_scale=5, heat_scale=20, hangup_after=8), "lost", "gone", "unplug", "cable"),
+    "rig-reset": lambda c: fails(c("rig-reset", move_scale=1, heat_scale=20, reset_after=6), "reset", "restart"),
+    "rig-kill": lambda c: fails(c("rig-kill", move_scale=1, heat_scale=20, kill_after=6), "kill", "halted", "runaway", "thermal"),
+    "rig-mute": lambda c: fails(c("rig-mute", move_scale=1, heat_scale=20, mute_after=6), "silent", "answer", "silence"),
+    "rig-hangup": lambda c: fails(c("rig-hangup", move_scale=1, heat_scale=20, hangup_after=6), "lost", "gone", "unplug", "cable"),
 }
 
 
