@@ -173,7 +173,7 @@ def killed(case):
     with case:
         case.ready()
         case.layerd("print", "p", case.gcode, ok=0)
-        case.printing()
+        case.printing(percent=50)
         case.end_daemon(signal.SIGKILL)
         before = len(case.executed())
         case.start_daemon()
@@ -182,6 +182,19 @@ def killed(case):
         later = [l for l in case.executed()[before:] if re.match(r"G[0123] ", l)]
         assert not later, f"the program went on by itself: {later[:3]}"
         assert seen["notices"], "the interrupted print must be told"
+        # And it goes on when a person says so: at most the last seconds come twice.
+        with open(case.gcode) as f:
+            wanted = [segment for _, segment in laid_down(f)]
+        first = case.executed()
+        case.until(lambda s: True, 60, state="operational")
+        case.layerd("recover", "p", "--yes", ok=0)
+        case.until(lambda s: s["job"] is None, 600, state="operational")
+        rest = [segment for _, segment in laid_down(case.executed()[len(first):])]
+        before = len(laid_down(first))
+        twice = before + len(rest) - len(wanted)
+        assert rest == wanted[-len(rest):], "the rest differs"
+        assert 0 <= twice < before, f"{before} segments before, {len(rest)} after, {len(wanted)} in the file"
+        case.note(f"executed: {before} segments, killed, then {len(rest)} to the end; {twice} of {len(wanted)} twice")
 
 
 def stopped(case):
