@@ -24,7 +24,7 @@ impl PrinterCore {
         if !self.connected {
             return true;
         }
-        self.tell_word();
+        self.tell_word(now.mono);
         self.tell_machine();
         self.tell_firmware();
         let alive = self.ping(now.mono);
@@ -56,8 +56,8 @@ impl PrinterCore {
         if !self.is_open() {
             return;
         }
-        if self.word() == StateWord::Downloading {
-            self.tell_word();
+        if self.word(now.mono) == Some(StateWord::Downloading) {
+            self.tell_word(now.mono);
         }
         self.file_progress(now.mono);
         for (kind, data) in self.outbox.take_jobs(now.mono, now.wall) {
@@ -70,6 +70,9 @@ impl PrinterCore {
         let mut due: Vec<Instant> = self.save_at.into_iter().collect();
         if self.connected {
             due.push(self.throttle.opens_at(Rate::Ping).unwrap_or(now + SOON));
+            if self.told.word.is_none() {
+                due.push(now + Duration::from_secs(1));
+            }
         }
         if self.is_open() {
             due.extend(self.file_due());
@@ -140,8 +143,8 @@ impl PrinterCore {
         }
     }
 
-    fn tell_word(&mut self) {
-        let word = self.word();
+    fn tell_word(&mut self, now: Instant) {
+        let Some(word) = self.word(now) else { return };
         if self.told.word == Some(word) {
             return;
         }
