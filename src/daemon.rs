@@ -4,6 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -24,6 +25,8 @@ use crate::job::preflight::Limits;
 use crate::job::spool::{Caps, Spool};
 use crate::job::store::{FILE_NAME, Store, StoreError};
 use crate::printer::fault::Fault;
+use crate::upstream::simplyprint::SimplyPrint;
+use crate::upstream::{House, Upstream};
 
 /// A configuration with its drivers.
 pub type Configured = Config<Box<dyn Build>>;
@@ -107,6 +110,15 @@ pub fn plans(config: Configured) -> Vec<PrinterPlan> {
         .collect()
 }
 
+/// The upstreams that are switched on.
+fn upstreams(config: &Configured) -> Vec<Box<dyn Upstream>> {
+    let simplyprint = config.simplyprint.as_ref().filter(|s| s.enabled);
+    simplyprint
+        .map(|s| Box::new(SimplyPrint::new(s)) as Box<dyn Upstream>)
+        .into_iter()
+        .collect()
+}
+
 fn settings(common: &Common, plain_gcode_only: bool) -> Settings {
     Settings {
         preflight: Limits {
@@ -141,6 +153,7 @@ pub struct Daemon {
     api: JoinHandle<()>,
     api_stop: CancellationToken,
     config_path: Option<PathBuf>,
+    restart: Arc<Notify>,
 }
 
 impl Daemon {
@@ -155,6 +168,8 @@ impl Daemon {
     ) -> Result<Daemon, StartError> {
         let (state_dir, runtime_dir) = (config.agent.state_dir.clone(), config.agent.runtime_dir.clone());
         let account = config.api.id;
+        let upstreams = upstreams(&config);
+        let (host_name, allow) = (config.agent.name.clone(), config.host_allow.clone());
         make_directory("state_dir", &state_dir)?;
         make_directory("runtime_dir", &runtime_dir)?;
         // First of all: a second daemon must not touch the database or the printers of the first.
@@ -171,8 +186,30 @@ impl Daemon {
             runtime_dir,
             state_dir,
         };
-        let agent = Agent::start(plans(config), means, systemd).await?;
+        let mut agent = Agent::start(plans(config), means, systemd).await?;
         let handle = agent.handle();
+        let restart = Arc::new(Notify::new());
+        let house = House {
+            agent: handle.clone(),
+            name: host_name,
+            allow,
+            restart: restart.clone(),
+        };
+        for upstream in upstreams {
+            let stop = CancellationToken::new();
+            let (name, run) = (upstream.name(), upstream.run(house.clone(), stop.clone()));
+            #[allow(
+                clippy::disallowed_methods,
+                reason = "the handle is kept: awaited when the agent ends"
+            )]
+            let task = tokio::spawn(run);
+            agent.ends_with(Box::pin(async move {
+                stop.cancel();
+                if let Err(failed) = task.await {
+                    tracing::error!(code = "upstream/ended", upstream = name, "it failed: {failed}");
+                }
+            }));
+        }
         let api_stop = CancellationToken::new();
         let serve = api::serve(listener, handle.clone(), account, api_stop.clone());
         #[allow(
@@ -187,6 +224,7 @@ impl Daemon {
             api,
             api_stop,
             config_path,
+            restart,
         })
     }
 
@@ -209,6 +247,13 @@ impl Daemon {
                 .map_err(|mistakes| mistakes.to_string()),
             None => Err("this daemon was started without a configuration file".to_owned()),
         });
+        let restart = self.restart;
+        let stop = async move {
+            tokio::select! {
+                () = stop => {}
+                () = restart.notified() => {}
+            }
+        };
         let ended = self.agent.run(reread, stop).await.map(|_| ());
         // The API outlives the printers, so that a person can watch them come to rest.
         self.api_stop.cancel();

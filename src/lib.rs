@@ -25,7 +25,7 @@
 //! # What depends on what
 //!
 //! ```text
-//! cli → agent → {drivers, api, job, host} → printer → gcode          config: used by all, uses none
+//! cli → {api, upstream} → agent → {drivers, job, host} → printer → gcode    config: used by all, uses none
 //! ```
 //!
 //! Drivers, upstreams and the API never know each other. A file named `proto`, `reduce`, `guard`,
@@ -55,9 +55,12 @@
 //! | start, pre-flight, job record | [`agent::actor`], [`job::preflight`], [`job::machine`] |
 //! | what survives a power cut | [`job::store`] |
 //! | bounds, time, objects of a file | [`gcode`] |
+//! | what is left out when an object is skipped | [`gcode::skip`] |
+//! | how an interrupted print goes on | [`gcode::recover`] |
 //! | a configuration key | [`config`], a driver's own in its `config.rs` |
 //! | a verb of the command line | `cli/<verb>.rs` |
 //! | a route of the local API | [`api`] |
+//! | what a cloud is told and wants | [`upstream`], `upstream/simplyprint/` |
 //! | a new printer family | a folder and two lines in [`drivers`] |
 
 pub mod agent;
@@ -71,3 +74,4 @@ pub mod host;
 pub mod job;
 pub mod printer;
 pub mod sys;
+pub mod upstream;

@@ -71,6 +71,7 @@ impl Crew {
             at: now,
             state: State::new(now),
             job_id: None,
+            last: None,
         }));
         // Closed until the actor puts its own ends in.
         let (asks, _) = mpsc::channel(1);

@@ -9,8 +9,10 @@ use tokio::sync::{mpsc, oneshot, watch};
 use uuid::Uuid;
 
 use super::journal::Journal;
+use super::pairing::Pairings;
 use crate::drivers::StopMode;
 use crate::job::analysis_pool::AnalysisPool;
+use crate::job::record::JobRecord;
 use crate::job::spool::Spool;
 use crate::job::store::Store;
 use crate::printer::command::{Command, Request, RequestId};
@@ -27,6 +29,8 @@ pub struct Snapshot {
     pub state: State,
     /// Number of the job in hand in the database, where it has one.
     pub job_id: Option<i64>,
+    /// The last job that ended in this run. Published together with the state it led to.
+    pub last: Option<Arc<JobRecord>>,
 }
 
 /// An order to print a file of the spool.
@@ -276,6 +280,7 @@ pub(super) struct AgentShared {
     pub store: Store,
     pub spool: Spool,
     pub pool: AnalysisPool,
+    pub pairings: Pairings,
     pub began: Instant,
     /// Seconds since `began` at the main loop's last turn.
     pub turned_s: AtomicU64,
@@ -331,6 +336,11 @@ impl AgentHandle {
     /// The analysis pool.
     pub fn pool(&self) -> &AnalysisPool {
         &self.inner.pool
+    }
+
+    /// How the printers stand with the upstreams.
+    pub fn pairings(&self) -> &Pairings {
+        &self.inner.pairings
     }
 
     /// Seconds since the agent began.

@@ -11,6 +11,7 @@ pub mod clock;
 pub mod crew;
 pub mod handle;
 pub mod journal;
+pub mod pairing;
 pub mod plan;
 pub mod run;
 pub mod supervise;

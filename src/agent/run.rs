@@ -12,8 +12,9 @@ use tokio::time::MissedTickBehavior;
 use super::actor::Means;
 use super::crew::Crew;
 use super::handle::{AgentHandle, AgentShared};
+use super::pairing::Pairings;
 use super::plan::{PrinterPlan, difference};
-use crate::drivers::StopMode;
+use crate::drivers::{BoxFuture, StopMode};
 use crate::host::systemd::{JobType, Systemd};
 use crate::job::housekeeping;
 use crate::job::store::StoreError;
@@ -24,6 +25,9 @@ const TURN: Duration = Duration::from_secs(2);
 
 /// How long flushing the database may take at the end.
 const FLUSH_LIMIT: Duration = Duration::from_secs(10);
+
+/// How long upstreams may take to say their last words.
+const LAST_LIMIT: Duration = Duration::from_secs(10);
 
 /// Reads the configuration again; `Err` holds every mistake, ready to print.
 pub type Reread = Box<dyn FnMut() -> Result<Vec<PrinterPlan>, String> + Send>;
@@ -43,6 +47,8 @@ pub struct Agent {
     systemd: Systemd,
     /// Changed plans that wait for the end of a print.
     waiting: VecDeque<PrinterPlan>,
+    /// What ends after the printers and before the database.
+    last: Vec<BoxFuture<'static, ()>>,
 }
 
 impl Agent {
@@ -56,6 +62,7 @@ impl Agent {
             store: means.store.clone(),
             spool: means.spool.clone(),
             pool: means.pool.clone(),
+            pairings: Pairings::default(),
             began: Instant::now(),
             turned_s: AtomicU64::new(0),
         });
@@ -73,6 +80,7 @@ impl Agent {
             means,
             systemd,
             waiting: VecDeque::new(),
+            last: Vec::new(),
         })
     }
 
@@ -81,6 +89,12 @@ impl Agent {
         AgentHandle {
             inner: self.shared.clone(),
         }
+    }
+
+    /// Something that is to come to its end after the printers have come to rest, so that it can still
+    /// tell of that, and before the database is closed. It has [`LAST_LIMIT`].
+    pub fn ends_with(&mut self, end: BoxFuture<'static, ()>) {
+        self.last.push(end);
     }
 
     /// Runs until a signal or `stop` ends it; then stops everything in order.
@@ -212,6 +226,13 @@ impl Agent {
         let detach = self.systemd.job_type().await == JobType::Restart;
         tracing::info!(detach, "stopping");
         self.crew.stop(detach).await;
+        let last = futures_util::future::join_all(std::mem::take(&mut self.last));
+        if tokio::time::timeout(LAST_LIMIT, last).await.is_err() {
+            tracing::error!(
+                code = "layerd/stop-timeout",
+                "an upstream did not come to its end in time"
+            );
+        }
         if let Err(error) = self.means.store.close(FLUSH_LIMIT).await {
             tracing::error!(
                 code = "store/not-flushed",

@@ -24,12 +24,21 @@ pub struct Known {
 /// The objects of the file that prints; `None` when nobody here knows the file (a print that was
 /// started at the printer).
 pub(super) async fn of_print(api: &Api, printer: &PrinterHandle) -> Option<Vec<Known>> {
-    let uid = printer.snapshot().state.job.as_ref()?.uid;
+    let snapshot = printer.snapshot();
+    let job = snapshot.state.job.as_ref()?;
+    let uid = job.uid;
     let look = async {
         let sha256 = api.agent.store().job(uid).await.ok()??.sha256?;
         api.agent.pool().analysis(&sha256).await.ok()
     };
-    let analysis = tokio::time::timeout(LOOK_LIMIT, look).await.ok()??;
+    let Some(analysis) = tokio::time::timeout(LOOK_LIMIT, look).await.ok().flatten() else {
+        // A print of another host: its printer may know the objects.
+        let told = |o: &crate::printer::model::PrintObject| Known {
+            id: o.id,
+            name: o.name.clone(),
+        };
+        return Some(job.objects.iter().map(told).collect()).filter(|all: &Vec<Known>| !all.is_empty());
+    };
     let known = |o: &crate::gcode::analysis::Object| Known {
         id: o.id,
         name: o.name.clone(),

@@ -6,7 +6,7 @@ use std::time::Instant;
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
-use crate::printer::model::{Activity, Heater, LinkState, Now, Origin, State};
+use crate::printer::model::{Activity, Filament, Heater, LinkState, Now, Origin, State};
 use crate::printer::notice::{Level, Notice};
 
 /// Who a printer is, beside what it does.
@@ -42,7 +42,22 @@ pub fn native(who: Who<'_>, state: &State, now: Now) -> Value {
         })),
         "traffic": {"lines": state.traffic.lines, "resends": state.traffic.resends},
         "bed_dirty": state.bed_dirty,
+        "power": power(state, now.mono),
+        "filament": state.filament.iter().map(|(n, seen)| (n.to_string(), json!(seen))).collect::<Map<_, _>>(),
+        "mesh": state.mesh.as_deref().map(|m| json!({"min": m.min_mm, "max": m.max_mm, "rows": m.rows_mm})),
     })
+}
+
+/// The switch of the supply; null without one.
+fn power(state: &State, now: Instant) -> Value {
+    let Some(supply) = &state.supply else {
+        return Value::Null;
+    };
+    let why = supply
+        .fault
+        .as_ref()
+        .map(|f| json!({"code": f.code, "message": f.to_string()}));
+    json!({"on": supply.on, "cut": supply.cut, "age_ms": age_ms(supply.at, now), "why": why})
 }
 
 /// Why the printer stands still, in one word, where it does.
@@ -73,6 +88,7 @@ fn job(state: &State) -> Value {
         "uid": job.uid,
         "file": job.file,
         "percent": job.progress.percent.map(tenth),
+        "upload_percent": job.upload_percent.map(tenth),
         "layer": job.progress.layer,
         "layers": job.progress.layers,
         "time_left_s": job.progress.time_left_s,
@@ -156,8 +172,11 @@ fn printer(who: Who<'_>, state: &State) -> Value {
         "activeExtruder": state.active_tool,
         "activeNozzle": state.active_tool,
         "activeTools": [state.active_tool],
-        // No supply and no camera is configured, which is knowledge; what a printer has built in is not.
-        "hasPSU": 0,
+        // No switch and no camera is configured, which is knowledge; what a printer has built in is not.
+        "hasPSU": u8::from(state.supply.is_some()),
+        "psuOn": state.supply.as_ref().and_then(|s| s.on),
+        "hasFilSensor": if state.filament.is_empty() { Value::Null } else { json!(true) },
+        "filSensor": fil_sensor(state),
         "hasCam": 0,
         "capabilities": capabilities(state),
         "nopi": 0,
@@ -175,6 +194,14 @@ fn printer(who: Who<'_>, state: &State) -> Value {
     out
 }
 
+/// Whether a filament sensor has triggered: one without filament is what people must see.
+fn fil_sensor(state: &State) -> Value {
+    if state.filament.is_empty() {
+        return Value::Null;
+    }
+    json!(state.filament.values().any(|seen| *seen == Filament::Runout))
+}
+
 /// Members of the cloud's printer object that nobody on this host knows: null, never a made-up zero.
 const UNKNOWN_HERE: &[&str] = &[
     "group",
@@ -182,9 +209,6 @@ const UNKNOWN_HERE: &[&str] = &[
     "ip",
     "machine",
     "region",
-    "psuOn",
-    "hasFilSensor",
-    "filSensor",
     "health",
     "latency",
     "peripheralsDefinition",
@@ -304,6 +328,7 @@ mod tests {
 
     use super::*;
     use crate::printer::event::Event;
+    use crate::printer::model::Supply;
     use crate::printer::reduce::reduce;
 
     const WHO: Who<'static> = Who {
@@ -334,6 +359,41 @@ mod tests {
             json!({"tool": [], "bed": null})
         );
         assert_eq!(row["printer"]["integration"], "Marlin");
+    }
+
+    #[test]
+    fn supply_and_filament_sensor_are_told_only_where_they_are_known() {
+        let now = now();
+        let mut state = State::new(now);
+        let printer = &row(WHO, &state, None, now)["printer"];
+        assert_eq!(
+            (&printer["hasPSU"], &printer["psuOn"], &printer["filSensor"]),
+            (&json!(0), &Value::Null, &Value::Null)
+        );
+        let seen = Filament::Runout;
+        reduce(
+            &mut state,
+            now,
+            Event::Filament {
+                sensor: 0,
+                state: Some(seen),
+            },
+        );
+        let supply = Supply {
+            on: Some(false),
+            at: now.mono,
+            fault: None,
+            cut: true,
+        };
+        reduce(&mut state, now, Event::Supply(supply));
+        let shown = row(WHO, &state, None, now);
+        let printer = &shown["printer"];
+        assert_eq!(
+            (&printer["hasPSU"], &printer["psuOn"], &printer["filSensor"]),
+            (&json!(1), &json!(false), &json!(true))
+        );
+        assert_eq!(shown["layerd"]["power"]["cut"], true);
+        assert_eq!(shown["layerd"]["filament"], json!({"0": "runout"}));
     }
 
     #[test]

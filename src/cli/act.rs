@@ -43,6 +43,19 @@ pub struct CancelArgs {
     comment: Option<String>,
 }
 
+/// Arguments of `skip`.
+#[derive(Clone, Debug, clap::Args)]
+pub struct SkipArgs {
+    /// Name or number of the printer
+    printer: String,
+    /// Numbers or names of objects, as `layerd analyze FILE` shows them
+    #[arg(required = true, value_name = "OBJECT")]
+    objects: Vec<String>,
+    /// Return as soon as the command was accepted
+    #[arg(long)]
+    no_wait: bool,
+}
+
 /// Arguments of `clear`.
 #[derive(Clone, Debug, clap::Args)]
 pub struct ClearArgs {
@@ -86,6 +99,12 @@ pub fn cancel(globals: &Globals, args: &CancelArgs) -> Done {
 pub fn send(globals: &Globals, args: &SendArgs) -> Done {
     let body = json!({"gcode": args.gcode, "layerd": {"tune": args.tune}});
     act(globals, &args.printer, "SendGcode", body, !args.no_wait)
+}
+
+/// `layerd skip PRINTER OBJECT…`.
+pub fn skip(globals: &Globals, args: &SkipArgs) -> Done {
+    let body = json!({"object_ids": args.objects});
+    act(globals, &args.printer, "SkipObjects", body, !args.no_wait)
 }
 
 /// `layerd clear PRINTER`.

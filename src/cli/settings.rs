@@ -15,9 +15,6 @@ const SIZE_MAX: u64 = 1 << 20;
 /// What is configured but not yet done by this version: said aloud, never passed over in silence.
 pub fn unused(config: &Configured) -> Vec<String> {
     let mut out = Vec::new();
-    if config.simplyprint.as_ref().is_some_and(|s| s.enabled) {
-        out.push("[upstream.simplyprint] is kept, but this version does not connect to it yet.".to_owned());
-    }
     if config.api.listen != ["127.0.0.1:7380"] && !config.api.listen.is_empty() {
         out.push("api.listen is kept, but this version serves the unix socket only.".to_owned());
     }

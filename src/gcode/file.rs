@@ -89,14 +89,31 @@ impl FileSource {
             }));
         }
         file.seek(SeekFrom::Start(from_byte))?;
-        Ok(FileSource {
+        let prepare = Prepare::at(options, from_byte, from_line, layer);
+        Ok(Self::of(file, &meta, prepare))
+    }
+
+    /// Goes on where a preparer stands.
+    pub fn resume(path: &Path, prepare: Prepare) -> io::Result<Self> {
+        let mut source = Self::open(path, prepare.offset(), 0, 0)?;
+        source.prepare = prepare;
+        Ok(source)
+    }
+
+    fn of(file: File, meta: &Metadata, prepare: Prepare) -> Self {
+        FileSource {
             file,
             size: meta.len(),
             modified: meta.modified().ok(),
-            prepare: Prepare::at(options, from_byte, from_line, layer),
+            prepare,
             buffer: vec![0; READ_LEN].into_boxed_slice(),
             done: false,
-        })
+        }
+    }
+
+    /// Where the next batch begins, with all that has to be known to begin there.
+    pub fn place(&self) -> &Prepare {
+        &self.prepare
     }
 
     /// Bytes of the file.

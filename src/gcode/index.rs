@@ -1,6 +1,8 @@
 //! The index of a file: byte → layer, time, object, and states to start or resume from. Small, and
 //! kept on disk beside the file.
 
+use std::sync::Arc;
+
 use super::codec::{put, put_modal, put_signed, take, take_bytes, take_modal, take_signed};
 use super::lex::{Micro, UNIT};
 use super::modal::{Modal, to_mm};
@@ -216,7 +218,54 @@ fn extruded(modal: &Modal) -> Micro {
     modal.fed.iter().fold(0, |sum, fed| sum.saturating_add(fed.peak))
 }
 
+/// Which object a byte belongs to, asked in ascending order. Cheap to clone.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Spans {
+    changes: Arc<[u8]>,
+    /// How much of `changes` was read.
+    read: usize,
+    current: Option<u32>,
+    /// The next change and where the one after it counts from.
+    next: Option<(u64, Option<u32>)>,
+}
+
+impl Spans {
+    fn new(changes: &[u8]) -> Self {
+        let mut spans = Spans {
+            changes: changes.into(),
+            ..Spans::default()
+        };
+        spans.advance(0);
+        spans
+    }
+
+    fn advance(&mut self, from: u64) {
+        let mut rest = self.changes.get(self.read..).unwrap_or_default();
+        let before = rest.len();
+        self.next = take(&mut rest).zip(take(&mut rest)).map(|(step, object)| {
+            let object = object.checked_sub(1).and_then(|o| u32::try_from(o).ok());
+            (from.saturating_add(step), object)
+        });
+        self.read += before - rest.len();
+    }
+
+    /// Object (by index, as in the analysis) of a byte not before the last one asked for.
+    pub fn object_at(&mut self, byte: u64) -> Option<u32> {
+        while let Some((start, object)) = self.next.filter(|(start, _)| *start <= byte) {
+            self.current = object;
+            self.advance(start);
+        }
+        self.current
+    }
+}
+
 impl Index {
+    /// Which object each byte belongs to, from the beginning on; `None` where the file changes objects
+    /// more often than is kept.
+    pub fn object_spans(&self) -> Option<Spans> {
+        (self.spans.len() < MAX_SPANS).then(|| Spans::new(&self.spans))
+    }
+
     /// Bytes of the file.
     pub fn size(&self) -> u64 {
         self.size

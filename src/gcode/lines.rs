@@ -37,7 +37,7 @@ pub trait LineSink {
 }
 
 /// Joins chunks to lines.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Splitter {
     /// Head of the line in the making, at most [`MAX_LINE`] bytes.
     carry: Vec<u8>,

@@ -2,11 +2,13 @@
 //! its place in the file.
 
 use std::io::Write as _;
+use std::sync::Arc;
 
 pub use super::file::{FileChanged, FileSource};
 use super::layers::{self, LayerCount, LayerStyle};
 use super::lex::{self, Body, Dialect};
 use super::lines::{BOM, LineSink, RawLine, Splitter, each_line};
+use super::skip::{Origin, Skip, SkipPlan};
 
 /// One command of a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,8 +21,10 @@ pub struct LineRef {
     pub source_line: u32,
     /// Layer it belongs to, from 1; 0 before the first layer or without layer marks.
     pub layer: u32,
-    /// File offset behind the line.
+    /// File offset behind the line; for a line that was put in, behind what was left out before it.
     pub byte_end: u64,
+    /// 0: a line of the file. Else it was put in to make up for what was left out, counting from 1.
+    pub step: u16,
 }
 
 /// A run of prepared commands.
@@ -73,18 +77,19 @@ pub const MAX_COMMAND: usize = 1024;
 /// assert_eq!(texts, [&b"G1 X1.5 Y2"[..], b"M117 Almost done"]);
 /// assert_eq!(batch.lines[1].source_line, 3);
 /// ```
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Prepare {
     splitter: Splitter,
     cutter: Cutter,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 struct Cutter {
     dialect: Dialect,
     line: u32,
     layers: LayerCount,
     scratch: Vec<u8>,
+    skip: Option<Box<Skip>>,
 }
 
 impl Prepare {
@@ -104,8 +109,29 @@ impl Prepare {
                 line: from_line,
                 layers: LayerCount::at(layer),
                 scratch: Vec::new(),
+                skip: None,
             },
         }
+    }
+
+    /// Leaves out what this filter leaves out. To be called before the first byte.
+    #[must_use]
+    pub fn skipping(mut self, skip: Skip) -> Self {
+        self.cutter.skip = Some(Box::new(skip));
+        self
+    }
+
+    /// The same place with another plan of what to leave out; `None` when objects cannot be told apart.
+    /// The plan may differ only behind this place.
+    pub fn with_plan(mut self, plan: Arc<SkipPlan>) -> Option<Self> {
+        let skip = self.cutter.skip.take()?;
+        self.cutter.skip = Some(Box::new(skip.with_plan(plan)));
+        Some(self)
+    }
+
+    /// Whether objects can be left out.
+    pub fn can_skip(&self) -> bool {
+        self.cutter.skip.is_some()
     }
 
     /// Adds the commands of the next bytes to the batch.
@@ -196,7 +222,20 @@ impl Cutter {
         self.scratch = text;
     }
 
-    fn emit(&self, text: &[u8], raw: RawLine<'_>, batch: &mut Batch) {
+    fn emit(&mut self, text: &[u8], raw: RawLine<'_>, batch: &mut Batch) {
+        let Some(mut skip) = self.skip.take() else {
+            self.push(text, raw.end, 0, batch);
+            return;
+        };
+        skip.line(text, raw.start, |text, origin| match origin {
+            Origin::Program => self.push(text, raw.end, 0, batch),
+            Origin::Before(step) => self.push(text, raw.start, step, batch),
+            Origin::Behind(step) => self.push(text, raw.end, step, batch),
+        });
+        self.skip = Some(skip);
+    }
+
+    fn push(&self, text: &[u8], byte_end: u64, step: u16, batch: &mut Batch) {
         let start = batch.text.len();
         batch.text.extend_from_slice(text);
         batch.lines.push(LineRef {
@@ -205,7 +244,8 @@ impl Cutter {
             len: u32::try_from(text.len()).unwrap_or(u32::MAX),
             source_line: self.line,
             layer: self.layers.layer(),
-            byte_end: raw.end,
+            byte_end,
+            step,
         });
     }
 }

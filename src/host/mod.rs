@@ -6,3 +6,4 @@ pub mod notify;
 pub mod serial;
 pub mod serial_ids;
 pub mod systemd;
+pub mod tls;

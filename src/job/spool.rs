@@ -256,6 +256,7 @@ impl Spool {
             layers: None,
             estimate_s: None,
             max_z_mm: None,
+            objects: Vec::new(),
         })
     }
 

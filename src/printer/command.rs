@@ -7,6 +7,7 @@ use std::time::Instant;
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
+use super::model::PrintObject;
 use super::outcome::Outcome;
 
 /// A number that ties an answer to its request within one daemon run.
@@ -30,6 +31,8 @@ pub struct Program {
     pub estimate_s: Option<u32>,
     /// Highest Z of any extruding move, mm, where known: how far to lift when parking.
     pub max_z_mm: Option<f32>,
+    /// Its objects by their numbers, with the names by which the file calls them.
+    pub objects: Vec<PrintObject>,
 }
 
 /// A start that passed the guard and the pre-flight.

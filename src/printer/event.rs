@@ -1,12 +1,17 @@
 //! What a driver tells about its printer. Levels may be dropped and repeated, edges may not.
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::capability::Capabilities;
 use super::fault::Fault;
-use super::model::{Activity, Firmware, Heater, PauseReason, Position, Progress, Traffic};
+use super::model::{
+    Activity, BedMesh, Filament, Firmware, Heater, MachineLimits, PauseReason, Position, PrintObject,
+    Progress, Supply, Traffic,
+};
 use super::notice::Notice;
 
 /// How much filament a job used, mm per tool, index = tool.
@@ -142,6 +147,29 @@ pub enum Event {
     Checkpoint(Checkpoint),
     /// Objects now left out.
     Skipped(Vec<u32>),
+    /// The objects of the running print as the printer knows them.
+    Objects(Vec<PrintObject>),
+    /// The file of a start is on its way to the printer; `None`: it is there. A level.
+    Upload {
+        /// 0–100.
+        percent: Option<f32>,
+    },
+    /// What the printer's own configuration allows.
+    Limits(MachineLimits),
+    /// The bed was probed or a mesh loaded; `None`: no mesh is in use. A level.
+    Mesh(Option<Arc<BedMesh>>),
+    /// What a filament sensor sees; `None`: it is switched off or gone. A level.
+    Filament {
+        /// Number of the sensor, from 0.
+        sensor: u8,
+        /// What it sees.
+        state: Option<Filament>,
+    },
+    /// The switch of the supply; sent by the agent, not by drivers. A level.
+    Supply(Supply),
+    /// A heater is out of control and an emergency stop was written: the supply is to be cut, hot or
+    /// not, where there is a switch. An edge: never dropped.
+    Danger(Fault),
     /// Where the head is.
     Position(Position),
     /// Tool in use.

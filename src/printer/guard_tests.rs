@@ -34,6 +34,7 @@ fn start() -> Command {
             layers: None,
             estimate_s: None,
             max_z_mm: None,
+            objects: Vec::new(),
         }),
         skip: Vec::new(),
     })

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
@@ -227,6 +228,64 @@ pub struct Progress {
     pub line: Option<u64>,
 }
 
+/// An object of a plate.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PrintObject {
+    /// Number by which it is skipped.
+    pub id: u32,
+    /// Name by which the file or the printer calls it.
+    pub name: String,
+}
+
+/// What the printer's own configuration allows; read from it, for the pre-flight. What a person has
+/// configured for layerd comes first.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct MachineLimits {
+    /// Where the head may travel, mm: lowest and highest X, Y, Z.
+    pub reach_mm: Option<([f64; 3], [f64; 3])>,
+    /// Highest tool temperature, °C.
+    pub max_tool_c: Option<f32>,
+    /// Highest bed temperature, °C.
+    pub max_bed_c: Option<f32>,
+}
+
+/// Heights of the bed as the printer has probed them.
+///
+/// Rows stand from the front to the back (Y rising), points in a row from left to right (X rising),
+/// as Klipper's `mesh_matrix` has them.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct BedMesh {
+    /// First probed X and Y, mm; `None`: the printer does not tell where its points lie.
+    pub min_mm: Option<[f32; 2]>,
+    /// Last probed X and Y, mm.
+    pub max_mm: Option<[f32; 2]>,
+    /// Heights, mm; a point that was not probed is `None`.
+    pub rows_mm: Vec<Vec<Option<f32>>>,
+}
+
+/// What a filament sensor sees.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Filament {
+    /// There is filament.
+    Loaded,
+    /// There is none.
+    Runout,
+}
+
+/// The switch of the printer's supply as it was last seen.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Supply {
+    /// On or off; `None`: the switch does not tell, or cannot be reached.
+    pub on: Option<bool>,
+    /// When that was seen, or when seeing it failed.
+    pub at: Instant,
+    /// Why the switch does not answer or does not obey, if so.
+    pub fault: Option<Fault>,
+    /// It was cut for safety; only a person switches it on again.
+    pub cut: bool,
+}
+
 /// The job a printer is busy with.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ActiveJob {
@@ -242,6 +301,10 @@ pub struct ActiveJob {
     pub started: Option<Timestamp>,
     /// Ids of objects that are skipped.
     pub skipped: Vec<u32>,
+    /// Objects as the printer knows them, where it does.
+    pub objects: Vec<PrintObject>,
+    /// How much of the file has reached the printer, while it is on its way.
+    pub upload_percent: Option<f32>,
 }
 
 /// Everything known about one printer. [`super::reduce`] is its only writer.
@@ -277,6 +340,14 @@ pub struct State {
     pub message: Option<String>,
     /// Lines sent and resent on this link.
     pub traffic: Traffic,
+    /// Limits of the printer's own configuration, where it tells them.
+    pub limits: Option<MachineLimits>,
+    /// Heights of the bed, as last probed or loaded.
+    pub mesh: Option<Arc<BedMesh>>,
+    /// Filament sensors by their number, from 0; empty: none is known.
+    pub filament: BTreeMap<u8, Filament>,
+    /// The switch of the supply; `None`: there is none.
+    pub supply: Option<Supply>,
 }
 
 /// Counters of a serial link since it came up.
@@ -307,6 +378,10 @@ impl State {
             notices: Vec::new(),
             message: None,
             traffic: Traffic::default(),
+            limits: None,
+            mesh: None,
+            filament: BTreeMap::new(),
+            supply: None,
         }
     }
 

@@ -80,6 +80,29 @@ pub fn reduce(state: &mut State, now: Now, event: Event) -> Changes {
                 job.skipped = ids;
             }
         }
+        Event::Objects(objects) => {
+            if let Some(job) = &mut state.job {
+                job.objects = objects;
+            }
+        }
+        Event::Upload { percent } => {
+            if let Some(job) = &mut state.job {
+                job.upload_percent = percent;
+            }
+        }
+        Event::Limits(limits) => state.limits = Some(limits),
+        Event::Mesh(mesh) => state.mesh = mesh,
+        Event::Filament { sensor, state: seen } => match seen {
+            Some(seen) => {
+                state.filament.insert(sensor, seen);
+            }
+            None => {
+                state.filament.remove(&sensor);
+            }
+        },
+        Event::Supply(supply) => state.supply = Some(supply),
+        // For the agent; the driver tells people and sets the activity itself.
+        Event::Danger(_) => changes.any = false,
         Event::Position(position) => state.position = Some((position, now.mono)),
         Event::ActiveTool(tool) => state.active_tool = tool,
         Event::Notice(notice) => {
@@ -161,6 +184,8 @@ fn apply_job(state: &mut State, now: Now, event: &JobEvent) {
                     progress: Progress::default(),
                     started: Some(now.wall),
                     skipped: Vec::new(),
+                    objects: Vec::new(),
+                    upload_percent: None,
                 });
             }
         }

@@ -110,6 +110,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
             layers: None,
             estimate_s: None,
             max_z_mm: None,
+            objects: Vec::new(),
         }),
         skip: Vec::new(),
     });

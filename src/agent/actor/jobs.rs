@@ -6,10 +6,12 @@ use std::time::{Duration, Instant};
 use uuid::Uuid;
 
 use super::progress::{self, Plan};
+use super::start::objects_of;
 use super::{Actor, Means, told};
 use crate::agent::clock;
 use crate::drivers::Adopt;
 use crate::job::machine::{JobInput, JobMachine};
+use crate::job::place::PlaceFile;
 use crate::job::record::{JobRecord, JobState};
 use crate::job::store::{JobFilter, Store};
 use crate::printer::command::{CancelReason, Program, StartJob};
@@ -168,6 +170,12 @@ pub async fn take_over(
         }
     };
     let mut job = JobInHand::new(record, now);
+    let newest = PlaceFile::of(&means.runtime_dir, printer).read(job.record().uid);
+    let known = job.record().checkpoint.as_ref().map_or(0, |c| c.byte);
+    if let Some(place) = newest.filter(|place| place.byte > known) {
+        job.remember(place);
+        job.save(&means.store, now);
+    }
     // A start that was not seen before the end is never executed later.
     if !matches!(job.record().state, JobState::Starting | JobState::Running) {
         let fault = Fault::new(
@@ -189,7 +197,13 @@ pub async fn take_over(
     let sha256 = job.record().sha256.clone().unwrap_or_default();
     means.spool.pin(&sha256, job.record().uid);
     let program = match means.spool.program(&sha256, &job.record().file).await {
-        Ok(program) => program,
+        Ok(mut program) => {
+            // Without its objects the print goes on all the same; only none can be left out any more.
+            if let Ok(analysis) = means.pool.analysis(&sha256).await {
+                program.objects = objects_of(&analysis);
+            }
+            program
+        }
         // Without its file the print cannot go on, but the driver has to answer for it all the same:
         // it finds nothing to read, turns the heaters off and reports the job interrupted.
         Err(fault) => {
@@ -202,6 +216,7 @@ pub async fn take_over(
                 layers: None,
                 estimate_s: None,
                 max_z_mm: None,
+                objects: Vec::new(),
             }
         }
     };
@@ -224,6 +239,8 @@ fn active(record: &JobRecord) -> ActiveJob {
         },
         started: record.started,
         skipped: record.skipped.clone(),
+        objects: Vec::new(),
+        upload_percent: None,
     }
 }
 
@@ -250,7 +267,9 @@ impl Actor {
             if let (Origin::Ours, Some(sha256)) = (job.record().origin, &job.record().sha256) {
                 self.means.spool.unpin(sha256, job.record().uid);
             }
+            self.last = Some(Arc::new(job.record().clone()));
             self.job = None;
+            self.place.forget();
             if was {
                 self.state.bed_dirty = true;
                 self.keep_bed(true);

@@ -19,6 +19,9 @@ use super::handle::{AgentShared, Ask, Pending, Shared, Snapshot};
 use crate::drivers::{Adopt, BoxFuture, Build, Context, StopMode};
 use crate::host::fdstore::FdStore;
 use crate::job::analysis_pool::AnalysisPool;
+use crate::job::machine::JobInput;
+use crate::job::place::PlaceFile;
+use crate::job::record::JobRecord;
 use crate::job::spool::Spool;
 use crate::job::store::{Store, StoreError};
 use crate::printer::command::{Command, Request};
@@ -86,6 +89,9 @@ pub struct Actor {
     state: State,
     driver: DriverSide,
     job: Option<JobInHand>,
+    place: PlaceFile,
+    /// The last job that ended in this run.
+    last: Option<Arc<JobRecord>>,
     preparing: Option<Preparing>,
     starts: FuturesUnordered<BoxFuture<'static, (Uuid, Outcome)>>,
     /// Small writes to the database that nobody waits for.
@@ -115,6 +121,7 @@ impl Actor {
             true
         });
         let context = context(&means, &shared, &settings, adopt);
+        let place = PlaceFile::of(&means.runtime_dir, &shared.name);
         let driver = DriverSide::start(build.build(context), &shared, now.mono);
         let actor = Actor {
             shared,
@@ -125,6 +132,8 @@ impl Actor {
             state,
             driver,
             job,
+            place,
+            last: None,
             preparing: None,
             starts: FuturesUnordered::new(),
             chores: FuturesUnordered::new(),
@@ -201,6 +210,10 @@ impl Actor {
         let event = match (event, &mut self.job) {
             (Event::Checkpoint(checkpoint), job) => {
                 if let Some(job) = job {
+                    // A crash finds it there; the database hears of it once a minute.
+                    if let Err(error) = self.place.keep(job.record().uid, &checkpoint) {
+                        tracing::debug!("the place of the print was not kept: {error}");
+                    }
                     job.remember(checkpoint);
                 }
                 return;
@@ -217,6 +230,12 @@ impl Actor {
             Event::Notice(notice) => Some(format!("notice: {} {}", notice.title, notice.text)),
             _ => None,
         };
+        if let (Event::Skipped(ids), Some(job)) = (&event, &mut self.job) {
+            job.apply(now, JobInput::Skipped(ids.clone()));
+            job.save(&self.means.store, now);
+            let ids: Vec<String> = ids.iter().map(u32::to_string).collect();
+            self.note(format!("left out: object {}", ids.join(", ")));
+        }
         let changes = reduce(&mut self.state, now, event);
         if let Some(text) = noted {
             self.note(text);
@@ -312,12 +331,24 @@ impl Actor {
     }
 
     fn limits(&self) -> Limits {
+        let preflight = self.preflight_limits();
         Limits {
-            max_tool_c: self.settings.preflight.max_tool_c,
-            max_bed_c: self.settings.preflight.max_bed_c,
+            max_tool_c: preflight.max_tool_c,
+            max_bed_c: preflight.max_bed_c,
             require_clear_bed: self.settings.require_clear_bed,
             draining: self.agent.draining.load(Ordering::Relaxed) || self.stopping.is_some(),
         }
+    }
+
+    /// The limits of the configuration; what it leaves open, the printer's own configuration tells.
+    fn preflight_limits(&self) -> crate::job::preflight::Limits {
+        let mut limits = self.settings.preflight.clone();
+        if let Some(machine) = &self.state.limits {
+            limits.max_tool_c = limits.max_tool_c.or(machine.max_tool_c);
+            limits.max_bed_c = limits.max_bed_c.or(machine.max_bed_c);
+            limits.reach_mm = limits.reach_mm.or(machine.reach_mm);
+        }
+        limits
     }
 
     fn clear_bed(&mut self, rating: Option<u8>) -> Outcome {
@@ -413,6 +444,7 @@ impl Actor {
             at: clock::now(),
             state: self.state.clone(),
             job_id: self.job.as_ref().and_then(JobInHand::id),
+            last: self.last.clone(),
         }));
     }
 
@@ -444,7 +476,8 @@ fn context(means: &Means, shared: &Shared, settings: &Settings, adopt: Option<Ad
 /// move in front of a pause takes minutes.
 fn time_limit(command: &Command) -> Duration {
     Duration::from_secs(match command {
-        Command::Start(_) => 180,
+        // A file that goes to the printer first may go over a slow network: at least 200 kB/s.
+        Command::Start(job) => 180 + job.program.size / 200_000,
         Command::Pause => 600,
         Command::Resume => 1800,
         Command::Cancel(_) => 900,

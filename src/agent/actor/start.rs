@@ -8,9 +8,10 @@ use tokio::task::JoinHandle;
 use uuid::Uuid;
 
 use super::jobs::JobInHand;
-use super::{Actor, Means, Settings};
+use super::{Actor, Means};
 use crate::agent::clock;
 use crate::agent::handle::{Accepted, Pending, PrintOrder};
+use crate::gcode::analysis::{Analysis, Object};
 use crate::job::machine::JobInput;
 use crate::job::preflight;
 use crate::job::record::{JobRecord, JobState};
@@ -19,7 +20,7 @@ use crate::printer::command::{CancelReason, Command, Program, StartJob};
 use crate::printer::event::{Event, JobEvent};
 use crate::printer::fault::{Fault, Severity};
 use crate::printer::guard::guard;
-use crate::printer::model::{ActiveJob, Activity, Origin, Progress};
+use crate::printer::model::{ActiveJob, Activity, Origin, PrintObject, Progress};
 use crate::printer::outcome::{Outcome, Refusal};
 use crate::printer::reduce::reduce;
 
@@ -93,10 +94,13 @@ impl Actor {
             progress: Progress::default(),
             started: None,
             skipped: Vec::new(),
+            objects: Vec::new(),
+            upload_percent: None,
         });
         reduce(&mut self.state, now, Event::Activity(Activity::Preparing));
         self.note(format!("asked: print {}", order.name));
-        let work = check(self.means.clone(), self.settings.clone(), order, record.clone());
+        let limits = self.preflight_limits();
+        let work = check(self.means.clone(), limits, order, record.clone());
         self.job = Some(JobInHand::new(record, now));
         #[allow(
             clippy::disallowed_methods,
@@ -234,6 +238,7 @@ impl Actor {
         // An order refused before it got a number leaves no trace in the history.
         if job.id().is_some() {
             job.save(&self.means.store, now);
+            self.last = Some(Arc::new(job.record().clone()));
         }
         self.state.job = None;
         if self.state.activity == Activity::Preparing {
@@ -249,7 +254,7 @@ impl Actor {
 /// Everything between an order and the first word to the printer. Ends with a durable record.
 async fn check(
     means: Means,
-    settings: Settings,
+    limits: preflight::Limits,
     order: PrintOrder,
     record: JobRecord,
 ) -> Result<Prepared, Refusal> {
@@ -277,11 +282,11 @@ async fn check(
         .analysis(&order.sha256)
         .await
         .map_err(|f| refuse("refused/analysis", f.to_string()))?;
-    let mut report = preflight::check(&analysis, &settings.preflight, &order.name, &order.skip);
+    let mut report = preflight::check(&analysis, &limits, &order.name, &order.skip);
     if report.may_name_lines() {
         // A second look with this printer's limits in hand finds the lines to blame.
-        if let Ok(exact) = means.pool.analysis_for(&order.sha256, &settings.preflight).await {
-            report = preflight::check(&exact, &settings.preflight, &order.name, &order.skip);
+        if let Ok(exact) = means.pool.analysis_for(&order.sha256, &limits).await {
+            report = preflight::check(&exact, &limits, &order.name, &order.skip);
         }
     }
     if let Some(refusal) = report.refusal() {
@@ -292,6 +297,7 @@ async fn check(
         .estimate_s()
         .map(|s| s.round().clamp(0.0, f64::from(u32::MAX)) as u32);
     program.max_z_mm = analysis.bounds.extruding.map(|b| b.max[2] as f32);
+    program.objects = objects_of(&analysis);
     let mut ready = record;
     ready.size = Some(program.size);
     ready.skipped = report.skip.clone();
@@ -318,6 +324,15 @@ fn repeated() -> Refusal {
     )
 }
 
+/// The objects of a file as printers are told of them.
+pub(super) fn objects_of(analysis: &Analysis) -> Vec<PrintObject> {
+    let known = |o: &Object| PrintObject {
+        id: o.id,
+        name: if o.key.is_empty() { &o.name } else { &o.key }.clone(),
+    };
+    analysis.objects.iter().map(known).collect()
+}
+
 fn placeholder(order: &PrintOrder) -> Program {
     Program {
         path: std::path::PathBuf::new(),
@@ -327,5 +342,6 @@ fn placeholder(order: &PrintOrder) -> Program {
         layers: None,
         estimate_s: None,
         max_z_mm: None,
+        objects: Vec::new(),
     }
 }

@@ -6,6 +6,7 @@
 //! is then read from its beginning without being sent, so that modes and filament are known, and goes
 //! on under the number that the printer expects.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::answer::Answer;
@@ -15,6 +16,7 @@ use super::pause_record::PauseRecord;
 use super::program::Job;
 use super::proto::{Marlin, Output, Phase};
 use super::resume_point::{ResumePoint, resume_point};
+use super::skip::{Opening, plan_of};
 use crate::printer::command::StartJob;
 use crate::printer::event::{Event, JobEvent};
 use crate::printer::model::{Now, PauseReason};
@@ -63,15 +65,20 @@ pub struct Adopting {
 pub struct Forward {
     /// Up to the line that ends here in the file,
     pub to_byte: u64,
+    /// to this one of those that were put in there,
+    pub to_step: u16,
     /// and so many commands more.
     pub skip: u32,
     /// Then pause.
     pub pause: bool,
+    /// All of it went out in this run: what it did is known.
+    pub again: bool,
 }
 
 impl Marlin {
     /// Takes up a job of the process before, instead of the ordinary handshake.
     pub fn adopt(&mut self, now: Now, start: StartJob, records: Vec<Record>, pause: bool) {
+        self.plan = Arc::new(plan_of(&start, &records));
         self.adopting = Some(Adopting {
             start,
             records,
@@ -258,11 +265,17 @@ impl Marlin {
         self.program.clear();
         self.forward = Some(Forward {
             to_byte: after.byte_end,
+            to_step: after.step,
             skip,
             // One that stands already needs no pause.
             pause: pause && parked.is_none(),
+            again: false,
         });
-        self.out.push_back(Output::OpenProgram(start.clone()));
+        self.out.push_back(Output::OpenProgram(Opening {
+            job: start.clone(),
+            plan: self.plan.clone(),
+            from: None,
+        }));
         self.reports.job_begins(now.mono);
         self.idle_heat.job_begins();
         self.job = Some(Job {
@@ -300,14 +313,16 @@ impl Marlin {
             let Some((place, text)) = program.peek() else {
                 break program.over();
             };
-            if place.byte_end > forward.to_byte {
+            if place.is_behind(forward.to_byte, forward.to_step) {
                 if forward.skip == 0 {
                     break true;
                 }
                 forward.skip -= 1;
             }
-            track.follow(text);
-            last = Some(place);
+            if !forward.again {
+                track.follow(text);
+                last = Some(place);
+            }
             program.pass();
         };
         if let (Some(place), Some(job)) = (last, &mut self.job) {
@@ -318,7 +333,10 @@ impl Marlin {
         }
         if !reached {
             self.forward = Some(forward);
-        } else if forward.pause {
+            return;
+        }
+        self.skip_took_hold();
+        if forward.pause {
             self.begin_pause(now, PauseReason::Requested, None);
         }
     }

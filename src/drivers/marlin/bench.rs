@@ -1,6 +1,6 @@
 //! The core against the simulated printer, in made-up time: for tests.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -8,15 +8,30 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use uuid::Uuid;
 
+use super::program::Piece;
 use super::proto::{Marlin, Output};
 use super::settings::Settings;
 use super::sim::{Options, Sim};
+use super::skip::Opening;
+use crate::gcode::analyze::{Analyzer, Options as Analysis};
+use crate::gcode::skip::Skip;
 use crate::gcode::source::{Batch, Prepare, PrepareOptions};
 use crate::printer::command::{Command, Program, RequestId, StartJob};
 use crate::printer::event::{Event, JobEvent};
 use crate::printer::fault::Fault;
-use crate::printer::model::Now;
+use crate::printer::model::{Now, PrintObject};
 use crate::printer::outcome::Outcome;
+
+fn objects_of(program: &[u8]) -> Vec<PrintObject> {
+    let mut analyzer = Analyzer::new(Analysis::default());
+    analyzer.push(program);
+    let objects = analyzer.finish().objects;
+    let known = |o: crate::gcode::analysis::Object| PrintObject {
+        id: o.id,
+        name: o.name,
+    };
+    objects.into_iter().map(known).collect()
+}
 
 /// Core and printer, joined.
 pub struct Bench {
@@ -34,7 +49,9 @@ pub struct Bench {
     pub ended: bool,
     pub program: Vec<u8>,
     pub sent: Vec<String>,
-    pending: Option<Batch>,
+    pending: VecDeque<Piece>,
+    /// What the database knows of it.
+    pub skipped: Vec<u32>,
     next_id: u64,
 }
 
@@ -55,7 +72,8 @@ impl Bench {
             ended: false,
             program: Vec::new(),
             sent: Vec::new(),
-            pending: None,
+            pending: VecDeque::new(),
+            skipped: Vec::new(),
             next_id: 1,
         };
         bench.drain();
@@ -106,6 +124,7 @@ impl Bench {
                 layers: None,
                 estimate_s: None,
                 max_z_mm: None,
+                objects: objects_of(program.as_bytes()),
             }),
             skip: Vec::new(),
         }))
@@ -138,11 +157,12 @@ impl Bench {
                 layers: None,
                 estimate_s: None,
                 max_z_mm: None,
+                objects: objects_of(&self.program),
             }),
-            skip: Vec::new(),
+            skip: self.skipped.clone(),
         };
         self.partial.clear();
-        self.pending = None;
+        self.pending.clear();
         let now = self.now();
         self.core = Marlin::new(now, settings, &[115_200]);
         self.core.adopt(now, start, records, pause);
@@ -159,6 +179,9 @@ impl Bench {
                             JobEvent::Done { .. } | JobEvent::Failed { .. } | JobEvent::Cancelled { .. }
                         )
                     );
+                    if let Event::Skipped(ids) = &event {
+                        self.skipped.clone_from(ids);
+                    }
                     self.events.push(event);
                 }
                 Output::Reply(id, outcome) => {
@@ -167,14 +190,8 @@ impl Bench {
                         "answered twice"
                     );
                 }
-                Output::OpenProgram(_) => {
-                    let mut prepare = Prepare::new(PrepareOptions::default());
-                    let mut batch = Batch::default();
-                    prepare.feed(&self.program, &mut batch);
-                    prepare.finish(&mut batch);
-                    self.pending = Some(batch);
-                }
-                Output::CloseProgram => self.pending = None,
+                Output::OpenProgram(opening) => self.read(&opening),
+                Output::CloseProgram => self.pending.clear(),
                 Output::Record(record) => self.records.push(record),
                 Output::Stopped => self.stopped = true,
                 Output::Hangup(fault) => self.hangup = Some(fault),
@@ -182,12 +199,43 @@ impl Bench {
             }
         }
         if self.core.wants_program()
-            && let Some(batch) = self.pending.take()
+            && let Some(piece) = self.pending.pop_front()
         {
             let now = self.now();
-            self.core.feed(now, batch);
+            self.core.feed(now, piece);
             self.drain();
         }
+    }
+
+    /// Reads the program in pieces, as the shell does.
+    fn read(&mut self, opening: &Opening) {
+        self.pending.clear();
+        let mut prepare = match &opening.from {
+            Some(from) => (**from)
+                .clone()
+                .with_plan(opening.plan.clone())
+                .expect("can skip"),
+            None => {
+                let mut analyzer = Analyzer::new(Analysis::default());
+                analyzer.push(&self.program);
+                let spans = analyzer
+                    .finish_with_index()
+                    .1
+                    .object_spans()
+                    .expect("few changes");
+                Prepare::new(PrepareOptions::default()).skipping(Skip::new(spans, opening.plan.clone()))
+            }
+        };
+        let from = usize::try_from(prepare.offset()).expect("small");
+        for chunk in self.program[from..].chunks(700) {
+            let begin = Some(Arc::new(prepare.clone()));
+            let mut batch = Batch::default();
+            prepare.feed(chunk, &mut batch);
+            self.pending.push_back(Piece { batch, begin });
+        }
+        let mut piece = self.pending.pop_back().unwrap_or_default();
+        prepare.finish(&mut piece.batch);
+        self.pending.push_back(piece);
     }
 
     /// One exchange; `false` when nothing moved.

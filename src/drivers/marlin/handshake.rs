@@ -343,6 +343,7 @@ impl Marlin {
             "print.start.predownload",
             "print.pause",
             "print.cancel",
+            "objects.skip",
             "gcode.send",
             "gcode.tune",
             "emergency.stop",

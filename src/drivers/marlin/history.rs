@@ -19,6 +19,16 @@ pub struct Place {
     pub layer: u32,
     /// File offset behind it.
     pub byte_end: u64,
+    /// 0: a line of the file. Else it was put in behind what was left out up to there.
+    #[serde(default)]
+    pub step: u16,
+}
+
+impl Place {
+    /// Whether it comes behind another in the stream.
+    pub fn is_behind(&self, byte_end: u64, step: u16) -> bool {
+        (self.byte_end, self.step) > (byte_end, step)
+    }
 }
 
 /// Whose line it is.

@@ -30,6 +30,13 @@ pub enum Record {
         /// The first of them.
         number: u32,
     },
+    /// An object is left out from a byte of the file on. Kept in the file's header: it counts to the end.
+    Skip {
+        /// Number of the object.
+        id: u32,
+        /// Lines that begin here or behind are left out.
+        from_byte: u64,
+    },
     /// A script of ours begins to move the head (pause, cancel): until the next `Run` the program
     /// cannot be continued where it is.
     Leaving,

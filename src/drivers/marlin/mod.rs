@@ -38,6 +38,9 @@ pub mod settings;
 pub mod shell;
 pub mod silence;
 pub mod sim;
+mod skip;
+#[cfg(test)]
+mod skip_tests;
 pub mod temps;
 pub mod thermal_watch;
 pub mod track;

@@ -121,6 +121,7 @@ mod tests {
                 source_line: 7,
                 layer: 1,
                 byte_end: 99,
+                step: 0,
             },
         );
         let text = serde_json::to_string(&record).expect("text");

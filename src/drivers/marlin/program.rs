@@ -1,6 +1,7 @@
 //! The running job: lines of its program, as they go out and as they are acknowledged.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use super::faults;
 use super::history::{Place, Tag, WIRE_MAX};
@@ -9,8 +10,9 @@ use super::proto::{Marlin, Output, Phase};
 use super::scan::{command, has_word, word};
 use super::script::{Mark, Step};
 use super::silence::{self, Patience};
+use super::skip::{Opening, plan_of};
 use super::track::Track;
-use crate::gcode::source::Batch;
+use crate::gcode::source::{Batch, Prepare};
 use crate::printer::command::{RequestId, StartJob};
 use crate::printer::event::JobEvent;
 use crate::printer::fault::Fault;
@@ -42,10 +44,27 @@ pub struct Job {
     pub sent: Place,
 }
 
+/// A piece of the program as it was read.
+#[derive(Clone, Debug, Default)]
+pub struct Piece {
+    /// The commands.
+    pub batch: Batch,
+    /// Where they begin, to read from there again; only where objects can be left out.
+    pub begin: Option<Arc<Prepare>>,
+}
+
+impl From<Batch> for Piece {
+    fn from(batch: Batch) -> Self {
+        Piece { batch, begin: None }
+    }
+}
+
 /// What was read of the program and not sent yet.
 #[derive(Debug, Default)]
 pub struct Program {
     batches: VecDeque<Batch>,
+    /// Where the batches and the one before them begin.
+    begins: VecDeque<Arc<Prepare>>,
     next: usize,
     /// The last batch came.
     complete: bool,
@@ -58,16 +77,46 @@ impl Program {
     }
 
     /// Takes a batch.
-    pub fn feed(&mut self, batch: Batch) {
-        self.complete |= batch.last;
-        self.batches.push_back(batch);
+    pub fn feed(&mut self, piece: Piece) {
+        self.complete |= piece.batch.last;
+        self.batches.push_back(piece.batch);
+        self.begins.extend(piece.begin);
+        while self.begins.len() > self.batches.len() + 1 {
+            self.begins.pop_front();
+        }
     }
 
     /// Forgets everything.
     pub fn clear(&mut self) {
+        self.forget();
+        self.begins.clear();
+    }
+
+    /// Forgets what was read, to read it again from the place that this gives.
+    pub(super) fn reread(&mut self) -> Option<Arc<Prepare>> {
+        self.forget();
+        self.begins.truncate(1);
+        self.begins.front().cloned()
+    }
+
+    fn forget(&mut self) {
         self.batches.clear();
         self.next = 0;
         self.complete = false;
+    }
+
+    /// Where the next line of the file itself ends. Lines that were put in always come with the line
+    /// that they were put in for.
+    pub(super) fn next_own_end(&self) -> Option<u64> {
+        let mut skip = self.next;
+        for batch in &self.batches {
+            let own = batch.lines.iter().skip(skip).find(|line| line.step == 0);
+            if let Some(line) = own {
+                return Some(line.byte_end);
+            }
+            skip = 0;
+        }
+        None
     }
 
     /// Everything was sent.
@@ -85,6 +134,7 @@ impl Program {
             source_line: line.source_line,
             layer: line.layer,
             byte_end: line.byte_end,
+            step: line.step,
         };
         Some((place, batch.text_of(line)))
     }
@@ -144,7 +194,13 @@ impl Marlin {
         self.track.tool = tool;
         self.program.clear();
         self.saved = None;
-        self.out.push_back(Output::OpenProgram(start.clone()));
+        self.plan = Arc::new(plan_of(&start, &[]));
+        self.skipping = None;
+        self.out.push_back(Output::OpenProgram(Opening {
+            job: start.clone(),
+            plan: self.plan.clone(),
+            from: None,
+        }));
         self.out
             .push_back(Output::Record(Record::Begin { uid: start.uid }));
         self.job = Some(Job {
@@ -259,6 +315,7 @@ impl Marlin {
             source_line: line.source_line,
             layer: line.layer,
             byte_end: line.byte_end,
+            step: line.step,
         };
         let text = batch.text_of(line);
         // Nearly every line.

@@ -9,12 +9,13 @@
 //! | `answer`, `temps` | what a line of the printer says |
 //! | `sender`, `history`, `silence` | numbers, acknowledgements, resends, lost `ok`s |
 //! | `handshake` | from an open port to a known printer |
-//! | `program` | lines of the running job |
+//! | `program`, `skip` | lines of the running job, and what is left out of it |
 //! | `script`, `pause`, `ending` | our own sequences: pause, resume, cancel, heaters off, stop |
 //! | `people`, `outside` | prompts and waiting for a person; prints started at the printer |
 //! | `reports`, `idle_heat`, `thermal_watch` | what is reported, and what is watched |
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::adopt::{Adopting, Forward};
@@ -28,19 +29,20 @@ use super::idle_heat::IdleHeat;
 use super::outside::Outside;
 use super::pause::Saved;
 use super::people::People;
-use super::program::{Job, Program};
+use super::program::{Job, Piece, Program};
 use super::reports::Reports;
 use super::script::Step;
 use super::sender::{Sender, Trouble};
 use super::settings::Settings;
 use super::silence::Patience;
+use super::skip::{Opening, Skipping};
 use super::thermal_watch::ThermalWatch;
 use super::track::Track;
 use super::urgent::Estop;
 use super::users::Users;
 use crate::drivers::StopMode;
-use crate::gcode::source::Batch;
-use crate::printer::command::{Command, RequestId, StartJob};
+use crate::gcode::skip::SkipPlan;
+use crate::printer::command::{Command, RequestId};
 use crate::printer::event::{Event, JobEvent};
 use crate::printer::fault::Fault;
 use crate::printer::model::{Activity, Heater, Now, PauseReason, Position};
@@ -56,8 +58,8 @@ pub enum Output {
     Event(Event),
     /// Answer a request.
     Reply(RequestId, Outcome),
-    /// Read this program from its beginning and feed it.
-    OpenProgram(StartJob),
+    /// Read this program and feed it.
+    OpenProgram(Opening),
     /// No more of the program is needed.
     CloseProgram,
     /// Set the port to this speed.
@@ -135,6 +137,9 @@ pub struct Marlin {
     pub(super) adopting: Option<Adopting>,
     /// The program is read up to a place without being sent.
     pub(super) forward: Option<Forward>,
+    /// What is left out of the running program.
+    pub(super) plan: Arc<SkipPlan>,
+    pub(super) skipping: Option<Skipping>,
     /// Heaters go off once the printer answers.
     pub(super) cool_at_ready: bool,
     pub(super) out: VecDeque<Output>,
@@ -169,6 +174,8 @@ impl Marlin {
             halting: None,
             adopting: None,
             forward: None,
+            plan: Arc::default(),
+            skipping: None,
             cool_at_ready: false,
             out: VecDeque::with_capacity(32),
             settings,
@@ -222,6 +229,9 @@ impl Marlin {
                 self.sender.ok(now.mono, info);
                 if info.temps {
                     self.temperatures(now, raw);
+                }
+                if info.position {
+                    self.position_line(now, raw);
                 }
                 if info.advanced {
                     self.advanced_ok();
@@ -356,10 +366,7 @@ impl Marlin {
             Command::Resume => self.resume(now, id),
             Command::Cancel(_) => self.cancel(now, Some(id)),
             Command::SendGcode { lines, .. } => self.send_gcode(now, id, lines),
-            Command::SkipObjects { .. } => self.reply(
-                id,
-                Outcome::refused("refused/unsupported", "This driver cannot skip objects yet."),
-            ),
+            Command::SkipObjects { ids } => self.skip_objects(now, id, ids),
             Command::Answer { button } => self.answer_prompt(now, id, button),
             Command::HeatersOff => self.heaters_off(now, Some(id)),
         }
@@ -367,9 +374,9 @@ impl Marlin {
     }
 
     /// More of the program.
-    pub fn feed(&mut self, now: Now, batch: Batch) {
+    pub fn feed(&mut self, now: Now, piece: Piece) {
         if self.job.is_some() {
-            self.program.feed(batch);
+            self.program.feed(piece);
             self.fast_forward(now);
             self.pump(now);
         }
@@ -386,6 +393,9 @@ impl Marlin {
     pub(super) fn pump(&mut self, now: Now) {
         if self.phase == Phase::Halted {
             return;
+        }
+        if self.job.is_none() {
+            self.skip_is_void();
         }
         self.service(now);
         // Bounded: each turn but the last sends a line or takes a step off a finite script.

@@ -55,6 +55,7 @@ pub fn resume_point(records: &[Record], next: u32) -> ResumePoint {
                     place = Some((after, end.saturating_sub(first)));
                 }
             }
+            Record::Skip { .. } => {}
             Record::Leaving => left = Some(ResumePoint::Lost),
             Record::Parked { .. } => left = Some(ResumePoint::Parked),
             Record::End => return ResumePoint::Lost,
@@ -78,6 +79,19 @@ pub fn resume_point(records: &[Record], next: u32) -> ResumePoint {
 struct Header {
     uid: Uuid,
     paused: Option<Box<PauseRecord>>,
+    /// Objects left out since the start, and from which byte on.
+    #[serde(default)]
+    skipped: Vec<(u32, u64)>,
+}
+
+impl Header {
+    fn of(uid: Uuid) -> Self {
+        Header {
+            uid,
+            paused: None,
+            skipped: Vec::new(),
+        }
+    }
 }
 
 /// A running job that the last process left.
@@ -87,7 +101,7 @@ pub type Left = (Uuid, Vec<Record>);
 #[derive(Debug)]
 pub struct JobMemory {
     file: LineMemory,
-    uid: Uuid,
+    header: Header,
 }
 
 impl JobMemory {
@@ -102,19 +116,23 @@ impl JobMemory {
                 .collect();
             let mut records = records?;
             if let Some(Record::Parked { saved }) = records.last_mut() {
-                *saved = header.paused;
+                saved.clone_from(&header.paused);
             }
-            Some((loaded, header.uid, records))
+            let skips = header.skipped.iter();
+            let skips = skips.map(|&(id, from_byte)| Record::Skip { id, from_byte });
+            records.splice(0..0, skips);
+            Some((loaded, header, records))
         });
         match left {
-            Some((loaded, uid, records)) => {
+            Some((loaded, header, records)) => {
                 let file = LineMemory::go_on(path, &loaded)?;
-                Ok((JobMemory { file, uid }, Some((uid, records))))
+                let left = (header.uid, records);
+                Ok((JobMemory { file, header }, Some(left)))
             }
             None => {
                 let file = LineMemory::create(path)?;
-                let uid = Uuid::nil();
-                Ok((JobMemory { file, uid }, None))
+                let header = Header::of(Uuid::nil());
+                Ok((JobMemory { file, header }, None))
             }
         }
     }
@@ -123,21 +141,18 @@ impl JobMemory {
     pub fn keep(&mut self, record: &Record) -> io::Result<()> {
         match record {
             Record::Begin { uid } => {
-                self.uid = *uid;
-                let header = Header {
-                    uid: *uid,
-                    paused: None,
-                };
-                self.file.begin(&header)?;
+                self.header = Header::of(*uid);
+                self.file.begin(&self.header)?;
                 self.file.push_json(record)
             }
             Record::Parked { saved } => {
-                let header = Header {
-                    uid: self.uid,
-                    paused: saved.clone(),
-                };
-                self.file.set_header(&header)?;
+                self.header.paused.clone_from(saved);
+                self.file.set_header(&self.header)?;
                 self.file.push_json(record)
+            }
+            Record::Skip { id, from_byte } => {
+                self.header.skipped.push((*id, *from_byte));
+                self.file.set_header(&self.header)
             }
             Record::End => self.file.end(),
             _ => self.file.push_json(record),
@@ -156,6 +171,7 @@ mod tests {
             source_line: line,
             layer: 0,
             byte_end: u64::from(line) * 10,
+            step: 0,
         }
     }
 

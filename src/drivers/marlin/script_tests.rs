@@ -58,7 +58,7 @@ impl Player {
                         prepare.feed(self.program.as_bytes(), &mut batch);
                         prepare.finish(&mut batch);
                         let now = self.now();
-                        self.core.feed(now, batch);
+                        self.core.feed(now, batch.into());
                     }
                     Output::Event(Event::Job(job)) => self.told.push(format!("{job:?}")),
                     Output::Event(event) => self.told.push(format!("{event:?}")),
@@ -173,6 +173,7 @@ impl Player {
                         layers: None,
                         estimate_s: None,
                         max_z_mm: None,
+                        objects: Vec::new(),
                     }),
                     skip: Vec::new(),
                 }));

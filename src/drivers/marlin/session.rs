@@ -20,9 +20,8 @@ use super::memory_record::Record;
 use super::port;
 use super::proto::{Marlin, Output};
 use super::resume_point::JobMemory;
-use super::shell::{ReadOrder, program_channel};
+use super::shell::{ReadOrder, Reading, program_channel};
 use crate::drivers::{Adopt, Context, StopMode};
-use crate::gcode::source::Batch;
 use crate::host::serial::Roots;
 use crate::printer::command::{Request, RequestId};
 use crate::printer::event::{Event, JobEvent};
@@ -246,7 +245,7 @@ struct Line {
     replies: Vec<(RequestId, oneshot::Sender<Outcome>)>,
     /// Edges that found the actor's channel full. Bounded by `EDGES_MAX`.
     edges: VecDeque<Event>,
-    program: Option<mpsc::Receiver<Result<Batch, String>>>,
+    program: Option<mpsc::Receiver<Reading>>,
     /// Bytes at the front of `tx` that were written already.
     written: usize,
     write_since: Option<Instant>,
@@ -328,7 +327,7 @@ impl Line {
                 }
                 batch = next_batch(&mut self.program), if self.core.wants_program() && self.program.is_some() => {
                     match batch {
-                        Some(Ok(batch)) => self.core.feed(now(), batch),
+                        Some(Ok(piece)) => self.core.feed(now(), piece),
                         Some(Err(why)) => {
                             self.program = None;
                             self.core.program_failed(now(), why);
@@ -453,14 +452,10 @@ impl Line {
                         let _ = reply.send(outcome);
                     }
                 }
-                Output::OpenProgram(job) => {
+                Output::OpenProgram(opening) => {
                     let (to, from) = program_channel();
                     self.program = Some(from);
-                    let order = ReadOrder {
-                        job,
-                        from: (0, 0, 0),
-                        to,
-                    };
+                    let order = ReadOrder { opening, to };
                     if session.reads.try_send(order).is_err() {
                         self.program = None;
                         self.core.program_failed(now(), "no reader".to_owned());
@@ -520,9 +515,7 @@ impl Line {
     }
 }
 
-async fn next_batch(
-    program: &mut Option<mpsc::Receiver<Result<Batch, String>>>,
-) -> Option<Result<Batch, String>> {
+async fn next_batch(program: &mut Option<mpsc::Receiver<Reading>>) -> Option<Reading> {
     match program {
         Some(receiver) => receiver.recv().await,
         None => std::future::pending().await,

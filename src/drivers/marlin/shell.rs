@@ -6,17 +6,22 @@
 //! batches ahead. Requests come through channels; events leave without ever waiting.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use super::config::Config;
 use super::port;
+use super::program::Piece;
 use super::session::{Session, SessionEnd};
+use super::skip::Opening;
 use crate::drivers::{Adopt, BoxFuture, Context, Driver, Link, Stop, StopMode};
-use crate::gcode::source::{Batch, FileSource};
+use crate::gcode::skip::Skip;
+use crate::gcode::skip_file::spans_of;
+use crate::gcode::source::{FileSource, Prepare, PrepareOptions};
 use crate::host::serial::Roots;
-use crate::printer::command::{Command, Request, StartJob};
+use crate::printer::command::{Command, Request};
 use crate::printer::event::Event;
 use crate::printer::fault::{Fault, Severity};
 use crate::printer::outcome::Outcome;
@@ -30,12 +35,10 @@ const BATCH_BYTES: usize = 32 * 1024;
 /// Order to the bridge: read this program into that channel, from a place on.
 #[derive(Debug)]
 pub struct ReadOrder {
-    /// The job.
-    pub job: StartJob,
-    /// Where to begin: byte, line, layer.
-    pub from: (u64, u32, u32),
-    /// Where the batches go.
-    pub to: mpsc::Sender<Result<Batch, String>>,
+    /// What, from where on, and what is left out.
+    pub opening: Opening,
+    /// Where the pieces go.
+    pub to: mpsc::Sender<Reading>,
 }
 
 /// A Marlin printer.
@@ -178,22 +181,26 @@ fn forward(to: &mpsc::Sender<Request>, request: Request) {
 fn read_program(order: ReadOrder) {
     // Owned by its channel: it ends when the session drops the receiver.
     let handle = tokio::task::spawn_blocking(move || {
-        let path = &order.job.program.path;
-        let (byte, line, layer) = order.from;
-        let mut source = match FileSource::open(path, byte, line, layer) {
+        let path = &order.opening.job.program.path;
+        let words = |error: std::io::Error| format!("{}: {error}", path.display());
+        let mut source = match open_program(&order.opening) {
             Ok(source) => source,
             Err(error) => {
-                let _ = order
-                    .to
-                    .blocking_send(Err(format!("{}: {error}", path.display())));
+                let _ = order.to.blocking_send(Err(words(error)));
                 return;
             }
         };
         loop {
-            let batch = source.next_batch(BATCH_BYTES);
-            let last = batch.as_ref().map_or(true, |b| b.last);
-            let batch = batch.map_err(|error| format!("{}: {error}", path.display()));
-            if order.to.blocking_send(batch).is_err() || last {
+            let begin = source
+                .place()
+                .can_skip()
+                .then(|| Arc::new(source.place().clone()));
+            let piece = source
+                .next_batch(BATCH_BYTES)
+                .map(|batch| Piece { batch, begin })
+                .map_err(words);
+            let last = piece.as_ref().map_or(true, |p| p.batch.last);
+            if order.to.blocking_send(piece).is_err() || last {
                 return;
             }
         }
@@ -201,8 +208,30 @@ fn read_program(order: ReadOrder) {
     drop(handle);
 }
 
+/// Opens a program where it is to be read, so that objects can be left out of it.
+fn open_program(opening: &Opening) -> std::io::Result<FileSource> {
+    let cannot = || std::io::Error::other("its objects cannot be told apart, so none can be left out");
+    let path = &opening.job.program.path;
+    if let Some(from) = &opening.from {
+        let place = (**from).clone();
+        let place = place.with_plan(opening.plan.clone()).ok_or_else(cannot)?;
+        return FileSource::resume(path, place);
+    }
+    // One object cannot be left out of one.
+    let several = opening.job.program.objects.len() > 1;
+    let spans = if several { spans_of(path)? } else { None };
+    match spans {
+        Some(spans) => FileSource::resume(
+            path,
+            Prepare::new(PrepareOptions::default()).skipping(Skip::new(spans, opening.plan.clone())),
+        ),
+        None if opening.plan.is_empty() => FileSource::open(path, 0, 0, 0),
+        None => Err(cannot()),
+    }
+}
+
 /// The next lines of a program, or why there are none.
-pub type Reading = Result<Batch, String>;
+pub type Reading = Result<Piece, String>;
 
 /// A channel for a program, bounded: the reader waits when it is full.
 pub fn program_channel() -> (mpsc::Sender<Reading>, mpsc::Receiver<Reading>) {

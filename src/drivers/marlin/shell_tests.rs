@@ -12,7 +12,7 @@ use super::super::sim::{Injection, Options};
 use super::*;
 use crate::drivers::Build as _;
 use crate::host::fdstore::FdStore;
-use crate::printer::command::{CancelReason, Program, RequestId};
+use crate::printer::command::{CancelReason, Program, RequestId, StartJob};
 use crate::printer::event::JobEvent;
 use crate::printer::wire::WireRing;
 
@@ -157,6 +157,7 @@ impl Rig {
                 layers: None,
                 estimate_s: None,
                 max_z_mm: None,
+                objects: Vec::new(),
             }),
             skip: Vec::new(),
         })

@@ -19,6 +19,9 @@ mod rows;
 mod schema;
 #[cfg(test)]
 mod tests_store;
+#[cfg(test)]
+mod tests_upstreams;
+mod upstreams;
 mod writer;
 
 pub use error::StoreError;

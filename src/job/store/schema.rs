@@ -10,7 +10,7 @@ pub(super) const APPLICATION_ID: i64 = 0x4c59_5244;
 
 /// One step from schema n-1 to n; the number of a step is its place, from 1. Steps are never edited
 /// once released, only added.
-const STEPS: &[&str] = &[FIRST];
+const STEPS: &[&str] = &[FIRST, UPSTREAMS];
 
 /// The schema number that this program writes.
 pub(super) const VERSION: i64 = STEPS.len() as i64;
@@ -106,6 +106,25 @@ CREATE TABLE analyses (
     body    TEXT NOT NULL,
     used    INTEGER NOT NULL,
     PRIMARY KEY (sha256, version)
+) STRICT;
+";
+
+/// Identities in clouds, and what waits to be delivered there.
+const UPSTREAMS: &str = "
+CREATE TABLE upstream_docs (
+    upstream   TEXT NOT NULL,
+    printer_id INTEGER NOT NULL REFERENCES printers(id),
+    body       TEXT NOT NULL,
+    PRIMARY KEY (upstream, printer_id)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE outbox (
+    id         INTEGER PRIMARY KEY AUTOINCREMENT,
+    upstream   TEXT NOT NULL,
+    printer_id INTEGER NOT NULL REFERENCES printers(id),
+    key        TEXT NOT NULL,
+    body       TEXT NOT NULL,
+    UNIQUE (upstream, printer_id, key)
 ) STRICT;
 ";
 

@@ -1,0 +1,41 @@
+//! Clouds and other places that hear of the printers and send them work: one folder each.
+//!
+//! An upstream knows the printers through [`AgentHandle`] alone: it watches their snapshots (levels,
+//! newest wins), asks for commands and prints, and is answered with an outcome. It knows no driver and
+//! no API. A slow or missing upstream holds up nobody: nothing in the agent waits for one.
+//!
+//! To add one: a folder with `mod`, `shell` and `sim`, a section of the configuration, a line in the
+//! daemon.
+
+use std::sync::Arc;
+
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+use crate::agent::handle::AgentHandle;
+use futures_util::future::BoxFuture;
+
+pub mod simplyprint;
+
+/// What an upstream gets of the house.
+#[derive(Clone)]
+pub struct House {
+    /// The printers, the database, the files.
+    pub agent: AgentHandle,
+    /// Name of this host, for people.
+    pub name: String,
+    /// What upstreams may do to this host: `[host] allow`.
+    pub allow: Vec<String>,
+    /// Ends the daemon in order, so that the service manager starts it again.
+    pub restart: Arc<Notify>,
+}
+
+/// A place that hears of the printers.
+pub trait Upstream: Send {
+    /// Short name, for logs and for what is kept.
+    fn name(&self) -> &'static str;
+
+    /// Runs until `stop`. Reconnecting is its own business; it ends by itself only when it cannot
+    /// work at all, in which case it says why.
+    fn run(self: Box<Self>, house: House, stop: CancellationToken) -> BoxFuture<'static, ()>;
+}

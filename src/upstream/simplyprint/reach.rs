@@ -1,0 +1,210 @@
+//! Which addresses a URL from the cloud may lead to: the internet, and the cloud's own hosts. Never this
+//! machine, this network or a provider's metadata service, also not by a redirect or a name.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+use reqwest::{Client, Url};
+use rustls::ClientConfig;
+
+/// How long a connection may take to open.
+const CONNECT_LIMIT: Duration = Duration::from_secs(15);
+/// How long a name may take to resolve.
+const RESOLVE_LIMIT: Duration = Duration::from_secs(10);
+/// Silence after which a transfer is broken off.
+const READ_LIMIT: Duration = Duration::from_secs(30);
+
+/// An address that was not asked for.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Forbidden {
+    /// Neither http nor https.
+    #[error("the address is not http or https")]
+    Scheme,
+    /// Not readable as an address.
+    #[error("the address cannot be read")]
+    Unreadable,
+    /// Leads into this network.
+    #[error("the address leads into this host's own network")]
+    Private,
+}
+
+/// Hosts that may be anywhere: those of the configured cloud.
+#[derive(Clone, Debug, Default)]
+pub struct Reach {
+    hosts: Arc<[String]>,
+}
+
+impl Reach {
+    /// With the hosts of the configured cloud.
+    pub fn new(hosts: Vec<String>) -> Self {
+        Reach { hosts: hosts.into() }
+    }
+
+    fn trusts(&self, host: &str) -> bool {
+        let host = host.trim_start_matches('[').trim_end_matches(']');
+        self.hosts.iter().any(|h| h.eq_ignore_ascii_case(host))
+    }
+
+    /// Reads a URL and judges what can be judged without resolving its name.
+    ///
+    /// # Errors
+    /// [`Forbidden`].
+    pub fn url(&self, text: &str) -> Result<Url, Forbidden> {
+        let url = Url::parse(text).map_err(|_| Forbidden::Unreadable)?;
+        self.judge(&url)?;
+        Ok(url)
+    }
+
+    /// The same for a URL that is read already (a redirect).
+    ///
+    /// # Errors
+    /// [`Forbidden`].
+    pub fn judge(&self, url: &Url) -> Result<(), Forbidden> {
+        if !matches!(url.scheme(), "http" | "https") {
+            return Err(Forbidden::Scheme);
+        }
+        let host = url.host_str().ok_or(Forbidden::Unreadable)?;
+        if self.trusts(host) {
+            return Ok(());
+        }
+        let bare = host.trim_start_matches('[').trim_end_matches(']');
+        match bare.parse::<IpAddr>() {
+            Ok(ip) if !is_public(ip) => Err(Forbidden::Private),
+            _ => Ok(()),
+        }
+    }
+
+    /// A client that resolves names through this guard, follows no redirect by itself and shares the
+    /// TLS settings.
+    ///
+    /// # Errors
+    /// When the client cannot be made.
+    pub fn client(&self, tls: ClientConfig) -> reqwest::Result<Client> {
+        Client::builder()
+            .tls_backend_preconfigured(tls)
+            .redirect(reqwest::redirect::Policy::none())
+            .connect_timeout(CONNECT_LIMIT)
+            .read_timeout(READ_LIMIT)
+            .pool_idle_timeout(Duration::from_secs(20))
+            .pool_max_idle_per_host(1)
+            .dns_resolver(self.clone())
+            .user_agent(concat!("layerd/", env!("CARGO_PKG_VERSION")))
+            .build()
+    }
+}
+
+impl Resolve for Reach {
+    fn resolve(&self, name: Name) -> Resolving {
+        let trusted = self.trusts(name.as_str());
+        let name = name.as_str().to_owned();
+        Box::pin(async move {
+            let found =
+                tokio::time::timeout(RESOLVE_LIMIT, tokio::net::lookup_host((name.as_str(), 0))).await??;
+            let allowed: Vec<SocketAddr> = found.filter(|a| trusted || is_public(a.ip())).collect();
+            if allowed.is_empty() {
+                return Err(Forbidden::Private.into());
+            }
+            Ok(Box::new(allowed.into_iter()) as Addrs)
+        })
+    }
+}
+
+/// Whether an address is one of the internet.
+fn is_public(ip: IpAddr) -> bool {
+    match ip {
+        IpAddr::V4(ip) => is_public_v4(ip),
+        IpAddr::V6(ip) => is_public_v6(ip),
+    }
+}
+
+fn is_public_v4(ip: Ipv4Addr) -> bool {
+    let [a, b, c, _] = ip.octets();
+    let special = ip.is_loopback()
+        || ip.is_private()
+        || ip.is_link_local()
+        || ip.is_unspecified()
+        || ip.is_broadcast()
+        || ip.is_multicast()
+        || ip.is_documentation()
+        || a == 0
+        // Carrier-grade NAT, benchmarks, protocol assignments, reserved.
+        || (a == 100 && (64..128).contains(&b))
+        || (a == 198 && (b == 18 || b == 19))
+        || (a == 192 && b == 0 && c == 0)
+        || a >= 240;
+    !special
+}
+
+fn is_public_v6(ip: Ipv6Addr) -> bool {
+    if let Some(v4) = ip.to_ipv4_mapped() {
+        return is_public_v4(v4);
+    }
+    let [a, b, c, d, e, f, g, h] = ip.segments();
+    let embedded = |hi: u16, lo: u16| {
+        let [a, b] = hi.to_be_bytes();
+        let [c, d] = lo.to_be_bytes();
+        is_public_v4(Ipv4Addr::new(a, b, c, d))
+    };
+    match (a, b) {
+        // NAT64 and 6to4 carry an address of the old kind.
+        (0x64, 0xff9b) if [c, d, e, f] == [0; 4] => return embedded(g, h),
+        (0x2002, _) => return embedded(b, c),
+        _ => {}
+    }
+    let special = ip.is_loopback()
+        || ip.is_unspecified()
+        || ip.is_multicast()
+        // Unique local, link local, site local; documentation; the old compatible form.
+        || a & 0xfe00 == 0xfc00
+        || a & 0xffc0 == 0xfe80
+        || a & 0xffc0 == 0xfec0
+        || (a == 0x2001 && b == 0xdb8)
+        || [a, b, c, d, e, f] == [0; 6];
+    !special
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_internet_and_the_cloud_itself_can_be_reached() {
+        let reach = Reach::new(vec!["127.0.0.1".to_owned(), "cloud.lan".to_owned()]);
+        for good in [
+            "https://cdn.example.com/f?x=1",
+            "http://127.0.0.1:8081/files/a",
+            "http://cloud.lan/",
+            "http://8.8.8.8/",
+            "http://[2606:4700::1111]/",
+        ] {
+            assert!(reach.url(good).is_ok(), "{good}");
+        }
+        for (bad, why) in [
+            ("ftp://example.com/", Forbidden::Scheme),
+            ("file:///etc/passwd", Forbidden::Scheme),
+            ("nonsense", Forbidden::Unreadable),
+            ("http://169.254.169.254/latest", Forbidden::Private),
+            ("http://127.0.0.2/", Forbidden::Private),
+            ("http://2130706433/", Forbidden::Private),
+            ("http://10.1.2.3/", Forbidden::Private),
+            ("http://192.168.0.1/", Forbidden::Private),
+            ("http://100.64.0.1/", Forbidden::Private),
+            ("http://[::1]/", Forbidden::Private),
+            ("http://[fe80::1]/", Forbidden::Private),
+            ("http://[fd00::1]/", Forbidden::Private),
+            ("http://[::ffff:169.254.169.254]/", Forbidden::Private),
+            ("http://[64:ff9b::a00:1]/", Forbidden::Private),
+            ("http://[2002:7f00:1::]/", Forbidden::Private),
+        ] {
+            // The number is 127.0.0.1, which this test's cloud is.
+            let reach = if bad.contains("2130706433") {
+                Reach::default()
+            } else {
+                reach.clone()
+            };
+            assert_eq!(reach.url(bad).err(), Some(why), "{bad}");
+        }
+    }
+}
