@@ -25,7 +25,7 @@
 //! # What depends on what
 //!
 //! ```text
-//! cli → {api, upstream} → agent → {drivers, job, host} → printer → gcode    config: used by all, uses none
+//! cli → {api, upstream} → agent → {drivers, power, job, host} → printer → gcode    config: used by all, uses none
 //! ```
 //!
 //! Drivers, upstreams and the API never know each other. A file named `proto`, `reduce`, `guard`,

@@ -27,9 +27,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("power", &["printer", "config", "host"]),
     (
         "agent",
-        &[
-            "printer", "gcode", "config", "host", "job", "drivers", "power",,
-        ],
+        &["printer", "gcode", "config", "host", "job", "drivers", "power"],
     ),
     (
         "upstream",

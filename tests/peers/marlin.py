@@ -173,7 +173,7 @@ def killed(case):
     with case:
         case.ready()
         case.layerd("print", "p", case.gcode, ok=0)
-        case.printing()
+        case.printing(percent=50)
         case.end_daemon(signal.SIGKILL)
         before = len(case.executed())
         case.start_daemon()
@@ -182,6 +182,19 @@ def killed(case):
         later = [l for l in case.executed()[before:] if re.match(r"G[0123] ", l)]
         assert not later, f"the program went on by itself: {later[:3]}"
         assert seen["notices"], "the interrupted print must be told"
+        # And it goes on when a person says so: at most the last seconds come twice.
+        with open(case.gcode) as f:
+            wanted = [segment for _, segment in laid_down(f)]
+        first = case.executed()
+        case.until(lambda s: True, 60, state="operational")
+        case.layerd("recover", "p", "--yes", ok=0)
+        case.until(lambda s: s["job"] is None, 600, state="operational")
+        rest = [segment for _, segment in laid_down(case.executed()[len(first):])]
+        before = len(laid_down(first))
+        twice = before + len(rest) - len(wanted)
+        assert rest == wanted[-len(rest):], "the rest differs"
+        assert 0 <= twice < before, f"{before} segments before, {len(rest)} after, {len(wanted)} in the file"
+        case.note(f"executed: {before} segments, killed, then {len(rest)} to the end; {twice} of {len(wanted)} twice")
 
 
 def stopped(case):
@@ -302,10 +315,10 @@ RIG_CASES = {
     "rig-plain": lambda c: prints(c("rig-plain", move_scale=1000, heat_scale=20)),
     "rig-damaged": lambda c: prints(c("rig-damaged", move_scale=1000, heat_scale=20, corrupt_every=50, drop_line_every=70,
                                       drop_ok_every=100, advanced_ok=True)),
-    "rig-reset": lambda c: fails(c("rig-reset", move_scale=5, heat_scale=20, reset_after=8), "reset", "restart"),
-    "rig-kill": lambda c: fails(c("rig-kill", move_scale=5, heat_scale=20, kill_after=8), "kill", "halted", "runaway", "thermal"),
-    "rig-mute": lambda c: fails(c("rig-mute", move_scale=5, heat_scale=20, mute_after=8), "silent", "answer", "silence"),
-    "rig-hangup": lambda c: fails(c("rig-hangup", move_scale=5, heat_scale=20, hangup_after=8), "lost", "gone", "unplug", "cable"),
+    "rig-reset": lambda c: fails(c("rig-reset", move_scale=1, heat_scale=20, reset_after=6), "reset", "restart"),
+    "rig-kill": lambda c: fails(c("rig-kill", move_scale=1, heat_scale=20, kill_after=6), "kill", "halted", "runaway", "thermal"),
+    "rig-mute": lambda c: fails(c("rig-mute", move_scale=1, heat_scale=20, mute_after=6), "silent", "answer", "silence"),
+    "rig-hangup": lambda c: fails(c("rig-hangup", move_scale=1, heat_scale=20, hangup_after=6), "lost", "gone", "unplug", "cable"),
 }
 
 

@@ -22,6 +22,7 @@ use crate::drivers::{Adopt, BoxFuture, Build, Context, StopMode};
 use crate::host::fdstore::FdStore;
 use crate::job::analysis_pool::AnalysisPool;
 use crate::job::machine::JobInput;
+use crate::job::place::PlaceFile;
 use crate::job::record::JobRecord;
 use crate::job::spool::Spool;
 use crate::job::store::{Store, StoreError};
@@ -92,6 +93,7 @@ pub struct Actor {
     state: State,
     driver: DriverSide,
     job: Option<JobInHand>,
+    place: PlaceFile,
     /// The last job that ended in this run.
     last: Option<Arc<JobRecord>>,
     preparing: Option<Preparing>,
@@ -128,6 +130,7 @@ impl Actor {
         let switch = shared.supply.as_ref().map(|s| &s.switch);
         let supply = switch.map(Switch::level);
         let driver = DriverSide::start(gated(build.build(context), switch), &shared, now.mono);
+        let place = PlaceFile::of(&means.runtime_dir, &shared.name);
         let actor = Actor {
             shared,
             agent,
@@ -137,6 +140,7 @@ impl Actor {
             state,
             driver,
             job,
+            place,
             last: None,
             preparing: None,
             starts: FuturesUnordered::new(),
@@ -216,6 +220,10 @@ impl Actor {
         let event = match (event, &mut self.job) {
             (Event::Checkpoint(checkpoint), job) => {
                 if let Some(job) = job {
+                    // A crash finds it there; the database hears of it once a minute.
+                    if let Err(error) = self.place.keep(job.record().uid, &checkpoint) {
+                        tracing::debug!("the place of the print was not kept: {error}");
+                    }
                     job.remember(checkpoint);
                 }
                 return;

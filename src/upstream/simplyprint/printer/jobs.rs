@@ -275,7 +275,25 @@ impl PrinterCore {
         if self.phase() == Some(Phase::Fetching) {
             self.out.push_back(Out::Act(Action::StopFetch));
             self.fail_start(now, LINK_LOST);
+        } else if self.is_unasked() {
+            self.withdraw(now, LINK_LOST);
         }
+    }
+
+    /// Whether a start waits for its turn on this host: the printer's actor knows nothing of it yet, as
+    /// far as can be seen.
+    fn is_unasked(&self) -> bool {
+        let waiting = |j: &JobDoc| j.phase == Phase::Starting && j.uid.is_none();
+        self.doc.job.as_ref().is_some_and(waiting) && self.view.job.is_none() && !self.looking_start
+    }
+
+    /// Takes such a start back. It may have been asked in this very moment: then it is cancelled behind it.
+    fn withdraw(&mut self, now: Now, why: &str) {
+        self.out.push_back(Out::Act(Action::StopFetch));
+        self.out.push_back(Out::Act(Action::Command(
+            Command::Cancel(CancelReason::default()),
+        )));
+        self.fail_start(now, why);
     }
 
     /// The cloud's job ends before it began.

@@ -349,7 +349,7 @@ impl PrinterCore {
             self.send("webcam", webcam.clone());
             self.told.webcam = Some(webcam);
         }
-        if let Some(loaded) = self.extras.filament
+        if let Some(loaded) = self.view.filament
             && self.told.filament != Some(loaded)
         {
             self.told.filament = Some(loaded);
@@ -358,7 +358,7 @@ impl PrinterCore {
                 json!({"state": if loaded { "loaded" } else { "runout" }}),
             );
         }
-        if let Some(mesh) = self.extras.mesh.clone()
+        if let Some(mesh) = self.view.mesh.clone()
             && self.told.mesh.as_ref() != Some(&mesh)
         {
             self.send("mesh_data", mesh.clone());
@@ -368,12 +368,14 @@ impl PrinterCore {
     }
 
     fn tell_power(&mut self, now: Instant) {
-        let Some(on) = self.extras.power else { return };
+        let Some(supply) = self.view.supply else { return };
         if self.told.peripherals.is_none() {
             let defined = json!({"power:psu": {"n": "PSU", "f": "rw", "vt": "bool"}});
             self.send("peripheral_definitions", defined.clone());
             self.told.peripherals = Some(defined);
         }
+        // A switch that does not tell is there and unknown.
+        let Some(on) = supply else { return };
         if self.told.power == Some(on) || !self.throttle.is_open(Rate::Peripheral, now) {
             return;
         }

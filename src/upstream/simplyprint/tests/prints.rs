@@ -326,3 +326,31 @@ fn a_printer_that_is_still_looked_for_is_not_called_offline() {
     bench.live(S(5));
     assert_eq!(bench.words(), ["offline"]);
 }
+
+#[test]
+fn a_start_that_waits_its_turn_can_be_taken_back() {
+    let cancel = Action::Command(Command::Cancel(Default::default()));
+    for cut in [false, true] {
+        let mut bench = Bench::ready();
+        bench.file(7, true);
+        bench.fetched();
+        assert_eq!(bench.starts(), 1, "asked, and nothing was seen yet");
+        bench.clear();
+        if cut {
+            bench.cut();
+        } else {
+            bench.demand(json!({"demand": "cancel"}));
+        }
+        assert!(bench.acts.contains(&Action::StopFetch));
+        assert!(
+            bench.acts.contains(&cancel),
+            "should it have been asked in this moment"
+        );
+        if cut {
+            bench.connect();
+        }
+        let said = bench.of("file_progress").pop().expect("said").clone();
+        assert_eq!((&said["state"], &said["job_id"]), (&json!("error"), &json!(7)));
+        assert_eq!(bench.starts(), 0);
+    }
+}
