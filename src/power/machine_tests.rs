@@ -74,11 +74,11 @@ impl Bench {
     }
 
     fn level(&self) -> Supply {
-        let levels = self.told.iter().filter_map(|a| match a {
+        let mut levels = self.told.iter().filter_map(|a| match a {
             Action::Level(supply) => Some(supply.clone()),
             _ => None,
         });
-        levels.last().expect("a level")
+        levels.next_back().expect("a level")
     }
 }
 
