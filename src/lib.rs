@@ -57,6 +57,7 @@
 //! | what survives a power cut | [`job::store`] |
 //! | bounds, time, objects of a file | [`gcode`] |
 //! | what is left out when an object is skipped | [`gcode::skip`] |
+//! | how an interrupted print goes on | [`gcode::recover`] |
 //! | a configuration key | [`config`], a driver's own in its `config.rs` |
 //! | a verb of the command line | `cli/<verb>.rs` |
 //! | a route of the local API | [`api`] |

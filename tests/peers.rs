@@ -53,3 +53,27 @@ fn run(words: &[&str]) {
         String::from_utf8_lossy(&done.stderr)
     );
 }
+
+#[test]
+fn the_cloud_double_has_nothing_to_complain_about() {
+    let root = env!("CARGO_MANIFEST_DIR");
+    let done = match Command::new("bash")
+        .args(["tests/peers/run-cloud", "--short"])
+        .current_dir(root)
+        .env("LAYERD", env!("CARGO_BIN_EXE_layerd"))
+        .output()
+    {
+        Ok(done) => done,
+        Err(error) => {
+            let _ = writeln!(std::io::stderr(), "cloud: skipped: no bash: {error}");
+            return;
+        }
+    };
+    let told = String::from_utf8_lossy(&done.stdout);
+    let _ = write!(std::io::stderr(), "{told}");
+    assert!(
+        done.status.success(),
+        "{told}\n{}",
+        String::from_utf8_lossy(&done.stderr)
+    );
+}

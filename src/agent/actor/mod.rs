@@ -20,6 +20,7 @@ use crate::drivers::{Adopt, BoxFuture, Build, Context, StopMode};
 use crate::host::fdstore::FdStore;
 use crate::job::analysis_pool::AnalysisPool;
 use crate::job::machine::JobInput;
+use crate::job::place::PlaceFile;
 use crate::job::record::JobRecord;
 use crate::job::spool::Spool;
 use crate::job::store::{Store, StoreError};
@@ -88,6 +89,7 @@ pub struct Actor {
     state: State,
     driver: DriverSide,
     job: Option<JobInHand>,
+    place: PlaceFile,
     /// The last job that ended in this run.
     last: Option<Arc<JobRecord>>,
     preparing: Option<Preparing>,
@@ -119,6 +121,7 @@ impl Actor {
             true
         });
         let context = context(&means, &shared, &settings, adopt);
+        let place = PlaceFile::of(&means.runtime_dir, &shared.name);
         let driver = DriverSide::start(build.build(context), &shared, now.mono);
         let actor = Actor {
             shared,
@@ -129,6 +132,7 @@ impl Actor {
             state,
             driver,
             job,
+            place,
             last: None,
             preparing: None,
             starts: FuturesUnordered::new(),
@@ -206,6 +210,10 @@ impl Actor {
         let event = match (event, &mut self.job) {
             (Event::Checkpoint(checkpoint), job) => {
                 if let Some(job) = job {
+                    // A crash finds it there; the database hears of it once a minute.
+                    if let Err(error) = self.place.keep(job.record().uid, &checkpoint) {
+                        tracing::debug!("the place of the print was not kept: {error}");
+                    }
                     job.remember(checkpoint);
                 }
                 return;

@@ -230,6 +230,9 @@ impl Marlin {
                 if info.temps {
                     self.temperatures(now, raw);
                 }
+                if info.position {
+                    self.position_line(now, raw);
+                }
                 if info.advanced {
                     self.advanced_ok();
                 }
