@@ -298,7 +298,7 @@ def stale_pause(case):
 
 def wrong_key(case):
     with case:
-        case.until(lambda s: (s["link"]["why"] or {}).get("code") == "moonraker/unauthorized", 30)
+        case.until(lambda s: ((s.get("link") or {}).get("why") or {}).get("code") == "moonraker/unauthorized", 30)
         case.layerd("pause", "p", ok=4)
 
 
