@@ -6,21 +6,18 @@
 pub mod gcode;
 
 /// Secrets alone.
+#[path = "../../../src/config"]
 pub mod config {
-    #[path = "../../../../src/config/secrets.rs"]
     pub mod secrets;
 }
 
 /// What reads the cloud's words.
+#[path = "../../../src/upstream"]
 pub mod upstream {
     pub mod simplyprint {
-        #[path = "../../../../../src/upstream/simplyprint/demand.rs"]
         pub mod demand;
-        #[path = "../../../../../src/upstream/simplyprint/lenient.rs"]
         pub mod lenient;
-        #[path = "../../../../../src/upstream/simplyprint/proto.rs"]
         pub mod proto;
-        #[path = "../../../../../src/upstream/simplyprint/throttle.rs"]
         pub mod throttle;
     }
 }
