@@ -260,6 +260,10 @@ impl PrinterCore {
                 self.fail_start(now, CANCELLED);
                 true
             }
+            Some(Phase::Starting) if self.is_unasked() => {
+                self.withdraw(now, CANCELLED);
+                true
+            }
             Some(Phase::Starting) => {
                 self.out.push_back(Out::Act(Action::Command(
                     Command::Cancel(CancelReason::default()),
