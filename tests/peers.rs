@@ -16,9 +16,24 @@ use std::process::Command;
 
 #[test]
 fn prints_pauses_resumes_cancels_and_stops_on_a_foreign_printer() {
+    run(&["tests/peers/run", "--short"]);
+}
+
+#[test]
+fn prints_skips_and_stops_on_klipper_behind_the_real_moonraker() {
+    run(&[
+        "tests/peers/klipper",
+        "pause-heating",
+        "skip",
+        "estop-heating",
+        "killed",
+    ]);
+}
+
+fn run(words: &[&str]) {
     let root = env!("CARGO_MANIFEST_DIR");
     let done = match Command::new("bash")
-        .args(["tests/peers/run", "--short"])
+        .args(words)
         .current_dir(root)
         .env("LAYERD", env!("CARGO_BIN_EXE_layerd"))
         .output()

@@ -10,10 +10,14 @@ Moonraker reads only the head and the tail of a file (with -o, as here, all of i
 
 import argparse
 import os
+import re
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
+
+# Longest that one of them may take.
+MOST_S = 300
 
 OCTOPRINT = """
 import sys
@@ -23,8 +27,9 @@ g = gcode(); g.load(sys.argv[1]); print(g.printing_area, file=sys.stderr)
 
 
 def measure(command):
-    """Processor seconds and peak resident MB of a command; None if it failed."""
-    process = subprocess.Popen([str(part) for part in command], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    """Processor seconds and peak resident MB of a command; None if it failed or took too long."""
+    limited = ["timeout", str(MOST_S), *(str(part) for part in command)]
+    process = subprocess.Popen(limited, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     _, status, usage = os.wait4(process.pid, 0)
     return (usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024) if status == 0 else None
 
@@ -40,11 +45,14 @@ def main():
     size = given.file.stat().st_size
     shown = subprocess.run([given.bench, given.file, "2"], check=True, capture_output=True, text=True).stdout
     print(shown, end="")
-    floor = next(float(line.split()[2]) for line in shown.splitlines() if line.startswith("floor"))
+    # The floor itself is printed with too few digits for a small file.
+    last = next(line for line in shown.splitlines() if line.startswith("everything and sha256"))
+    cpu, times = re.search(r"([\d.]+) s CPU .* ([\d.]+) x floor", last).groups()
+    floor = float(cpu) / float(times)
 
     def row(name, got, share=1.0):
         if got is None:
-            print(f"{name:<26} failed")
+            print(f"{name:<26} failed, or took over {MOST_S} s")
         else:
             print(f"{name:<26} {got[0] / share:8.2f} s CPU {'':14}{got[0] / share / floor:8.1f} x floor  {got[1]:.0f} MB")
 
