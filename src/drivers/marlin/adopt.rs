@@ -28,6 +28,9 @@ const IMPOSSIBLE: u32 = 2_000_000_000;
 const QUIET: Duration = Duration::from_millis(250);
 /// The question is repeated after so much silence. A printer that heats says so every second.
 const ASK_AGAIN: Duration = Duration::from_secs(5);
+/// And after so much talk without an answer: reports that come by themselves say nothing of a lost line.
+/// Rarely enough that a printer which heats for minutes still has room for all the questions.
+const ASK_ANYWAY: Duration = Duration::from_secs(40);
 /// Lines that the last process sent may still be at work, and their `ok`s on their way. An unnumbered
 /// `M105` marks the end of them: its `ok` carries temperatures. Where it does not, so much quiet after
 /// an `ok` has to do.
@@ -58,6 +61,13 @@ pub struct Adopting {
     parked: Option<Box<PauseRecord>>,
     /// The place that belongs to it.
     point: Option<(Place, u32)>,
+}
+
+impl Adopting {
+    /// When a question that went out at `last` is put again.
+    fn ask_at(&self, last: Instant) -> Instant {
+        (self.heard.max(last) + ASK_AGAIN).min(last + ASK_ANYWAY)
+    }
 }
 
 /// Reading on without sending.
@@ -183,7 +193,7 @@ impl Marlin {
             return;
         };
         let silent = now.mono >= adopting.heard + SILENCE_MAX;
-        let repeat = |last: Instant| now.mono >= adopting.heard.max(last) + ASK_AGAIN;
+        let repeat = |last: Instant| now.mono >= adopting.ask_at(last);
         match (adopting.wanted, adopting.marked) {
             (Some(_), _) if silent => self.not_adopted(),
             (Some((number, _)), Some(_)) if adopting.plain.is_some_and(|at| now.mono >= at + PLAIN_QUIET) => {
@@ -202,7 +212,7 @@ impl Marlin {
 
     pub(super) fn adopt_deadline(&self) -> Option<Instant> {
         let adopting = self.adopting.as_ref().filter(|a| a.point.is_none())?;
-        let again = adopting.heard.max(adopting.marked.unwrap_or(adopting.asked)) + ASK_AGAIN;
+        let again = adopting.ask_at(adopting.marked.unwrap_or(adopting.asked));
         let due = match (adopting.wanted, adopting.marked, adopting.plain) {
             (Some((_, since)), None, _) => since + QUIET,
             (Some(_), Some(_), Some(plain)) => again.min(plain + PLAIN_QUIET),
