@@ -93,9 +93,8 @@ fn print(options: Options, window: Window, lines: usize) -> Result<(), String> {
             })
             .map(|i| b.sim.executed()[i.saturating_sub(4)..i + 2].to_vec())
             .unwrap_or_default();
-        println!("{around:?}");
         return Err(format!(
-            "done, but different at {at:?} ({} executed, {} wanted): {:?}",
+            "done, but different at {at:?}, around {around:?} ({} executed, {} wanted): {:?}",
             executed.len(),
             wanted.len(),
             tail()
