@@ -45,6 +45,8 @@ pub struct Adopting {
     records: Vec<Record>,
     /// Pause as soon as it goes on.
     pause: bool,
+    /// Objects are left out that nobody was told of.
+    skips_untold: bool,
     asked: Instant,
     heard: Instant,
     /// `Last Line:` of the refusal that was read last.
@@ -87,12 +89,23 @@ pub struct Forward {
 
 impl Marlin {
     /// Takes up a job of the process before, instead of the ordinary handshake.
-    pub fn adopt(&mut self, now: Now, start: StartJob, records: Vec<Record>, pause: bool) {
+    pub fn adopt(&mut self, now: Now, mut start: StartJob, records: Vec<Record>, pause: bool) {
+        // What was left out in the last moments may not have reached the database.
+        let told = start.skip.len();
+        for record in &records {
+            if let Record::Skip { id, .. } = record
+                && !start.skip.contains(id)
+            {
+                start.skip.push(*id);
+            }
+        }
+        let skips_untold = start.skip.len() > told;
         self.plan = Arc::new(plan_of(&start, &records));
         self.adopting = Some(Adopting {
             start,
             records,
             pause,
+            skips_untold,
             asked: now.mono,
             heard: now.mono,
             last: None,
@@ -263,6 +276,7 @@ impl Marlin {
         let Some(Adopting {
             start,
             pause,
+            skips_untold,
             parked,
             point: Some((after, skip)),
             ..
@@ -272,6 +286,9 @@ impl Marlin {
         };
         let uid = start.uid;
         self.job_event(JobEvent::Adopted { uid });
+        if skips_untold {
+            self.event(Event::Skipped(start.skip.clone()));
+        }
         self.program.clear();
         self.forward = Some(Forward {
             to_byte: after.byte_end,

@@ -185,6 +185,24 @@ fn an_object_that_is_being_printed_is_left_and_the_next_is_found() {
 }
 
 #[test]
+fn a_skip_that_the_database_never_heard_of_is_told_after_the_restart() {
+    let options = Options {
+        speed: 50.0,
+        ..Options::default()
+    };
+    let mut b = Bench::new(options, Settings::default());
+    assert!(b.run(300, |b| b.core.phase() == Phase::Idle));
+    b.start(&plate(4));
+    assert!(b.run(300, |b| b.sim.executed().len() > 40));
+    let id = b.request(Command::SkipObjects { ids: vec![2] });
+    assert!(b.run(60, |b| b.replies.contains_key(&id)));
+    b.skipped.clear();
+    b.die_and_come_back(Settings::default(), false);
+    assert!(b.run(20_000, |b| b.ended) && b.saw_job(|j| matches!(j, JobEvent::Done { .. })));
+    assert_eq!(b.skipped, [2]);
+}
+
+#[test]
 fn what_cannot_be_skipped_is_refused_in_words() {
     let mut b = Bench::new(
         Options {
@@ -206,6 +224,10 @@ fn what_cannot_be_skipped_is_refused_in_words() {
     b.start(&plate(2));
     assert!(b.run(300, |b| b.core.phase() == Phase::Printing));
     assert!(refused(&mut b, &[9]).contains('9'));
+    // A file whose objects cannot be told apart comes without places to read it again from.
+    b.core.forget_places();
+    assert!(refused(&mut b, &[1]).contains("cannot be told apart"));
+    assert!(b.run(20_000, |b| b.ended) && b.saw_job(|j| matches!(j, JobEvent::Done { .. })));
 }
 
 proptest! {
