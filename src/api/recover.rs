@@ -198,10 +198,8 @@ async fn look(
             ));
         }
     };
-    let stood_mm = stood
-        .and_then(|s| s.z_mm)
-        .map_or(rest.top_mm, f64::from)
-        .max(rest.top_mm);
+    // Not where the head was last: that may have been a hop over the part.
+    let stood_mm = rest.top_mm;
     let reported = match height {
         Height::Kept => height_now(printer).await,
         Height::Measured(_) => None,
