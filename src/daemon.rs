@@ -4,13 +4,13 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::agent::actor::{Means, Settings};
 use crate::agent::handle::AgentHandle;
-use crate::agent::plan::PrinterPlan;
+use crate::agent::plan::{Peripherals, PrinterPlan};
 use crate::agent::run::Agent;
 use crate::api;
 use crate::api::socket::{SOCKET_NAME, SocketError};
@@ -19,6 +19,8 @@ use crate::config::model::{Common, OnStop, Origin, Preflight};
 use crate::config::{Config, Diagnostics};
 use crate::drivers::{self, Build, REGISTRY, StopMode};
 use crate::host::fdstore::FdStore;
+use crate::host::health::{Host, watch_host};
+use crate::host::sysfs;
 use crate::host::systemd::Systemd;
 use crate::job::analysis_pool::{AnalysisPool, analyze_path};
 use crate::job::preflight::Limits;
@@ -99,6 +101,9 @@ pub fn plans(config: Configured) -> Vec<PrinterPlan> {
                 name: printer.name,
                 kind,
                 settings: settings(&printer.common, !prints_itself),
+                peripherals: Peripherals {
+                    power: printer.common.power.clone(),
+                },
                 on_stop: match (printer.common.on_stop, prints_itself) {
                     (Some(OnStop::Pause), _) | (None, false) => StopMode::Park,
                     (Some(OnStop::Cancel), _) => StopMode::Cancel,
@@ -189,10 +194,26 @@ impl Daemon {
         let mut agent = Agent::start(plans(config), means, systemd).await?;
         let handle = agent.handle();
         let restart = Arc::new(Notify::new());
+        let (tell, host) = watch::channel(Arc::new(Host::default()));
+        if !upstreams.is_empty() {
+            let stop = CancellationToken::new();
+            let looks = watch_host(sysfs::Roots::default(), tell, stop.clone());
+            #[allow(
+                clippy::disallowed_methods,
+                reason = "the handle is kept: awaited when the agent ends"
+            )]
+            let task = tokio::spawn(looks);
+            agent.ends_with(Box::pin(async move {
+                stop.cancel();
+                // It ends within one look.
+                let _ = task.await;
+            }));
+        }
         let house = House {
             agent: handle.clone(),
             name: host_name,
             allow,
+            host,
             restart: restart.clone(),
         };
         for upstream in upstreams {

@@ -25,7 +25,7 @@
 //! # What depends on what
 //!
 //! ```text
-//! cli → {api, upstream} → agent → {drivers, job, host} → printer → gcode    config: used by all, uses none
+//! cli → {api, upstream} → agent → {drivers, power, job, host} → printer → gcode    config: used by all, uses none
 //! ```
 //!
 //! Drivers, upstreams and the API never know each other. A file named `proto`, `reduce`, `guard`,
@@ -49,6 +49,7 @@
 //! | --- | --- |
 //! | how `ok`, resend, busy are understood | `drivers/marlin/`: `proto`, `dialect`; new case: `fixtures/marlin/` |
 //! | what a Bambu Lab report means, and what follows from it | `drivers/bambu/`: `status`, `track`; fixtures in `fixtures/bambu/` |
+//! | how Klipper's state is read, what a command waits for | `drivers/moonraker/`: `proto`, `watch`, `orders` |
 //! | words for a firmware's error | `drivers/*/faults.rs` |
 //! | which command is refused when | [`printer::guard`], per line of G-code [`printer::gcode_rules`] |
 //! | what "printing", "offline" mean | [`printer::reduce`] |
@@ -57,6 +58,8 @@
 //! | what survives a power cut | [`job::store`] |
 //! | bounds, time, objects of a file | [`gcode`] |
 //! | what is left out when an object is skipped | [`gcode::skip`] |
+//! | how an interrupted print goes on | [`gcode::recover`] |
+//! | the switch of a supply | [`power`]; emergency stops behind it: `agent::supply` |
 //! | a configuration key | [`config`], a driver's own in its `config.rs` |
 //! | a verb of the command line | `cli/<verb>.rs` |
 //! | a route of the local API | [`api`] |
@@ -72,6 +75,7 @@ pub mod drivers;
 pub mod gcode;
 pub mod host;
 pub mod job;
+pub mod power;
 pub mod printer;
 pub mod sys;
 pub mod upstream;

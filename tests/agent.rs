@@ -199,6 +199,7 @@ async fn rig(count: usize) -> Rig {
             name: format!("p{n}"),
             kind: "puppet",
             build: Arc::new(PuppetBuild(puppet.clone())),
+            peripherals: layerd::agent::plan::Peripherals::default(),
             settings: Settings {
                 preflight: Limits::default(),
                 require_clear_bed: true,

@@ -24,7 +24,11 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("host", &["printer", "config", "sys"]),
     ("job", &["printer", "gcode", "config", "host"]),
     ("drivers", &["printer", "gcode", "config", "host", "job", "sys"]),
-    ("agent", &["printer", "gcode", "config", "host", "job", "drivers"]),
+    ("power", &["printer", "config", "host"]),
+    (
+        "agent",
+        &["printer", "gcode", "config", "host", "job", "drivers", "power"],
+    ),
     (
         "upstream",
         &["printer", "gcode", "config", "host", "job", "agent"],
@@ -58,6 +62,9 @@ const PURE_NAMES: &[&str] = &[
     "report",
     "delta",
     "throttle",
+    "relay",
+    "rules",
+    "mesh",
 ];
 
 /// Folders that are pure but for the files named.

@@ -22,7 +22,9 @@ fn the_demo_prints_pauses_resumes_and_ends_well() {
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{text}\n{errors}");
     for words in [
+        "claimed in the simulated cloud",
         "Started:",
+        "Skipped:",
         "Paused at",
         "Resumed:",
         "tool0 ",

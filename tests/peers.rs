@@ -16,9 +16,24 @@ use std::process::Command;
 
 #[test]
 fn prints_pauses_resumes_cancels_and_stops_on_a_foreign_printer() {
+    run(&["tests/peers/run", "--short"]);
+}
+
+#[test]
+fn prints_skips_and_stops_on_klipper_behind_the_real_moonraker() {
+    run(&[
+        "tests/peers/klipper",
+        "pause-heating",
+        "skip",
+        "estop-heating",
+        "killed",
+    ]);
+}
+
+fn run(words: &[&str]) {
     let root = env!("CARGO_MANIFEST_DIR");
     let done = match Command::new("bash")
-        .args(["tests/peers/run", "--short"])
+        .args(words)
         .current_dir(root)
         .env("LAYERD", env!("CARGO_BIN_EXE_layerd"))
         .output()
@@ -31,6 +46,30 @@ fn prints_pauses_resumes_cancels_and_stops_on_a_foreign_printer() {
     };
     let told = String::from_utf8_lossy(&done.stdout);
     // Past the capture of the test harness: a skip must be seen.
+    let _ = write!(std::io::stderr(), "{told}");
+    assert!(
+        done.status.success(),
+        "{told}\n{}",
+        String::from_utf8_lossy(&done.stderr)
+    );
+}
+
+#[test]
+fn the_cloud_double_has_nothing_to_complain_about() {
+    let root = env!("CARGO_MANIFEST_DIR");
+    let done = match Command::new("bash")
+        .args(["tests/peers/run-cloud", "--short"])
+        .current_dir(root)
+        .env("LAYERD", env!("CARGO_BIN_EXE_layerd"))
+        .output()
+    {
+        Ok(done) => done,
+        Err(error) => {
+            let _ = writeln!(std::io::stderr(), "cloud: skipped: no bash: {error}");
+            return;
+        }
+    };
+    let told = String::from_utf8_lossy(&done.stdout);
     let _ = write!(std::io::stderr(), "{told}");
     assert!(
         done.status.success(),

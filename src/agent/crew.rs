@@ -14,8 +14,10 @@ use super::clock;
 use super::handle::{AgentShared, Ask, PrinterHandle, Shared, Snapshot};
 use super::journal::{JOURNAL_MAX, Journal};
 use super::plan::PrinterPlan;
+use super::supply::SupplySide;
 use crate::drivers::StopMode;
 use crate::job::store::StoreError;
+use crate::power::switch::switch;
 use crate::printer::model::State;
 use crate::printer::wire::WireRing;
 
@@ -37,6 +39,8 @@ struct Member {
     plan: PrinterPlan,
     shared: Arc<Shared>,
     task: JoinHandle<()>,
+    /// Tasks of its switch; they end with it.
+    aside: Vec<JoinHandle<()>>,
 }
 
 /// All printers.
@@ -76,7 +80,9 @@ impl Crew {
         // Closed until the actor puts its own ends in.
         let (asks, _) = mpsc::channel(1);
         let (urgent, _) = mpsc::channel(1);
+        let (supply, aside) = self.aside(&plan);
         let shared = Arc::new(Shared {
+            supply,
             name: plan.name.as_str().into(),
             id,
             driver: plan.kind,
@@ -89,9 +95,38 @@ impl Crew {
             next_request: AtomicU64::new(1),
         });
         let task = self.launch(&plan, &shared);
-        self.members.push(Member { plan, shared, task });
+        self.members.push(Member {
+            plan,
+            shared,
+            task,
+            aside,
+        });
         self.publish();
         Ok(())
+    }
+
+    /// What stands beside a printer. A switch that cannot be set up is told of; the printer runs.
+    fn aside(&self, plan: &PrinterPlan) -> (Option<SupplySide>, Vec<JoinHandle<()>>) {
+        let mut tasks = Vec::new();
+        let supply = plan.peripherals.power.as_ref().and_then(|power| {
+            let memory = self.means.state_dir.join("power").join(&plan.name);
+            match switch(power, memory) {
+                Ok((switch, task)) => {
+                    let span = tracing::info_span!("power", printer = %plan.name);
+                    #[allow(
+                        clippy::disallowed_methods,
+                        reason = "the handle is kept in the crew and aborted at the end"
+                    )]
+                    tasks.push(tokio::spawn(task.instrument(span)));
+                    Some(SupplySide::new(switch))
+                }
+                Err(fault) => {
+                    tracing::error!(printer = %plan.name, code = %fault.code, "{fault}");
+                    None
+                }
+            }
+        });
+        (supply, tasks)
     }
 
     fn launch(&self, plan: &PrinterPlan, shared: &Arc<Shared>) -> JoinHandle<()> {
@@ -201,6 +236,9 @@ async fn end(member: Member, mode: StopMode) {
     .await;
     if orderly.is_err() {
         tracing::error!(printer = %member.shared.name, code = "layerd/stop-timeout", "the printer did not come to rest in time; its heaters may be on");
+        task.abort();
+    }
+    for task in member.aside {
         task.abort();
     }
 }

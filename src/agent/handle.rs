@@ -10,6 +10,7 @@ use uuid::Uuid;
 
 use super::journal::Journal;
 use super::pairing::Pairings;
+use super::supply::{ESTOP_LIMIT, SupplySide};
 use crate::drivers::StopMode;
 use crate::job::analysis_pool::AnalysisPool;
 use crate::job::record::JobRecord;
@@ -103,6 +104,11 @@ pub(super) enum Ask {
         key: String,
         done: oneshot::Sender<Outcome>,
     },
+    /// The supply on or off; the first answer is that of the rules.
+    Power {
+        on: bool,
+        accepted: oneshot::Sender<Result<oneshot::Receiver<Outcome>, Outcome>>,
+    },
     /// The daemon stops, or this printer leaves the configuration.
     Stop {
         mode: StopMode,
@@ -125,6 +131,8 @@ pub(super) struct Shared {
     pub snapshot: watch::Sender<Arc<Snapshot>>,
     pub asks: Mutex<mpsc::Sender<Ask>>,
     pub urgent: Mutex<mpsc::Sender<Request>>,
+    /// The switch of its supply, where there is one.
+    pub supply: Option<SupplySide>,
     pub journal: Journal,
     pub wire: Arc<WireRing>,
     /// Seconds since the agent began at the actor's last turn.
@@ -222,14 +230,58 @@ impl PrinterHandle {
         }
     }
 
-    /// Straight to the driver's own lane, past the actor and every queue.
+    /// Whether the supply can be switched.
+    pub fn has_power(&self) -> bool {
+        self.shared.supply.is_some()
+    }
+
+    /// Switches the supply: off only when the printer is cool and idle. Ends when the switch was seen to
+    /// have obeyed.
+    pub async fn power(&self, on: bool) -> Outcome {
+        if !self.has_power() {
+            return Outcome::refused(
+                "refused/no-switch",
+                "This printer has no power switch. Add `power` to its configuration.",
+            );
+        }
+        let (accepted, answer) = oneshot::channel();
+        if let Err(refusal) = self.ask(Ask::Power { on, accepted }) {
+            return Outcome::Refused(refusal);
+        }
+        match answer.await {
+            Ok(Ok(end)) => {
+                Pending {
+                    answer: end,
+                    limit: Duration::from_secs(120),
+                }
+                .outcome()
+                .await
+            }
+            Ok(Err(outcome)) => outcome,
+            Err(_) => Outcome::Refused(busy()),
+        }
+    }
+
+    /// Straight to the driver's own lane, past the actor and every queue. What could not be written is
+    /// followed by cutting the supply, where there is a switch.
     fn emergency_stop(&self) -> Result<Pending, Refusal> {
+        let written = self.write_emergency_stop();
+        match (&self.shared.supply, written) {
+            (Some(supply), written) => Ok(supply.follow(written)),
+            (None, Ok(answer)) => Ok(Pending {
+                answer,
+                limit: ESTOP_LIMIT,
+            }),
+            (None, Err(refusal)) => Err(refusal),
+        }
+    }
+
+    fn write_emergency_stop(&self) -> Result<oneshot::Receiver<Outcome>, Refusal> {
         let (reply, answer) = oneshot::channel();
-        let limit = Duration::from_secs(10);
         let request = Request {
             id: self.shared.request_id(),
             command: Command::EmergencyStop,
-            deadline: std::time::Instant::now() + limit,
+            deadline: std::time::Instant::now() + ESTOP_LIMIT,
             reply,
         };
         let lane = self
@@ -239,7 +291,7 @@ impl PrinterHandle {
             .unwrap_or_else(|e| e.into_inner())
             .clone();
         match lane.try_send(request) {
-            Ok(()) => Ok(Pending { answer, limit }),
+            Ok(()) => Ok(answer),
             Err(mpsc::error::TrySendError::Full(_)) => Err(Refusal::new(
                 BUSY,
                 "An emergency stop is already on its way and has not been taken up. \

@@ -13,5 +13,7 @@ pub mod handle;
 pub mod journal;
 pub mod pairing;
 pub mod plan;
+mod power_gate;
 pub mod run;
 pub mod supervise;
+mod supply;

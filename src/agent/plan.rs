@@ -3,7 +3,15 @@
 use std::sync::Arc;
 
 use super::actor::Settings;
+use crate::config::model::Power;
 use crate::drivers::{Build, StopMode};
+
+/// What stands beside a printer.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Peripherals {
+    /// The switch of its supply.
+    pub power: Option<Power>,
+}
 
 /// One printer to drive.
 #[derive(Clone, Debug)]
@@ -18,6 +26,8 @@ pub struct PrinterPlan {
     pub settings: Settings,
     /// What an ordinary stop does with a running print.
     pub on_stop: StopMode,
+    /// Its switch.
+    pub peripherals: Peripherals,
 }
 
 impl PrinterPlan {
@@ -27,6 +37,7 @@ impl PrinterPlan {
             && self.kind == other.kind
             && self.settings == other.settings
             && self.on_stop == other.on_stop
+            && self.peripherals == other.peripherals
             && self.build.same_as(other.build.as_ref())
     }
 }

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::demand::{self, Demand, Manner};
 use super::envelope::{self, Problem};
 use super::incoming::{Json, Params};
-use super::{Api, dialect_rules, files, objects, pid};
+use super::{Api, dialect_rules, files, objects, pid, recover};
 use crate::agent::handle::{Pending, PrintOrder, PrinterHandle};
 use crate::printer::command::Command;
 use crate::printer::outcome::{Outcome, Refusal};
@@ -69,6 +69,10 @@ pub async fn act(
     body: Json,
 ) -> Result<Answer<Value>, Problem> {
     let action = parts.get("action").map(String::as_str).unwrap_or_default();
+    if action == "Recover" {
+        let printers = api.printers(&pid::pids(params.text("pid"), &body.0)?)?;
+        return recover::act(&api, &printers, &body.0).await;
+    }
     let demand = demand::read(action, &body.0)?;
     let manner = demand::manner(&body.0)?;
     let printers = api.printers(&pid::pids(params.text("pid"), &body.0)?)?;
@@ -150,14 +154,14 @@ async fn one(
     {
         return End::bare(Outcome::Refused(refusal));
     }
-    let (job, pending) = match work {
+    let pending = match work {
         Work::ClearBed { rating } => return End::bare(printer.clear_bed(rating).await),
         Work::Command(command) => match printer.submit(command).await {
-            Ok(pending) => (None, pending),
+            Ok(pending) => pending,
             Err(refusal) => return End::bare(Outcome::Refused(refusal)),
         },
         Work::Skip(wanted) => match skip(api, printer, &wanted).await {
-            Ok(pending) => (None, pending),
+            Ok(pending) => pending,
             Err(refusal) => return End::bare(Outcome::Refused(refusal)),
         },
         Work::Print(mut order) => {
@@ -165,17 +169,7 @@ async fn one(
             if several && let Some(start_id) = &mut order.start_id {
                 start_id.push_str(&format!("/{}", printer.id()));
             }
-            match tokio::time::timeout(ACCEPT_LIMIT, printer.print(order)).await {
-                Ok(Ok((accepted, pending))) => (Some((accepted.job_id, accepted.uid)), pending),
-                Ok(Err(refusal)) => return End::bare(Outcome::Refused(refusal)),
-                // The check goes on without us and its result shows in the printer's state.
-                Err(_) => {
-                    return End {
-                        outcome: None,
-                        job: None,
-                    };
-                }
-            }
+            return begin(printer, order, manner.wait).await;
         }
     };
     let outcome = if manner.wait {
@@ -183,7 +177,37 @@ async fn one(
     } else {
         None
     };
-    End { outcome, job }
+    End { outcome, job: None }
+}
+
+/// Starts a print.
+async fn begin(printer: &PrinterHandle, order: PrintOrder, wait: bool) -> End {
+    match tokio::time::timeout(ACCEPT_LIMIT, printer.print(order)).await {
+        Ok(Ok((accepted, pending))) => End {
+            outcome: if wait { Some(pending.outcome().await) } else { None },
+            job: Some((accepted.job_id, accepted.uid)),
+        },
+        Ok(Err(refusal)) => End::bare(Outcome::Refused(refusal)),
+        // The check goes on without us and its result shows in the printer's state.
+        Err(_) => End {
+            outcome: None,
+            job: None,
+        },
+    }
+}
+
+/// Starts a print on one printer; the whole answer.
+pub(super) async fn start(printer: &PrinterHandle, order: PrintOrder, wait: bool) -> Value {
+    let end = begin(printer, order, wait).await;
+    let words = end.outcome.as_ref().filter(|o| !o.is_ok()).map(Outcome::message);
+    let jobs: Vec<i64> = end.job.map(|(id, _)| id).into_iter().collect();
+    json!({"status": end.is_good(), "message": words, "jobIds": jobs, "layerd": end.native()})
+}
+
+/// An action that was refused before it reached the printer.
+pub(super) fn refusal(refusal: &Refusal) -> Value {
+    let end = End::bare(Outcome::Refused(refusal.clone()));
+    json!({"status": false, "message": refusal.message, "layerd": end.native()})
 }
 
 /// Names become ids by the analysis of the file that prints.

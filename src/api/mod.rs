@@ -16,7 +16,7 @@
 //! | [`envelope`], `incoming` | the form of answers and of requests |
 //! | [`view`], [`job_view`] | what a printer and a job look like (pure) |
 //! | [`demand`], [`gcode_body`], [`pid`], [`dialect_rules`] | what a request asks, and whether the cloud would allow it (pure) |
-//! | `printers`, `actions`, `notifications`, `files`, `uploads`, `jobs` | the endpoints |
+//! | `printers`, `actions`, `notifications`, `files`, `uploads`, `jobs`, `backup` | the endpoints |
 //! | [`objects`] | objects of the running print, by number or name |
 
 use std::collections::HashMap;
@@ -37,6 +37,7 @@ use crate::agent::handle::{AgentHandle, PrinterHandle};
 use envelope::Problem;
 
 mod actions;
+mod backup;
 pub mod demand;
 pub mod dialect_rules;
 pub mod envelope;
@@ -49,6 +50,7 @@ mod notifications;
 pub mod objects;
 pub mod pid;
 mod printers;
+mod recover;
 pub mod server;
 pub mod socket;
 mod uploads;
@@ -106,6 +108,7 @@ pub fn router(agent: AgentHandle, account: i64) -> Router {
             post(notifications::resolve_all),
         )
         .layer(DefaultBodyLimit::max(BODY_MAX_BYTES))
+        .route("/agent/Backup", get(backup::backup))
         .route(
             "/files/Upload",
             post(files::upload).layer(DefaultBodyLimit::max(UPLOAD_MAX_BYTES)),

@@ -10,6 +10,7 @@ use super::view::{self, Who};
 use super::{Api, pid};
 use crate::agent::clock;
 use crate::agent::handle::PrinterHandle;
+use crate::agent::pairing::Pairing;
 
 /// Largest page by GET and by POST (documented), and the one without a wish.
 const PAGE_MAX_BY_GET: u32 = 25;
@@ -85,7 +86,7 @@ fn by_pid(api: &Api, text: &str, params: &Params) -> Result<Answer<Value>, Probl
     let printers = api.printers(&pid::pids(Some(text), &Value::Null)?)?;
     let mut rows = printers
         .iter()
-        .map(|p| trimmed(row(p), params))
+        .map(|p| trimmed(row(api, p), params))
         .collect::<Vec<_>>();
     let data = if rows.len() == 1 {
         rows.pop()
@@ -129,7 +130,7 @@ fn list(api: &Api, listing: &Listing<'_>, params: &Params) -> Result<Answer<Valu
         .iter()
         .skip(before)
         .take(size)
-        .map(|p| trimmed(row(p), params))
+        .map(|p| trimmed(row(api, p), params))
         .collect();
     let pages = total.div_ceil(size).max(1);
     Ok(Answer(
@@ -149,14 +150,30 @@ fn matches(printer: &PrinterHandle, search: &str) -> bool {
     printer.id().to_string() == search || printer.name().to_lowercase().contains(search) || machine()
 }
 
-fn row(printer: &PrinterHandle) -> Value {
+fn row(api: &Api, printer: &PrinterHandle) -> Value {
     let snapshot = printer.snapshot();
     let who = Who {
         name: printer.name(),
         id: printer.id(),
         driver: printer.driver(),
     };
-    view::row(who, &snapshot.state, snapshot.job_id, clock::now())
+    let mut row = view::row(who, &snapshot.state, snapshot.job_id, clock::now());
+    let upstreams: Map<String, Value> = api
+        .agent
+        .pairings()
+        .of(printer.id())
+        .into_iter()
+        .map(|(upstream, pairing)| (upstream.to_owned(), standing(&pairing)))
+        .collect();
+    if let Some(native) = row.get_mut("layerd").and_then(Value::as_object_mut) {
+        native.insert("upstreams".to_owned(), Value::Object(upstreams));
+    }
+    row
+}
+
+/// How a printer stands with an upstream; `code` claims it there.
+fn standing(pairing: &Pairing) -> Value {
+    json!({"connected": pairing.connected, "code": pairing.code, "id": pairing.id, "name": pairing.name})
 }
 
 /// Drops the members and columns that were not asked for.

@@ -75,6 +75,23 @@ impl Client {
             .await
     }
 
+    /// GET of something that is no JSON; it comes piece by piece.
+    pub async fn open(&self, path: &str) -> Result<reqwest::Response, Failure> {
+        let request = self.http.get(self.url(path, &[])).timeout(LONG);
+        let answer = request.send().await.map_err(|e| self.no_answer(&e))?;
+        let is_json = answer
+            .headers()
+            .get(reqwest::header::CONTENT_TYPE)
+            .is_some_and(|v| v.as_bytes().starts_with(b"application/json"));
+        if answer.status().is_success() && !is_json {
+            return Ok(answer);
+        }
+        let text = answer.text().await.map_err(|e| self.no_answer(&e))?;
+        let value: Value = serde_json::from_str(&text).unwrap_or(Value::Null);
+        let words = value.get("message").and_then(Value::as_str);
+        Err(Failure::new(clean(words.unwrap_or("The daemon refused."))))
+    }
+
     /// Every printer, in the order of the configuration.
     pub async fn printers(&self) -> Result<Vec<Listed>, Failure> {
         let mut all = Vec::new();

@@ -1,7 +1,8 @@
 //! `layerd demo`: the whole daemon on a simulated printer, with nothing to own and nothing to configure.
 //!
-//! Everything is the real thing but the printer: a pseudo-terminal instead of a cable, the daemon in
-//! this process, its socket, and this verb as a person who uploads, pauses, resumes and watches.
+//! Everything is the real thing but the printer and the cloud: a pseudo-terminal instead of a cable, the
+//! daemon in this process with its socket, a cloud on loopback, and this verb as a person at its panel
+//! who sends a file, leaves an object out, pauses, resumes and watches.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -10,10 +11,9 @@ use indicatif::{ProgressBar, ProgressDrawTarget};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
-use super::act::demand;
 use super::client::{Client, Listed, QUICK};
 use super::exit::{Done, Exit, Failure};
-use super::print::{draw, ended, style, upload};
+use super::print::{draw, ended, style};
 use super::printers::{progress, temperatures};
 use super::scratch::Scratch;
 use super::{Globals, out, run};
@@ -21,12 +21,18 @@ use crate::daemon::{Daemon, parse_config};
 use crate::drivers::marlin::sim::Options;
 use crate::drivers::marlin::sim::pty::{PtyOptions, SimPty};
 use crate::host::systemd::Systemd;
+use crate::upstream::simplyprint::sim::{self, SimCloud};
 
 /// The file: three small objects in six layers, sliced by PrusaSlicer.
 const FILE: &[u8] = include_bytes!("../../fixtures/gcode/plate.gcode");
 const FILE_NAME: &str = "plate.gcode";
 const PRINTER: &str = "demo";
 
+/// The object that is left out, and where in the print, percent.
+const SKIPPED: u64 = 1;
+const SKIP_AT: f64 = 15.0;
+/// How long a demand of the cloud may take to be seen.
+const SEEN_LIMIT: Duration = Duration::from_secs(120);
 /// Where in the print it is paused, percent.
 const PAUSE_AT: f64 = 30.0;
 /// How long it stays paused, so that a person sees it.
@@ -80,15 +86,21 @@ pub fn run(globals: &Globals, args: &Args) -> Done {
             "No pseudo-terminal could be opened: {e}. Run where /dev/pts is mounted."
         ))
     })?;
-    let config = config(&dir, &printer.path());
     let config_path = dir.join("layerd.toml");
     let file_path = dir.join(FILE_NAME);
-    write(&config_path, config.as_bytes())?;
     write(&file_path, FILE)?;
-    let config = parse_config(&config, "demo").map_err(|e| Failure::new(e.to_string()))?;
     let runtime = run::runtime().map_err(|e| Failure::new(format!("Cannot start: {e}.")))?;
     let done = runtime.block_on(async {
         let began = Instant::now();
+        let cloud = SimCloud::start(sim::Options {
+            files: std::iter::once((FILE_NAME.to_owned(), file_path.clone())).collect(),
+            ..sim::Options::default()
+        })
+        .await
+        .map_err(|e| Failure::new(format!("No address on loopback could be had: {e}.")))?;
+        let text = config(&dir, &printer.path(), &cloud);
+        write(&config_path, text.as_bytes())?;
+        let config = parse_config(&text, "demo").map_err(|e| Failure::new(e.to_string()))?;
         let fd_store = std::sync::Arc::default();
         let daemon = Daemon::start(config, Some(config_path), Systemd::default(), fd_store)
             .await
@@ -98,16 +110,18 @@ pub fn run(globals: &Globals, args: &Args) -> Done {
             client: Client::new(daemon.socket())?,
             bar: bar(globals),
             began,
+            cloud,
         };
         stage.say(format!(
-            "A simulated Marlin on {}, {} times faster than life; the daemon's socket is {}.",
+            "A simulated Marlin on {}, {} times faster than life; a simulated cloud on {}; the daemon's socket is {}.",
             printer.path().display(),
             args.speed,
+            stage.cloud.ws_url(),
             daemon.socket().display()
         ));
         let stop = CancellationToken::new();
         let daemon = daemon.run(stop.clone().cancelled_owned());
-        let story = tokio::time::timeout(DEMO_LIMIT, stage.tell(&file_path));
+        let story = tokio::time::timeout(DEMO_LIMIT, stage.tell());
         tokio::pin!(daemon, story);
         tokio::select! {
             told = &mut story => {
@@ -143,14 +157,16 @@ pub fn run(globals: &Globals, args: &Args) -> Done {
     }
 }
 
-fn config(dir: &Path, port: &Path) -> String {
+fn config(dir: &Path, port: &Path, cloud: &SimCloud) -> String {
     // Debug quoting escapes what TOML escapes too.
     format!(
         "[agent]\nname = \"demo\"\nstate_dir = {:?}\nruntime_dir = {:?}\n\n[api]\nlisten = []\n\n\
-         [printer.{PRINTER}]\ndriver = \"marlin\"\nport = {:?}\nbaud = 115200\nbed = [220, 220, 250]\n\
+         [upstream.simplyprint]\nws_url = {:?}\napi_url = {:?}\n\n[printer.{PRINTER}]\ndriver = \"marlin\"\nport = {:?}\nbaud = 115200\nbed = [220, 220, 250]\n\
          max_tool_c = 260\nmax_bed_c = 110\non_stop = \"cancel\"\n",
         dir.join("state").display().to_string(),
         dir.join("run").display().to_string(),
+        cloud.ws_url(),
+        cloud.api_url(),
         port.display().to_string(),
     )
 }
@@ -185,22 +201,40 @@ struct Stage {
     client: Client,
     bar: Option<ProgressBar>,
     began: Instant,
+    cloud: SimCloud,
 }
 
 impl Stage {
-    /// Connect, upload, start, pause, resume, watch to the end.
-    async fn tell(&self, file: &Path) -> Result<Told, Failure> {
+    /// Connect, pair, send a file, leave an object out, pause, resume, watch to the end.
+    async fn tell(&self) -> Result<Told, Failure> {
         let printer = self.connected().await?;
-        self.say("Connected. Uploading and checking the file, then starting.");
-        let file_id = upload(&self.client, file, &ProgressBar::hidden()).await?;
-        let order = json!({"file_id": file_id, "layerd": {"start_id": "demo"}});
-        let answer = demand(&self.client, &printer, "CreateJob", order, true).await?;
-        verified("start", &answer)?;
-        let job = answer.pointer("/jobIds/0").and_then(Value::as_i64);
+        let paired = self
+            .until("pair with the cloud", printer.id, |native| {
+                native
+                    .pointer("/upstreams/simplyprint/id")
+                    .is_some_and(Value::is_i64)
+            })
+            .await?;
+        let number = paired
+            .native
+            .pointer("/upstreams/simplyprint/id")
+            .and_then(Value::as_i64);
+        self.say(format!(
+            "Connected, and claimed in the simulated cloud as printer {}. The cloud sends a file and starts it.",
+            number.unwrap_or(0)
+        ));
+        self.cloud.print(0, FILE_NAME, 1, true);
+        let started = self
+            .until("start", printer.id, |native| {
+                native.pointer("/job/started").is_some_and(Value::is_string)
+            })
+            .await?;
+        let job = started.native.pointer("/job/uid").and_then(Value::as_str);
         let job = job
-            .ok_or_else(|| Failure::new("The daemon gave no job number."))?
-            .to_string();
+            .ok_or_else(|| Failure::new("The daemon gave no job."))?
+            .to_owned();
         self.say("Started: the printer has acknowledged the first line.");
+        let mut skipped = false;
         let mut pause: Option<(f64, f64, f64)> = None;
         let mut last = Value::Null;
         let mut plain = Instant::now();
@@ -217,6 +251,10 @@ impl Stage {
                 .pointer("/job/percent")
                 .and_then(Value::as_f64)
                 .unwrap_or(0.0);
+            if !skipped && percent >= SKIP_AT {
+                skipped = true;
+                self.skip(&printer).await?;
+            }
             if pause.is_none() && percent >= PAUSE_AT {
                 pause = Some(self.pause_and_resume(&printer, percent).await?);
             }
@@ -283,27 +321,69 @@ impl Stage {
         }
     }
 
+    /// Waits until the daemon shows that something has come about.
+    async fn until(
+        &self,
+        step: &str,
+        printer: i64,
+        seen: impl Fn(&Value) -> bool,
+    ) -> Result<Listed, Failure> {
+        let deadline = Instant::now() + SEEN_LIMIT;
+        loop {
+            let row = self.client.row(printer).await?;
+            if seen(&row.native) {
+                return Ok(row);
+            }
+            if Instant::now() >= deadline {
+                return Err(Failure::new(format!(
+                    "The printer was not seen to {step} in time; it is {}.",
+                    row.native
+                        .get("state")
+                        .and_then(Value::as_str)
+                        .unwrap_or("unknown")
+                )));
+            }
+            tokio::time::sleep(LOOK_EVERY / 4).await;
+        }
+    }
+
+    /// A person at the panel leaves an object out.
+    async fn skip(&self, printer: &Listed) -> Result<(), Failure> {
+        self.cloud
+            .demand(0, json!({"demand": "skip_objects", "objects": [SKIPPED]}));
+        self.until("skip an object", printer.id, |native| {
+            native
+                .pointer("/job/skipped")
+                .and_then(Value::as_array)
+                .is_some_and(|ids| ids.contains(&json!(SKIPPED)))
+        })
+        .await?;
+        self.say(format!(
+            "Skipped: object {SKIPPED} is left out from here on; the others go on."
+        ));
+        Ok(())
+    }
+
     /// Where it was paused, and how long parking and resuming took.
     async fn pause_and_resume(&self, printer: &Listed, percent: f64) -> Result<(f64, f64, f64), Failure> {
+        let is = |word: &'static str| {
+            move |native: &Value| native.get("state").and_then(Value::as_str) == Some(word)
+        };
         let asked = Instant::now();
-        verified(
-            "pause",
-            &demand(&self.client, printer, "Pause", json!({}), true).await?,
-        )?;
+        self.cloud.demand(0, json!({"demand": "pause"}));
+        let row = self.until("pause", printer.id, is("paused")).await?;
         let parked_s = asked.elapsed().as_secs_f64();
         self.say(format!(
-            "Paused at {percent:.1} %: the head is parked, {parked_s:.1} s after it was asked."
+            "Paused at {percent:.1} %: the head is parked, {parked_s:.1} s after the cloud asked."
         ));
-        self.show(&self.client.row(printer.id).await?, &mut Instant::now());
+        self.show(&row, &mut Instant::now());
         tokio::time::sleep(PAUSED_FOR).await;
         let asked = Instant::now();
-        verified(
-            "resume",
-            &demand(&self.client, printer, "Resume", json!({}), true).await?,
-        )?;
+        self.cloud.demand(0, json!({"demand": "resume"}));
+        self.until("resume", printer.id, is("printing")).await?;
         let resumed_s = asked.elapsed().as_secs_f64();
         self.say(format!(
-            "Resumed: the next line was acknowledged {resumed_s:.1} s after it was asked."
+            "Resumed: the next line was acknowledged {resumed_s:.1} s after the cloud asked."
         ));
         Ok((percent, parked_s, resumed_s))
     }
@@ -339,20 +419,6 @@ impl Stage {
             bar.finish_and_clear();
         }
     }
-}
-
-/// A step of the demo that was not seen to work ends it.
-fn verified(step: &str, answer: &Value) -> Result<(), Failure> {
-    let native = answer.get("layerd").unwrap_or(&Value::Null);
-    let word = native.get("outcome").and_then(Value::as_str).unwrap_or("unknown");
-    if word == "verified" {
-        return Ok(());
-    }
-    let message = native.get("message").and_then(Value::as_str).unwrap_or_default();
-    Err(Failure {
-        exit: Exit::of_word(word),
-        text: format!("The {step} ended as {word}. {message}"),
-    })
 }
 
 fn summary(globals: &Globals, args: &Args, told: &Told, printer: &SimPty) {

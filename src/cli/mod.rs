@@ -17,16 +17,20 @@ mod discover;
 pub mod exit;
 mod generate;
 mod log;
+mod login;
 mod logs;
+mod moving;
 pub mod out;
 mod print;
 mod printers;
+mod recover;
 mod run;
 mod scratch;
 mod self_test;
 pub mod settings;
 mod simulate;
 mod simulate_bambu;
+mod simulate_cloud;
 mod trust;
 
 use client::Client;
@@ -106,6 +110,8 @@ enum Verb {
     Cancel(act::CancelArgs),
     /// Leave objects out of the running print
     Skip(act::SkipArgs),
+    /// Go on with an interrupted Marlin print, after showing how
+    Recover(recover::Args),
     /// Send G-code to a printer
     Send(act::SendArgs),
     /// Upload a sliced file and print it
@@ -118,6 +124,18 @@ enum Verb {
     Answer(act::AnswerArgs),
     /// What happened to a printer, or its raw traffic
     Logs(logs::Args),
+    /// Pair the printers with the cloud: shows the code of each one and waits until it is claimed
+    Login(login::Args),
+    /// Copy the database: history, files index, cloud identities
+    Backup(moving::FileArgs),
+    /// Put the database of a backup in place (service stopped)
+    Restore(moving::FileArgs),
+    /// Take over the cloud identities of a database that comes from another machine (service stopped)
+    Adopt,
+    /// A printer has a new name in the configuration: history and identity follow (service stopped)
+    Rename(moving::PairArgs),
+    /// Another printer stands where one stood: the cloud identity moves to it (service stopped)
+    Replace(moving::PairArgs),
     /// Whether this machine and this binary can do the work; needs no network and no printer
     SelfTest,
     /// A stand-in for a printer, to try this or another host on
@@ -184,12 +202,19 @@ fn dispatch(cli: &Cli) -> Done {
         Verb::Resume(args) => act::run(globals, "Resume", args),
         Verb::Cancel(args) => act::cancel(globals, args),
         Verb::Skip(args) => act::skip(globals, args),
+        Verb::Recover(args) => recover::run(globals, args),
         Verb::Send(args) => act::send(globals, args),
         Verb::Print(args) => print::run(globals, args),
         Verb::Estop(args) => act::run(globals, "EmergencyStop", args),
         Verb::Clear(args) => act::clear(globals, args),
         Verb::Answer(args) => act::answer(globals, args),
         Verb::Logs(args) => logs::run(globals, args),
+        Verb::Login(args) => login::run(globals, args),
+        Verb::Backup(args) => moving::backup(globals, args),
+        Verb::Restore(args) => moving::restore(globals, args),
+        Verb::Adopt => moving::adopt(globals),
+        Verb::Rename(args) => moving::rename(globals, args),
+        Verb::Replace(args) => moving::replace(globals, args),
         Verb::SelfTest => self_test::run(globals),
         Verb::Simulate(args) => simulate::run(globals, args),
         Verb::Trust(args) => trust::run(globals, args),

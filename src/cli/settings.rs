@@ -20,11 +20,6 @@ pub fn unused(config: &Configured) -> Vec<String> {
     }
     for printer in &config.printers {
         let name = &printer.name;
-        if printer.common.power.is_some() {
-            out.push(format!(
-                "printer.{name}.power is kept, but this version does NOT switch power."
-            ));
-        }
         if printer.common.camera.is_some() {
             out.push(format!(
                 "printer.{name}.camera is kept, but this version shows no pictures yet."

@@ -31,6 +31,8 @@ enum Kind {
     Marlin(MarlinArgs),
     /// A Bambu Lab printer on the network of this machine: MQTT and files over TLS
     Bambu(super::simulate_bambu::Args),
+    /// A cloud on loopback: claims printers and can be told to send them demands
+    Cloud(super::simulate_cloud::CloudArgs),
 }
 
 /// Arguments of `simulate marlin`.
@@ -87,10 +89,14 @@ pub fn speed(text: &str) -> Result<f64, String> {
 
 /// Runs the verb until Ctrl-C.
 pub fn run(globals: &Globals, args: &Args) -> Done {
-    let args = match &args.kind {
-        Kind::Marlin(args) => args,
-        Kind::Bambu(args) => return super::simulate_bambu::run(globals, args),
-    };
+    match &args.kind {
+        Kind::Marlin(args) => marlin(globals, args),
+        Kind::Bambu(args) => super::simulate_bambu::run(globals, args),
+        Kind::Cloud(args) => super::simulate_cloud::run(globals, args),
+    }
+}
+
+fn marlin(globals: &Globals, args: &MarlinArgs) -> Done {
     let printer = SimPty::spawn(options(args)).map_err(|e| {
         Failure::new(format!(
             "No pseudo-terminal could be opened: {e}. Is /dev/pts mounted here?"
@@ -171,7 +177,7 @@ async fn serve(printer: &SimPty) -> Result<(), Failure> {
 }
 
 /// Lines from the keyboard. Bounded (8); a full queue lets the keyboard wait.
-fn keyboard() -> mpsc::Receiver<String> {
+pub(super) fn keyboard() -> mpsc::Receiver<String> {
     let (send, words) = mpsc::channel(8);
     // The thread waits in a read that cannot be broken off; it ends with the process.
     let reader = move || {

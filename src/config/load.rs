@@ -8,9 +8,8 @@ use std::time::Duration;
 use toml::de::DeTable;
 
 use super::diagnose::Diagnostics;
-use super::model::{
-    Agent, Api, Camera, Common, Config, OnStop, Origin, Power, Preflight, Printer, Reach, SimplyPrint, V1,
-};
+use super::model::{Agent, Api, Common, Config, OnStop, Origin, Preflight, Printer, Reach, SimplyPrint, V1};
+use super::peripherals;
 use super::section::{Section, did_you_mean};
 
 /// Largest configuration file.
@@ -121,7 +120,7 @@ fn holds_secrets<D>(config: &Config<D>) -> bool {
     config
         .printers
         .iter()
-        .any(|p| p.secret || p.common.power.as_ref().is_some_and(|p| p.password.is_some()))
+        .any(|p| p.secret || p.common.power.as_ref().is_some_and(|p| p.kind.has_secret()))
 }
 
 /// Reads a text. Pure.
@@ -464,35 +463,7 @@ fn read_common(section: &mut Section<'_>) -> Common {
                 .and_then(|s| u64::try_from(s).ok())
                 .unwrap_or(60),
         ),
-        camera: section.table("camera", |s| {
-            Some(Camera {
-                snapshot: s.string("snapshot"),
-                stream: s.string("stream"),
-            })
-        }),
-        power: section.table("power", read_power),
+        camera: section.table("camera", peripherals::read_camera),
+        power: section.table("power", peripherals::read_power),
     }
-}
-
-fn read_power(section: &mut Section<'_>) -> Option<Power> {
-    let kinds = ["tasmota", "shelly", "http", "gpio", "moonraker", "command"];
-    let kind = section.required_string("kind", "\"tasmota\"");
-    if let Some(kind) = &kind
-        && !kinds.contains(&kind.as_str())
-    {
-        section.mistake(
-            "kind",
-            format!("`{kind}` is no kind of switch; known are {}.", kinds.join(", ")),
-        );
-    }
-    let target = ["url", "host", "line", "device", "command"]
-        .into_iter()
-        .filter_map(|key| section.string(key))
-        .next();
-    Some(Power {
-        kind: kind?,
-        target,
-        password: section.secret("password"),
-        on_connect: section.boolean("on_connect").unwrap_or(false),
-    })
 }

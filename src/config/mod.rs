@@ -3,6 +3,7 @@
 pub mod diagnose;
 pub mod load;
 pub mod model;
+mod peripherals;
 pub mod secrets;
 pub mod section;
 #[cfg(test)]

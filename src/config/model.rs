@@ -159,14 +159,86 @@ pub struct Camera {
 /// `power = { … }`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Power {
-    /// `tasmota`, `shelly`, `http`, `gpio`, `moonraker` or `command`.
-    pub kind: String,
-    /// Address, line or command, as the kind needs it.
-    pub target: Option<String>,
-    /// Password of the switch.
-    pub password: Option<Secret>,
-    /// Switch on before connecting.
+    /// Which switch.
+    pub kind: PowerKind,
+    /// Switch on before connecting for the first time.
     pub on_connect: bool,
+}
+
+/// The kinds of switches, each with its own keys.
+#[derive(Clone, Debug, PartialEq)]
+pub enum PowerKind {
+    /// Tasmota's web commands.
+    Tasmota {
+        /// Address of the device.
+        url: String,
+        /// Name for the login; `admin` unless set.
+        user: Option<String>,
+        /// Its web password.
+        password: Option<Secret>,
+        /// Number of the relay, from 1, where it has several.
+        channel: Option<u8>,
+    },
+    /// A Shelly, first generation (`/relay/0`) or later (RPC).
+    Shelly {
+        /// Address of the device.
+        url: String,
+        /// Name for the login of the first generation; `admin` unless set.
+        user: Option<String>,
+        /// Password of the first generation.
+        password: Option<Secret>,
+        /// Number of the relay, from 0.
+        channel: u8,
+        /// 1 or 2; asked of the device unless set.
+        generation: Option<u8>,
+    },
+    /// Plain addresses.
+    Http {
+        /// Switches on.
+        on_url: String,
+        /// Switches off.
+        off_url: String,
+        /// Tells.
+        state_url: Option<String>,
+    },
+    /// A line of a GPIO chip.
+    Gpio {
+        /// The character device.
+        chip: PathBuf,
+        /// Number of the line on it.
+        line: u32,
+        /// Low is on.
+        active_low: bool,
+    },
+    /// A power device of Moonraker.
+    Moonraker {
+        /// Address of Moonraker.
+        url: String,
+        /// Name of the device there.
+        device: String,
+        /// Key, where Moonraker wants one.
+        api_key: Option<Secret>,
+    },
+    /// Commands of the owner: program and arguments, no shell.
+    Command {
+        /// Switches on.
+        on: Vec<String>,
+        /// Switches off.
+        off: Vec<String>,
+        /// Prints `on` or `off`.
+        state: Option<Vec<String>>,
+    },
+}
+
+impl PowerKind {
+    /// Whether it holds something that must not be read by others.
+    pub fn has_secret(&self) -> bool {
+        match self {
+            PowerKind::Tasmota { password, .. } | PowerKind::Shelly { password, .. } => password.is_some(),
+            PowerKind::Moonraker { api_key, .. } => api_key.is_some(),
+            PowerKind::Http { .. } | PowerKind::Gpio { .. } | PowerKind::Command { .. } => false,
+        }
+    }
 }
 
 /// One printer.

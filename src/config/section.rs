@@ -244,6 +244,11 @@ impl<'a> Section<'a> {
         result
     }
 
+    /// Takes every key unseen, where nobody can know which ones there may be.
+    pub fn take_all(&mut self) {
+        self.entries.iter_mut().for_each(|e| e.taken = true);
+    }
+
     /// Whether the key is there.
     pub fn has(&self, key: &str) -> bool {
         self.entries.iter().any(|e| e.key == key)

@@ -137,7 +137,7 @@ fn a_file_with_secrets_must_be_closed_to_others() {
     use std::os::unix::fs::PermissionsExt;
     let dir = tempfile::tempdir().expect("a directory");
     let path = dir.path().join("layerd.toml");
-    let text = "[printer.a]\ndriver = \"marlin\"\nport = \"/dev/x\"\npower = { kind = \"http\", url = \"http://127.0.0.1\", password = \"hush\" }\n";
+    let text = "[printer.a]\ndriver = \"marlin\"\nport = \"/dev/x\"\npower = { kind = \"tasmota\", url = \"http://127.0.0.1\", password = \"hush\" }\n";
     std::fs::write(&path, text).expect("written");
     for (mode, good) in [(0o640, true), (0o600, true), (0o644, false), (0o660, false)] {
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).expect("mode");

@@ -24,9 +24,10 @@ use crate::printer::wire::WireRing;
 
 pub mod bambu;
 pub mod marlin;
+pub mod moonraker;
 
 /// Every driver there is.
-pub static REGISTRY: &[&dyn Factory] = &[&bambu::FACTORY, &marlin::FACTORY];
+pub static REGISTRY: &[&dyn Factory] = &[&bambu::FACTORY, &marlin::FACTORY, &moonraker::FACTORY];
 
 /// A boxed future, so that the traits stay object-safe.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;

@@ -109,6 +109,69 @@ pub fn linear(text: &[u8]) -> Option<FastMove> {
     }
 }
 
+/// An arc in the plane of X and Y read the short way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FastArc {
+    /// Its words but the centre.
+    pub words: MoveWords,
+    /// The centre from the start, as written; 0 where absent.
+    pub centre: [Micro; 2],
+    /// `G2`.
+    pub clockwise: bool,
+    /// Bytes read, as in [`FastMove`].
+    pub len: usize,
+}
+
+/// Reads a `G2`/`G3` with a centre (I, J) and no radius, turns or third offset. `None` means: ask the
+/// grammar.
+#[inline]
+pub fn arc(text: &[u8]) -> Option<FastArc> {
+    let clockwise = match text {
+        [b'G', b'2', b' ', ..] => true,
+        [b'G', b'3', b' ', ..] => false,
+        _ => return None,
+    };
+    let mut words = MoveWords::default();
+    let (mut centre, mut there) = ([0; 2], false);
+    let mut at = 2;
+    loop {
+        let slot = match text.get(at) {
+            Some(b'X') => 0,
+            Some(b'Y') => 1,
+            Some(b'Z') => 2,
+            Some(b'E') => 3,
+            Some(b'F') => 4,
+            Some(b'I') => 5,
+            Some(b'J') => 6,
+            Some(b' ') => {
+                at += 1;
+                continue;
+            }
+            Some(b'\n' | b'\r' | b';') | None if there => {
+                return Some(FastArc {
+                    words,
+                    centre,
+                    clockwise,
+                    len: at,
+                });
+            }
+            _ => return None,
+        };
+        let (value, behind) = decimal(text, at + 1)?;
+        match words.value.get_mut(slot) {
+            Some(place) => {
+                *place = value;
+                words.mask |= 1 << slot;
+            }
+            None => {
+                *centre.get_mut(slot - 5)? = value;
+                there = true;
+            }
+        }
+        at = behind;
+    }
+}
+
 const SCALE: [Micro; 7] = [
     UNIT,
     UNIT / 10,
@@ -171,6 +234,7 @@ fn digit_at(text: &[u8], at: usize) -> Option<u8> {
 mod tests {
     use super::*;
     use crate::gcode::lex::{self, Body, Dialect};
+    use crate::gcode::modal::Modal;
     use proptest::prelude::*;
 
     #[test]
@@ -212,6 +276,22 @@ mod tests {
                 prop_assert_eq!((read.words, read.rapid), by_grammar(text.as_bytes()));
                 let next = text.as_bytes().get(read.len);
                 prop_assert!(matches!(next, None | Some(b';')));
+            }
+        }
+
+        #[test]
+        fn the_short_way_of_arcs_equals_the_grammar(
+            text in "G[23] ([XYZEFIJRP]-?[0-9]{0,4}[.]?[0-9]{0,4} ?){0,7}(;.{0,5})?",
+        ) {
+            if let Some(read) = arc(text.as_bytes()) {
+                let mut short = Modal::default();
+                let mut long = Modal::default();
+                for modal in [&mut short, &mut long] {
+                    modal.apply(b"G1 X3 Y4 Z1 F900");
+                }
+                let by_grammar = long.step(&lex::line(text.as_bytes(), Dialect::default()).body);
+                prop_assert_eq!(short.go_round(&read), by_grammar);
+                prop_assert_eq!(short, long);
             }
         }
 

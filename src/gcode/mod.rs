@@ -22,6 +22,8 @@ pub mod objects;
 pub mod picture;
 pub mod picture_file;
 pub mod planner;
+pub mod recover;
+pub mod recover_file;
 pub mod simplyprint;
 pub mod skip;
 pub mod skip_file;

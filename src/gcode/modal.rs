@@ -7,7 +7,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::arc::Arc;
-use super::fast::{self, FastMove, MoveWords};
+use super::fast::{self, FastArc, FastMove, MoveWords};
 use super::lex::{self, Body, Code, Dialect, Extended, Micro};
 use super::limits::MotionLimits;
 
@@ -332,6 +332,17 @@ impl Modal {
         }
         let moved = self.go(&MoveWords::of(code, self.a_is_e));
         match Arc::new(&moved, self.plane, code.number == 2, [i, j, k], radius, turns) {
+            Some(arc) => Step::Curve(moved, arc),
+            None => Step::BadCurve(moved),
+        }
+    }
+
+    /// Takes an arc that was read the short way; only in the plane of X and Y.
+    pub fn go_round(&mut self, read: &FastArc) -> Step {
+        let centre = read.centre.map(|v| Some(if self.inches { in_mm(v) } else { v }));
+        let moved = self.go(&read.words);
+        let [i, j] = centre;
+        match Arc::new(&moved, Plane::Xy, read.clockwise, [i, j, None], None, 0) {
             Some(arc) => Step::Curve(moved, arc),
             None => Step::BadCurve(moved),
         }

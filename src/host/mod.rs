@@ -1,9 +1,11 @@
 //! The machine layerd runs on.
 
 pub mod fdstore;
+pub mod health;
 pub mod holders;
 pub mod notify;
 pub mod serial;
 pub mod serial_ids;
+pub mod sysfs;
 pub mod systemd;
 pub mod tls;

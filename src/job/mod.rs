@@ -5,6 +5,7 @@ pub mod file_name;
 pub mod housekeeping;
 pub mod incoming;
 pub mod machine;
+pub mod place;
 pub mod preflight;
 pub mod record;
 pub mod spool;

@@ -8,7 +8,7 @@ pub enum Judgement {
     Tunes,
     /// Moves filament only, or waits for heat: harmless while paused.
     Feeds,
-    /// Ends a firmware's halt (`M999`).
+    /// Ends a firmware's halt (`M999`, `FIRMWARE_RESTART`).
     Recovers,
     /// Everything else.
     Disturbs,
@@ -108,7 +108,8 @@ impl GcodeLine {
             return Judgement::Unsendable;
         }
         let code = self.code.as_str();
-        if code == "M999" {
+        // Klipper ends its halt by a restart.
+        if matches!(code, "M999" | "FIRMWARE_RESTART" | "RESTART") {
             return Judgement::Recovers;
         }
         if TUNES.contains(&code) || TUNES_EXTENDED.contains(&code) {
@@ -236,6 +237,7 @@ mod tests {
             ("M117 a\u{7}b", Judgement::Unsendable),
             ("M104 S0\nG28", Judgement::Unsendable),
             ("M999", Judgement::Recovers),
+            ("firmware_restart", Judgement::Recovers),
         ];
         for (text, want) in cases {
             assert_eq!(GcodeLine::new(text).judge(), want, "{text}");

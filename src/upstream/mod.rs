@@ -9,10 +9,11 @@
 
 use std::sync::Arc;
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::agent::handle::AgentHandle;
+use crate::host::health::Host;
 use futures_util::future::BoxFuture;
 
 pub mod simplyprint;
@@ -26,6 +27,8 @@ pub struct House {
     pub name: String,
     /// What upstreams may do to this host: `[host] allow`.
     pub allow: Vec<String>,
+    /// How the host is, newest look.
+    pub host: watch::Receiver<Arc<Host>>,
     /// Ends the daemon in order, so that the service manager starts it again.
     pub restart: Arc<Notify>,
 }

@@ -215,6 +215,7 @@ fn plan(name: &str, fake: &Fake) -> PrinterPlan {
         name: name.to_owned(),
         kind: "fake",
         build: Arc::new(fake.clone()),
+        peripherals: layerd::agent::plan::Peripherals::default(),
         settings: Settings {
             preflight: Limits::default(),
             require_clear_bed: false,

@@ -152,6 +152,7 @@ def main():
     p.add_argument("--octoprint-lines", type=int, default=20000, help="MachineCom needs minutes for what others do in seconds")
     p.add_argument("--only", help="one of: c, layerd, machinecom")
     p.add_argument("--load", choices=["idle", "busy", "both"], default="both")
+    p.add_argument("--hogs", type=int, default=1, metavar="N", help="busy processes for each core")
     p.add_argument("--slow", type=int, metavar="BAUD")
     o = p.parse_args()
     o.layerd = os.path.abspath(o.layerd)
@@ -180,6 +181,7 @@ def main():
 
     senders = {"C ping-pong": (c_sender, gcode), "layerd": (layerd, gcode), "MachineCom": (machinecom, short)}
     sink_options = []
+    first = ["chrt", "-f", "50"] if subprocess.run(["chrt", "-f", "50", "true"], capture_output=True).returncode == 0 else []
     if o.slow:
         sink_options = ["--baud", str(o.slow), "--latency-us", "1000", "--advanced-ok"]
         senders = {"window off": (lambda f: layerd(f, 'window = "off"'), gcode), "window auto": (layerd, gcode)}
@@ -192,12 +194,13 @@ def main():
 
     print(f"{o.lines} lines (MachineCom {min(o.lines, o.octoprint_lines)}), median of {o.rounds}; {os.cpu_count()} cores")
     for load in ("idle", "busy") if o.load == "both" else (o.load,):
-        busy = [subprocess.Popen(["sh", "-c", "while :; do :; done"]) for _ in range(os.cpu_count() if load == "busy" else 0)]
+        busy = [subprocess.Popen(["sh", "-c", "while :; do :; done"]) for _ in range(os.cpu_count() * o.hogs if load == "busy" else 0)]
         rows = {name: [] for name in senders}
         try:
             for _ in range(o.rounds):
                 for name, (send, file) in senders.items():
-                    sink = Sink([o.sink], work, *sink_options)
+                    # A printer does not share the host's processors.
+                    sink = Sink([*first, o.sink], work, *sink_options)
                     cpu_us = send(file)
                     seen = sink.result()
                     rows[name].append((seen["lines_per_s"], cpu_us, same_as_sent(sink.received, file), seen["refused"]))

@@ -18,11 +18,12 @@ import sys
 import tempfile
 import threading
 import time
+import urllib.error
 import urllib.request
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 SCENARIOS = os.path.join(HERE, "cloud")
-SHORT = ["first-setup", "print", "cancel", "files", "outage", "many"]
+SHORT = ["first-setup", "print", "cancel", "files", "lost", "many", "notices", "single", "cloned"]
 
 
 class Cloud:
@@ -46,7 +47,7 @@ class Cloud:
         for name in names:
             with open(self.path(name + ".log"), "w") as log:
                 self.printers.append(subprocess.Popen([self.binary, "simulate", "marlin", "--speed", speed, "--advanced-ok",
-                                                       "--link", self.path(name)], stdin=subprocess.DEVNULL, stdout=log, stderr=log))
+                                                       "--link", self.path(name)], stdin=subprocess.PIPE, stdout=log, stderr=log, text=True))
         # Paths of files in the scenario are relative to where it lies.
         for spec in self.scenario.get("files", {}).values():
             if "path" in spec:
@@ -117,6 +118,25 @@ class Cloud:
             time.sleep(0.1)
         return got
 
+    def database(self):
+        return sqlite3.connect(self.path("state/layerd.db"), timeout=10)
+
+    def doc(self, printer, upstream="simplyprint"):
+        """What layerd keeps about its identity in the cloud."""
+        with self.database() as db:
+            found = db.execute("SELECT d.body FROM upstream_docs d JOIN printers p ON p.id = d.printer_id "
+                               "WHERE p.name = ? AND d.upstream = ?", (printer, upstream)).fetchone()
+        return json.loads(found[0]) if found else None
+
+    def doc_soon(self, printer, what):
+        return self.until(lambda: what(self.doc(printer)) and self.doc(printer))
+
+    def edit(self, printer, **members):
+        doc = dict(self.doc(printer), **members)
+        with self.database() as db:
+            db.execute("UPDATE upstream_docs SET body = ? WHERE printer_id = (SELECT id FROM printers WHERE name = ?)",
+                       (json.dumps(doc), printer))
+
     def log_tail(self):
         with open(self.path("log")) as f:
             return "".join(f.readlines()[-25:])
@@ -139,6 +159,138 @@ def plain(cloud):
     """The scenario says everything."""
 
 
+def claimed(cloud):
+    """Waits until the printer is claimed and idle."""
+    cloud.until(lambda: cloud.sent("temps"))
+
+
+def step(cloud, what):
+    """One step of the double, now."""
+    assert cloud.ctl("step", what)["ok"], f"{what}: {cloud.ctl('state')['failures']}"
+
+
+def lost(cloud):
+    """The cloud forgets the printer: it is in set-up again and shows the new code."""
+    claimed(cloud)
+    known = cloud.ctl("state")["printers"][0]
+    cloud.stop_daemon()
+    doc = cloud.doc("p1")
+    assert doc["id"] == 1234 and doc["token"] == known["token"], doc
+    cloud.edit("p1", token="of-another-account")
+    cloud.start_daemon()
+    cloud.until(lambda: any(m["msg"]["data"].get("no_exist") for m in cloud.rows()
+                            if m["dir"] == "out" and m["msg"].get("type") == "new_token"))
+    # It is claimed again by the scenario, as a printer of its own.
+    cloud.until(lambda: len(cloud.ctl("state")["printers"]) == 2 and len(cloud.sent("temps")) > 1)
+    assert cloud.doc_soon("p1", lambda d: d["id"] == 1234)["token"] != "of-another-account"
+
+
+def print_to(cloud, percent, job_id):
+    step(cloud, {"file": "plate.gcode", "job_id": job_id, "auto_start": True})
+    cloud.until(lambda: any((m["data"].get("progress") or 0) >= percent for m in cloud.sent("job_info")), 60)
+
+
+def huge(cloud):
+    """A frame of 50 MB ends the connection, not the print."""
+    claimed(cloud)
+    print_to(cloud, 10, 5)
+    sockets = len(cloud.sent("add_connection"))
+    try:
+        step(cloud, {"raw": "x" * 50_000_000})
+    except urllib.error.HTTPError:
+        pass  # the double is cut off in the middle of it
+    cloud.until(lambda: len(cloud.sent("add_connection")) > sockets, 30)
+    cloud.until(lambda: any(m["data"].get("finished") and m["data"]["job_id"] == 5 for m in cloud.sent("job_info")), 60)
+    assert len([m for m in cloud.sent("job_info") if m["data"].get("started")]) == 1
+    with open(f"/proc/{cloud.daemon.pid}/status") as f:
+        peak_kb = int(next(line for line in f if line.startswith("VmHWM")).split()[1])
+    assert peak_kb < 60_000, f"{peak_kb} kB at the peak"
+
+
+def notices(cloud):
+    """Filament runs out: an event with buttons; the button goes on with the print, and the event is settled."""
+    claimed(cloud)
+    print_to(cloud, 10, 5)
+    cloud.printers[0].stdin.write("runout\n")
+    cloud.printers[0].stdin.flush()
+
+    def event():
+        found = [e for m in cloud.sent("notification") for e in m["data"]["events"] if (e.get("payload") or {}).get("actions")]
+        return found[-1] if found else None
+
+    shown = cloud.until(event, 60)
+    assert shown["severity"] == 2 and shown["issued_at"], shown
+    # As a person does: by the words on the button.
+    action = next((name for name, a in shown["payload"]["actions"].items() if "purge" not in a["label"].lower()), "button0")
+    end = time.monotonic() + 60
+    while not any(e.get("event_id") == shown["event_id"] and e.get("resolved_at") for m in cloud.sent("notification") for e in m["data"]["events"]):
+        assert time.monotonic() < end, "never resolved\n" + cloud.log_tail()
+        step(cloud, {"demand": {"demand": "resolve_notification", "event_id": shown["event_id"], "action": action, "payload": {"type": "button"}}})
+        time.sleep(1)
+        latest = event()
+        if latest["event_id"] != shown["event_id"]:
+            shown = latest
+            action = next((name for name, a in shown["payload"]["actions"].items() if "purge" not in a["label"].lower()), "button0")
+    step(cloud, {"demand": {"demand": "resume"}})
+    cloud.until(lambda: any(m["data"].get("finished") for m in cloud.sent("job_info")), 60)
+
+
+def restart(cloud):
+    """Killed while a file is fetched: nothing starts, and that is said. Killed while the result waits: it is told once."""
+    claimed(cloud)
+    step(cloud, {"file": "slow.gcode", "job_id": 21, "auto_start": True})
+    cloud.until(lambda: any(m["data"].get("percent", 0) >= 3 for m in cloud.sent("file_progress")))
+    cloud.stop_daemon(signal.SIGKILL)
+    cloud.start_daemon()
+    cloud.until(lambda: any(m["data"].get("state") == "error" and m["data"]["job_id"] == 21 for m in cloud.sent("file_progress")), 30)
+    time.sleep(2)
+    assert not cloud.sent("job_info"), "something was started"
+    print_to(cloud, 15, 22)
+    step(cloud, {"down": 12})
+    # The job ends as failed with the daemon; the cloud hears of it when it is back.
+    cloud.stop_daemon(signal.SIGKILL)
+    cloud.start_daemon()
+
+    def ends():
+        return [m["data"] for m in cloud.sent("job_info") if any(f in m["data"] for f in ("finished", "failed", "cancelled"))]
+
+    cloud.until(ends, 60)
+    step(cloud, {"drop": "abort"})
+    cloud.until(lambda: len(cloud.sent("add_connection")) >= 4, 30)
+    time.sleep(2)
+    assert len(ends()) == 1 and ends()[0]["job_id"] == 22, ends()
+    assert len([m for m in cloud.sent("job_info") if m["data"].get("started")]) == 1
+
+
+def cloned(cloud):
+    """A copied card goes to set-up; `adopt` brings the identity back."""
+    claimed(cloud)
+    cloud.stop_daemon()
+    token = cloud.doc("p1")["token"]
+    with cloud.database() as db:
+        db.execute("UPDATE settings SET value = 'of-another-machine' WHERE key = 'machine'")
+    cloud.start_daemon()
+    cloud.until(lambda: [m for m in cloud.sent("add_connection")[1:] if m["data"]["pid"] == 0])
+    cloud.until(lambda: len(cloud.ctl("state")["printers"]) == 2)
+    cloud.stop_daemon()
+    assert cloud.doc("p1")["token"] == token, "the old identity was touched"
+    done = cloud.layerd("adopt")
+    assert done.returncode == 0, done.stderr
+    cloud.start_daemon()
+    cloud.until(lambda: [m for m in cloud.sent("add_connection")[2:] if m["data"]["token"] == token])
+
+
+def mute(cloud):
+    """A cloud that takes the connection and says nothing, and one that closes at any moment: the print goes on."""
+    claimed(cloud)
+    print_to(cloud, 5, 6)
+    for _ in range(4):
+        step(cloud, {"drop": "abort", "timeout": 60})
+        time.sleep(0.7)
+    cloud.until(lambda: any(m["data"].get("finished") for m in cloud.sent("job_info")), 80)
+    assert len([m for m in cloud.sent("job_info") if m["data"].get("finished")]) == 1
+
+
 def run(name, binary, double, transcripts):
     with Cloud(name, binary, double, transcripts) as cloud:
         beside = globals()[cloud.own.get("with", "plain")]
@@ -152,8 +304,11 @@ def run(name, binary, double, transcripts):
 
         thread = threading.Thread(target=side, daemon=True)
         thread.start()
+        if beside is not plain:
+            # The script drives the double and says when it is over.
+            thread.join(cloud.own.get("limit", 120))
+            cloud.ctl("quit", {})
         cloud.verdict()
-        thread.join(60)
         if trouble:
             raise trouble[0]
 

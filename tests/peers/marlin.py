@@ -173,7 +173,7 @@ def killed(case):
     with case:
         case.ready()
         case.layerd("print", "p", case.gcode, ok=0)
-        case.printing()
+        case.printing(percent=50)
         case.end_daemon(signal.SIGKILL)
         before = len(case.executed())
         case.start_daemon()
@@ -182,6 +182,19 @@ def killed(case):
         later = [l for l in case.executed()[before:] if re.match(r"G[0123] ", l)]
         assert not later, f"the program went on by itself: {later[:3]}"
         assert seen["notices"], "the interrupted print must be told"
+        # And it goes on when a person says so: at most the last seconds come twice.
+        with open(case.gcode) as f:
+            wanted = [segment for _, segment in laid_down(f)]
+        first = case.executed()
+        case.until(lambda s: True, 60, state="operational")
+        case.layerd("recover", "p", "--yes", ok=0)
+        case.until(lambda s: s["job"] is None, 600, state="operational")
+        rest = [segment for _, segment in laid_down(case.executed()[len(first):])]
+        before = len(laid_down(first))
+        twice = before + len(rest) - len(wanted)
+        assert rest == wanted[-len(rest):], "the rest differs"
+        assert 0 <= twice < before, f"{before} segments before, {len(rest)} after, {len(wanted)} in the file"
+        case.note(f"executed: {before} segments, killed, then {len(rest)} to the end; {twice} of {len(wanted)} twice")
 
 
 def stopped(case):
@@ -201,6 +214,31 @@ def stopped(case):
         seen = case.until(lambda s: s["state"] not in (None, "offline"), 60)
         assert seen["state"] in ("operational", "paused"), seen
         assert seen["notices"], "the interrupted print must be told"
+
+
+def recover(case):
+    """A print that was interrupted goes on where it stood, when a person says so: nothing twice, nothing missing."""
+    with open(case.gcode) as f:
+        wanted = [segment for _, segment in laid_down(f)]
+    with case:
+        case.ready()
+        case.layerd("recover", "p", "--yes", ok=4)
+        case.layerd("print", "p", case.gcode, ok=0)
+        case.printing(percent=30)
+        case.end_daemon(signal.SIGTERM)
+        first = len(case.executed())
+        case.start_daemon()
+        case.until(lambda s: s["notices"], 60, state="operational")
+        case.layerd("recover", "p", ok=2)  # nobody is there to look at the printer
+        case.layerd("recover", "p", "--layer", "9999", "--yes", ok=4)
+        case.layerd("recover", "p", "--yes", ok=0)
+        case.until(lambda s: s["job"] is None, 600, state="operational")
+        executed = case.executed()
+        assert not [l for l in executed[first:] if re.match(r"G28( Z|$)", l)], "Z must not be homed over a part"
+        printed = [segment for _, segment in laid_down(executed[:first])] + [segment for _, segment in laid_down(executed[first:])]
+        assert printed == wanted, next((f"segment {i}: {a} instead of {b}" for i, (a, b) in enumerate(zip(printed, wanted)) if a != b),
+                                       f"{len(printed)} segments instead of {len(wanted)}")
+        case.note(f"executed: all {len(wanted)} segments, once and in order, over an interruption")
 
 
 def bad_files(case):
@@ -267,6 +305,7 @@ CASES = {
     "unplug-printing": lambda c: unplug_printing(c("unplug-printing", move_scale=20)),
     "killed": lambda c: killed(c("killed", move_scale=20)),
     "stopped": lambda c: stopped(c("stopped", move_scale=20)),
+    "recover": lambda c: recover(c("recover", move_scale=20)),
     "bad-files": lambda c: bad_files(c("bad-files", settings="max_tool_c = 260\nmax_bed_c = 110")),
     "port-taken": lambda c: port_taken(c("port-taken")),
 }
@@ -276,10 +315,10 @@ RIG_CASES = {
     "rig-plain": lambda c: prints(c("rig-plain", move_scale=1000, heat_scale=20)),
     "rig-damaged": lambda c: prints(c("rig-damaged", move_scale=1000, heat_scale=20, corrupt_every=50, drop_line_every=70,
                                       drop_ok_every=100, advanced_ok=True)),
-    "rig-reset": lambda c: fails(c("rig-reset", move_scale=50, heat_scale=20, reset_after=20), "reset", "restart"),
-    "rig-kill": lambda c: fails(c("rig-kill", move_scale=50, heat_scale=20, kill_after=20), "kill", "halted", "runaway", "thermal"),
-    "rig-mute": lambda c: fails(c("rig-mute", move_scale=50, heat_scale=20, mute_after=20), "silent", "answer", "silence"),
-    "rig-hangup": lambda c: fails(c("rig-hangup", move_scale=50, heat_scale=20, hangup_after=20), "lost", "gone", "unplug", "cable"),
+    "rig-reset": lambda c: fails(c("rig-reset", move_scale=1, heat_scale=20, reset_after=6), "reset", "restart"),
+    "rig-kill": lambda c: fails(c("rig-kill", move_scale=1, heat_scale=20, kill_after=6), "kill", "halted", "runaway", "thermal"),
+    "rig-mute": lambda c: fails(c("rig-mute", move_scale=1, heat_scale=20, mute_after=6), "silent", "answer", "silence"),
+    "rig-hangup": lambda c: fails(c("rig-hangup", move_scale=1, heat_scale=20, hangup_after=6), "lost", "gone", "unplug", "cable"),
 }
 
 

@@ -11,6 +11,7 @@ use super::{Actor, Means, told};
 use crate::agent::clock;
 use crate::drivers::Adopt;
 use crate::job::machine::{JobInput, JobMachine};
+use crate::job::place::PlaceFile;
 use crate::job::record::{JobRecord, JobState};
 use crate::job::store::{JobFilter, Store};
 use crate::printer::command::{CancelReason, Program, StartJob};
@@ -169,6 +170,12 @@ pub async fn take_over(
         }
     };
     let mut job = JobInHand::new(record, now);
+    let newest = PlaceFile::of(&means.runtime_dir, printer).read(job.record().uid);
+    let known = job.record().checkpoint.as_ref().map_or(0, |c| c.byte);
+    if let Some(place) = newest.filter(|place| place.byte > known) {
+        job.remember(place);
+        job.save(&means.store, now);
+    }
     // A start that was not seen before the end is never executed later.
     if !matches!(job.record().state, JobState::Starting | JobState::Running) {
         let fault = Fault::new(
@@ -262,6 +269,7 @@ impl Actor {
             }
             self.last = Some(Arc::new(job.record().clone()));
             self.job = None;
+            self.place.forget();
             if was {
                 self.state.bed_dirty = true;
                 self.keep_bed(true);

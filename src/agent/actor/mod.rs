@@ -10,24 +10,28 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::MissedTickBehavior;
 use uuid::Uuid;
 
 use super::clock;
 use super::handle::{AgentShared, Ask, Pending, Shared, Snapshot};
+use super::power_gate::gated;
+use super::supply;
 use crate::drivers::{Adopt, BoxFuture, Build, Context, StopMode};
 use crate::host::fdstore::FdStore;
 use crate::job::analysis_pool::AnalysisPool;
 use crate::job::machine::JobInput;
+use crate::job::place::PlaceFile;
 use crate::job::record::JobRecord;
 use crate::job::spool::Spool;
 use crate::job::store::{Store, StoreError};
+use crate::power::switch::Switch;
 use crate::printer::command::{Command, Request};
 use crate::printer::event::{Event, JobEvent};
 use crate::printer::fault::{Fault, Severity};
 use crate::printer::guard::{Limits, guard};
-use crate::printer::model::{Activity, LinkState, State, StateWord};
+use crate::printer::model::{Activity, LinkState, State, StateWord, Supply};
 use crate::printer::notice::{Level, Notice};
 use crate::printer::outcome::{Outcome, Refusal};
 use crate::printer::reduce::{reduce, settle};
@@ -36,6 +40,7 @@ mod driver_side;
 mod jobs;
 mod progress;
 mod start;
+mod supply_side;
 mod told;
 
 use driver_side::DriverSide;
@@ -88,6 +93,7 @@ pub struct Actor {
     state: State,
     driver: DriverSide,
     job: Option<JobInHand>,
+    place: PlaceFile,
     /// The last job that ended in this run.
     last: Option<Arc<JobRecord>>,
     preparing: Option<Preparing>,
@@ -95,6 +101,8 @@ pub struct Actor {
     /// Small writes to the database that nobody waits for.
     chores: FuturesUnordered<BoxFuture<'static, Result<(), StoreError>>>,
     asks: mpsc::Receiver<Ask>,
+    /// What the switch of its supply is seen to do.
+    supply: Option<watch::Receiver<Option<Supply>>>,
     stopping: Option<oneshot::Sender<()>>,
     dirty: bool,
 }
@@ -119,7 +127,10 @@ impl Actor {
             true
         });
         let context = context(&means, &shared, &settings, adopt);
-        let driver = DriverSide::start(build.build(context), &shared, now.mono);
+        let switch = shared.supply.as_ref().map(|s| &s.switch);
+        let supply = switch.map(Switch::level);
+        let driver = DriverSide::start(gated(build.build(context), switch), &shared, now.mono);
+        let place = PlaceFile::of(&means.runtime_dir, &shared.name);
         let actor = Actor {
             shared,
             agent,
@@ -129,11 +140,13 @@ impl Actor {
             state,
             driver,
             job,
+            place,
             last: None,
             preparing: None,
             starts: FuturesUnordered::new(),
             chores: FuturesUnordered::new(),
             asks,
+            supply,
             stopping: None,
             dirty: true,
         };
@@ -171,6 +184,7 @@ impl Actor {
                         tracing::error!(printer = %self.shared.name, "{error}");
                     }
                 }
+                supply = supply::changed(&mut self.supply) => self.on_supply(supply),
                 _ = turn.tick() => self.on_turn(),
             }
             if self.dirty {
@@ -206,11 +220,19 @@ impl Actor {
         let event = match (event, &mut self.job) {
             (Event::Checkpoint(checkpoint), job) => {
                 if let Some(job) = job {
+                    // A crash finds it there; the database hears of it once a minute.
+                    if let Err(error) = self.place.keep(job.record().uid, &checkpoint) {
+                        tracing::debug!("the place of the print was not kept: {error}");
+                    }
                     job.remember(checkpoint);
                 }
                 return;
             }
             (Event::Progress(progress), Some(job)) => Event::Progress(job.complete_progress(progress, now)),
+            (Event::Danger(fault), _) => {
+                self.cut_supply(&fault);
+                return;
+            }
             (event, _) => event,
         };
         let down = match &event {
@@ -284,6 +306,9 @@ impl Actor {
                 } else {
                     Outcome::refused("refused/unknown-notice", "There is no such open notice.")
                 });
+            }
+            Ask::Power { on, accepted } => {
+                let _ = accepted.send(self.power(on));
             }
             Ask::Stop { mode, done } => self.stop(mode, done),
         }
@@ -393,7 +418,8 @@ impl Actor {
         let notice = Notice::of_fault(&fault, Level::Error, now.wall);
         let adopt = self.job.as_ref().and_then(|job| job.adopt(&self.state));
         let context = context(&self.means, &self.shared, &self.settings, adopt);
-        let fresh = DriverSide::start(self.build.build(context), &self.shared, now.mono);
+        let switch = self.shared.supply.as_ref().map(|s| &s.switch);
+        let fresh = DriverSide::start(gated(self.build.build(context), switch), &self.shared, now.mono);
         std::mem::replace(&mut self.driver, fresh).abandon();
         reduce(&mut self.state, now, Event::Down { why: Some(fault) });
         reduce(&mut self.state, now, Event::Notice(notice));

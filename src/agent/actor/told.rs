@@ -18,7 +18,7 @@ pub(super) const INTERRUPTED: Fault = Fault::new(
     "job/interrupted",
     "The print was interrupted.",
     "layerd was stopped or ended while it ran. The heaters are switched off.",
-    "It does not go on by itself. Take the part off and start the print again.",
+    "It does not go on by itself. Look at the part: `layerd recover PRINTER` goes on where it stood; or take it off and start again.",
 );
 
 fn notice_of(fault: &Fault, now: Now) -> Notice {

@@ -28,6 +28,9 @@ const IMPOSSIBLE: u32 = 2_000_000_000;
 const QUIET: Duration = Duration::from_millis(250);
 /// The question is repeated after so much silence. A printer that heats says so every second.
 const ASK_AGAIN: Duration = Duration::from_secs(5);
+/// And after so much talk without an answer: reports that come by themselves say nothing of a lost line.
+/// Rarely enough that a printer which heats for minutes still has room for all the questions.
+const ASK_ANYWAY: Duration = Duration::from_secs(40);
 /// Lines that the last process sent may still be at work, and their `ok`s on their way. An unnumbered
 /// `M105` marks the end of them: its `ok` carries temperatures. Where it does not, so much quiet after
 /// an `ok` has to do.
@@ -42,6 +45,8 @@ pub struct Adopting {
     records: Vec<Record>,
     /// Pause as soon as it goes on.
     pause: bool,
+    /// Objects are left out that nobody was told of.
+    skips_untold: bool,
     asked: Instant,
     heard: Instant,
     /// `Last Line:` of the refusal that was read last.
@@ -58,6 +63,13 @@ pub struct Adopting {
     parked: Option<Box<PauseRecord>>,
     /// The place that belongs to it.
     point: Option<(Place, u32)>,
+}
+
+impl Adopting {
+    /// When a question that went out at `last` is put again.
+    fn ask_at(&self, last: Instant) -> Instant {
+        (self.heard.max(last) + ASK_AGAIN).min(last + ASK_ANYWAY)
+    }
 }
 
 /// Reading on without sending.
@@ -77,12 +89,23 @@ pub struct Forward {
 
 impl Marlin {
     /// Takes up a job of the process before, instead of the ordinary handshake.
-    pub fn adopt(&mut self, now: Now, start: StartJob, records: Vec<Record>, pause: bool) {
+    pub fn adopt(&mut self, now: Now, mut start: StartJob, records: Vec<Record>, pause: bool) {
+        // What was left out in the last moments may not have reached the database.
+        let told = start.skip.len();
+        for record in &records {
+            if let Record::Skip { id, .. } = record
+                && !start.skip.contains(id)
+            {
+                start.skip.push(*id);
+            }
+        }
+        let skips_untold = start.skip.len() > told;
         self.plan = Arc::new(plan_of(&start, &records));
         self.adopting = Some(Adopting {
             start,
             records,
             pause,
+            skips_untold,
             asked: now.mono,
             heard: now.mono,
             last: None,
@@ -183,7 +206,7 @@ impl Marlin {
             return;
         };
         let silent = now.mono >= adopting.heard + SILENCE_MAX;
-        let repeat = |last: Instant| now.mono >= adopting.heard.max(last) + ASK_AGAIN;
+        let repeat = |last: Instant| now.mono >= adopting.ask_at(last);
         match (adopting.wanted, adopting.marked) {
             (Some(_), _) if silent => self.not_adopted(),
             (Some((number, _)), Some(_)) if adopting.plain.is_some_and(|at| now.mono >= at + PLAIN_QUIET) => {
@@ -202,7 +225,7 @@ impl Marlin {
 
     pub(super) fn adopt_deadline(&self) -> Option<Instant> {
         let adopting = self.adopting.as_ref().filter(|a| a.point.is_none())?;
-        let again = adopting.heard.max(adopting.marked.unwrap_or(adopting.asked)) + ASK_AGAIN;
+        let again = adopting.ask_at(adopting.marked.unwrap_or(adopting.asked));
         let due = match (adopting.wanted, adopting.marked, adopting.plain) {
             (Some((_, since)), None, _) => since + QUIET,
             (Some(_), Some(_), Some(plain)) => again.min(plain + PLAIN_QUIET),
@@ -253,6 +276,7 @@ impl Marlin {
         let Some(Adopting {
             start,
             pause,
+            skips_untold,
             parked,
             point: Some((after, skip)),
             ..
@@ -262,6 +286,9 @@ impl Marlin {
         };
         let uid = start.uid;
         self.job_event(JobEvent::Adopted { uid });
+        if skips_untold {
+            self.event(Event::Skipped(start.skip.clone()));
+        }
         self.program.clear();
         self.forward = Some(Forward {
             to_byte: after.byte_end,

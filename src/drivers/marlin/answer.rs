@@ -12,6 +12,8 @@ pub struct OkInfo {
     pub advanced: bool,
     /// Temperatures follow in the same line: the answer to an `M105`.
     pub temps: bool,
+    /// A position follows in the same line: the answer to an `M114`.
+    pub position: bool,
     /// Another answer is glued behind it (a lost newline), for example `okResend: 5`.
     pub glued_resend: bool,
 }
@@ -177,6 +179,9 @@ fn ok_info(rest: &[u8]) -> OkInfo {
     info.glued_resend = contains_no_case(rest, b"resend");
     info.temps = has_tool_temperature(rest);
     let text = trim(rest);
+    info.position = [b"X:", b"Y:", b"Z:"]
+        .iter()
+        .all(|axis| contains_no_case(text, *axis));
     match text {
         [b'N', digits @ ..] => {
             info.line = number_at(digits).map(|(n, _)| n);
@@ -321,8 +326,17 @@ mod tests {
             line,
             advanced,
             temps,
+            position: false,
             glued_resend: false,
         })
+    }
+
+    #[test]
+    fn a_position_may_stand_behind_the_ok() {
+        let told = |line: &'static [u8]| matches!(parse(line), Answer::Ok(info) if info.position);
+        assert!(told(b"ok X:0 Y:0 Z:5.0 E:0 Count: A:0 B:0 C:500"));
+        assert!(told(b"ok C: X:0.00 Y:10.00 Z:0.30 E:0.00"));
+        assert!(!told(b"ok T:19.4 /0.0 B:20.0 /0.0 @:0 B@:0") && !told(b"ok P15 B3"));
     }
 
     #[test]

@@ -24,7 +24,7 @@ fn program(lines: usize) -> String {
 }
 
 /// Whether a prompt with a button is open.
-fn prompt_is_open(b: &Bench) -> bool {
+pub(super) fn prompt_is_open(b: &Bench) -> bool {
     let place = |wanted: &dyn Fn(&Event) -> bool| b.events.iter().rposition(wanted);
     let asked = place(&|e| matches!(e, Event::Notice(n) if !n.buttons.is_empty()));
     let closed = place(&|e| matches!(e, Event::NoticeCleared(_)));
@@ -35,7 +35,12 @@ fn prompt_is_open(b: &Bench) -> bool {
 /// after a minute when the printer did not hear it.
 ///
 /// A damaged question (M105 without a number) may have become an M0 or M1, which waits for a person.
-fn run_with_a_person(b: &mut Bench, seconds: u64, presses: &mut u32, done: impl Fn(&Bench) -> bool) -> bool {
+pub(super) fn run_with_a_person(
+    b: &mut Bench,
+    seconds: u64,
+    presses: &mut u32,
+    done: impl Fn(&Bench) -> bool,
+) -> bool {
     let open = prompt_is_open;
     loop {
         b.run(seconds, |b| done(b) || open(b) || b.hangup.is_some());
@@ -88,9 +93,8 @@ fn print(options: Options, window: Window, lines: usize) -> Result<(), String> {
             })
             .map(|i| b.sim.executed()[i.saturating_sub(4)..i + 2].to_vec())
             .unwrap_or_default();
-        println!("{around:?}");
         return Err(format!(
-            "done, but different at {at:?} ({} executed, {} wanted): {:?}",
+            "done, but different at {at:?}, around {around:?} ({} executed, {} wanted): {:?}",
             executed.len(),
             wanted.len(),
             tail()

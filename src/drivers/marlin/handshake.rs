@@ -321,6 +321,7 @@ impl Marlin {
             self.notice(now, &faults::UNPROTECTED, Level::Warning);
         }
         self.phase = Phase::Idle;
+        self.want_filament();
         if !std::mem::replace(&mut self.hello.up, true) {
             self.event(Event::Up);
         }

@@ -11,12 +11,14 @@ mod ending;
 #[cfg(test)]
 mod exactly_once_tests;
 pub mod faults;
+mod filament;
 pub mod found;
 mod handshake;
 pub mod history;
 mod idle_heat;
 pub mod memory;
 pub mod memory_record;
+pub mod mesh;
 mod outside;
 mod pause;
 pub mod pause_record;

@@ -317,6 +317,7 @@ impl Marlin {
             self.track.fans = fans;
         }
         self.phase = Phase::Printing;
+        self.want_filament();
         if let Some(job) = &mut self.job {
             job.resuming = true;
         }

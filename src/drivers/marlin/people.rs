@@ -66,6 +66,7 @@ impl Marlin {
             "cancel" if self.job.is_some() => self.cancel(now, None),
             "cancel" if self.outside.running() => self.outside_ended(OutsideEnd::Cancelled),
             "out_of_filament" => {
+                self.filament_out(rest);
                 self.tell(now, "marlin/runout", "The filament has run out.", &words(rest));
                 self.begin_pause_unless_standing(now, PauseReason::Runout);
             }
@@ -121,6 +122,7 @@ impl Marlin {
     }
 
     fn firmware_resumed(&mut self, now: Now) {
+        self.want_filament();
         if self.job.is_some() {
             self.resumed_by_firmware(now);
         } else {

@@ -99,6 +99,16 @@ impl Program {
         self.begins.front().cloned()
     }
 
+    /// Whether it can be read again without some of its objects.
+    pub(super) fn can_reread(&self) -> bool {
+        !self.begins.is_empty()
+    }
+
+    #[cfg(test)]
+    pub(super) fn forget_places(&mut self) {
+        self.begins.clear();
+    }
+
     fn forget(&mut self) {
         self.batches.clear();
         self.next = 0;

@@ -12,6 +12,7 @@
 //! | `program`, `skip` | lines of the running job, and what is left out of it |
 //! | `script`, `pause`, `ending` | our own sequences: pause, resume, cancel, heaters off, stop |
 //! | `people`, `outside` | prompts and waiting for a person; prints started at the printer |
+//! | `mesh`, `filament` | bed heights and filament sensors |
 //! | `reports`, `idle_heat`, `thermal_watch` | what is reported, and what is watched |
 
 use std::collections::{BTreeMap, VecDeque};
@@ -23,9 +24,11 @@ use super::answer::{self, Answer};
 use super::caps::Caps;
 use super::dialect::{self, Family, Quirks};
 use super::faults;
+use super::filament::Sensors;
 use super::handshake::Hello;
 use super::history::Tag;
 use super::idle_heat::IdleHeat;
+use super::mesh::MeshReader;
 use super::outside::Outside;
 use super::pause::Saved;
 use super::people::People;
@@ -130,6 +133,8 @@ pub struct Marlin {
     pub(super) watch: ThermalWatch,
     pub(super) idle_heat: IdleHeat,
     pub(super) estop: Option<Estop>,
+    pub(super) sensors: Sensors,
+    pub(super) mesh: MeshReader,
     pub(super) stopping: Option<StopMode>,
     /// A fault that halts the firmware was read; the kill line is awaited to join its words.
     pub(super) halting: Option<(Fault, Instant)>,
@@ -170,6 +175,8 @@ impl Marlin {
             watch: ThermalWatch::default(),
             idle_heat: IdleHeat::default(),
             estop: None,
+            sensors: Sensors::default(),
+            mesh: MeshReader::default(),
             stopping: None,
             halting: None,
             adopting: None,
@@ -230,11 +237,17 @@ impl Marlin {
                 if info.temps {
                     self.temperatures(now, raw);
                 }
+                if info.position {
+                    self.position_line(now, raw);
+                }
                 if info.advanced {
                     self.advanced_ok();
                 }
                 if info.glued_resend {
                     self.resend(now, None);
+                }
+                if self.mesh.is_open() {
+                    self.mesh_end();
                 }
                 self.drain_acks(now);
             }
@@ -537,9 +550,10 @@ impl Marlin {
             self.halting_line(now, fault);
             return;
         }
-        if self.other_identity(text) {
+        if self.other_identity(text) || self.filament_line(text) {
             return;
         }
+        self.mesh_line(text);
         if let Some(row) = faults::lookup(text)
             && row.gravity == faults::Gravity::Warns
         {

@@ -219,7 +219,7 @@ impl Marlin {
                 self.send(now, "M114", Tag::Step, Patience::Short);
                 return true;
             }
-            return false;
+            return self.filament_due(now);
         }
         if self.sender.patience() != Patience::Short && self.sender.front().is_some() {
             // Behind a long command it would only wait; the printer's own reports come meanwhile.

@@ -88,6 +88,12 @@ impl Marlin {
             self.reply(id, late);
             return;
         }
+        // Reading it again would fail, and a skip must never cost the print.
+        if !self.program.can_reread() {
+            let words = "The objects of this print cannot be told apart, or it has only begun: try again in a moment.";
+            self.reply(id, refused("refused/not-now", words));
+            return;
+        }
         let unknown = ids.iter().find(|id| object_of(&job.start, **id).is_none());
         if let Some(unknown) = unknown {
             let words = format!("There is no object {unknown} in this print.");
@@ -131,6 +137,12 @@ impl Marlin {
         self.out.push_back(Output::OpenProgram(opening));
         self.skipping = Some(Skipping { reply: id, ids: new });
         self.pump(now);
+    }
+
+    /// As if the file's objects could not be told apart.
+    #[cfg(test)]
+    pub fn forget_places(&mut self) {
+        self.program.forget_places();
     }
 
     /// The program comes without the objects.

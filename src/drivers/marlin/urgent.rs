@@ -42,7 +42,8 @@ impl Marlin {
     pub(super) fn stop_for_safety(&mut self, now: Now, fault: Fault) {
         if self.estop.is_none() && self.phase != Phase::Halted {
             self.notice(now, &fault, Level::Error);
-            self.stop_everything(now, RequestId(0), fault);
+            self.stop_everything(now, RequestId(0), fault.clone());
+            self.event(Event::Danger(fault));
         }
     }
 

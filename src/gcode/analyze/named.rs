@@ -10,7 +10,7 @@ use super::pass::Pass;
 use super::warn::Code as Warn;
 
 /// Marlin's command buffer, less its end.
-const MARLIN_COMMAND: usize = 95;
+pub(super) const MARLIN_COMMAND: usize = 95;
 /// Most macro names that are kept.
 const MAX_MACROS: usize = 64;
 

@@ -10,12 +10,13 @@ use crate::gcode::layers::LayerCount;
 use crate::gcode::lex::{self, Body, Code, Dialect, Micro};
 use crate::gcode::lines::{BOM, MAX_LINE, RawLine, end_of_line};
 use crate::gcode::meta::Meta;
-use crate::gcode::modal::{HeaterOf, MAX_TOOLS, Modal, Move, Step, to_mm};
+use crate::gcode::modal::{HeaterOf, MAX_TOOLS, Modal, Move, Plane, Step, to_mm};
 use crate::gcode::objects::Objects;
 use crate::gcode::planner::{Leg, Planner};
 
 use super::Options;
 use super::kept::{EGuess, Group, Heated, Heights, Run};
+use super::named::MARLIN_COMMAND;
 use super::warn::{Code as Warn, Warnings};
 
 /// Feedrate until the file gives one, mm/s.
@@ -165,6 +166,27 @@ impl Pass {
                 self.end_thumbnail();
                 let moved = self.modal.go(&read.words);
                 self.linear(&moved, read.words.mask);
+                continue;
+            }
+            if self.modal.plane == Plane::Xy
+                && let Some(read) = fast::arc(rest)
+                // Longer ones are looked at by the grammar.
+                && read.len <= MARLIN_COMMAND
+            {
+                let Some((_, end)) = end_of_line(rest) else { return };
+                self.lines += 1;
+                self.commands += 1;
+                at += end;
+                self.byte = start + at as u64;
+                self.end_thumbnail();
+                match self.modal.go_round(&read) {
+                    Step::BadCurve(moved) => {
+                        self.warn(Warn::BadArc, None);
+                        self.linear(&moved, fast::E | fast::F);
+                    }
+                    Step::Curve(moved, arc) => self.curve(&moved, &arc),
+                    _ => {}
+                }
                 continue;
             }
             let Some((len, end)) = end_of_line(rest) else {
@@ -482,6 +504,16 @@ impl Pass {
         self.run = Run::default();
     }
 
+    /// Largest squared distance of an arc from the origin, where it can be the largest of its run.
+    fn farther(&self, arc: &Arc) -> Option<f64> {
+        let [cx, cy] = arc.centre;
+        let most = cx.hypot(cy) + arc.radius;
+        if arc.axes != [0, 1, 2] || most * most <= self.run.radius2 {
+            return None;
+        }
+        arc.farthest().map(|[x, y]| x * x + y * y)
+    }
+
     fn curve(&mut self, moved: &Move, arc: &Arc) {
         self.arcs = true;
         let extrudes = moved.e > 0;
@@ -493,10 +525,7 @@ impl Pass {
             self.travel.grow_axes(moved.to, self.modal.placed);
         }
         if moved.placed & 3 == 3 {
-            let radius2 = arc
-                .farthest()
-                .filter(|_| arc.axes == [0, 1, 2])
-                .map(|[x, y]| x * x + y * y);
+            let radius2 = self.farther(arc);
             for point in arc.extremes() {
                 let xyz = arc.lift(point, moved.to);
                 if extrudes {
@@ -509,8 +538,8 @@ impl Pass {
             if extrudes {
                 self.run.radius2 = self.run.radius2.max(radius2.unwrap_or(0.0));
                 if self.objects.current().is_some() {
-                    for i in 1..16 {
-                        let [x, y, _] = arc.lift(arc.at(f64::from(i) / 16.0), moved.to);
+                    for point in arc.points(arc.outline_pieces()) {
+                        let [x, y, _] = arc.lift(point, moved.to);
                         self.objects.point(to_mm(x) as f32, to_mm(y) as f32);
                     }
                 }
@@ -523,12 +552,11 @@ impl Pass {
             // Marlin and Klipper cut arcs into pieces of about a millimetre.
             let length = arc.length_mm();
             let pieces = (length.ceil() as u32).clamp(1, 500);
-            let mut last = arc.at(0.0);
-            for i in 1..=pieces {
-                let next = arc.at(f64::from(i) / f64::from(pieces));
+            let mut last = arc.begin();
+            let length = (length / f64::from(pieces)) as f32;
+            for next in arc.points(pieces) {
                 let ([x0, y0], [x1, y1]) = (last, next);
                 let d = [(x1 - x0) as f32, (y1 - y0) as f32, 0.0];
-                let length = (length / f64::from(pieces)) as f32;
                 planner.travel(&Leg {
                     d,
                     length,

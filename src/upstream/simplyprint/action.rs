@@ -162,7 +162,7 @@ pub enum Output {
     },
 }
 
-/// What is known beside the printer's state: host, camera, supply, sensors.
+/// What is known beside the printer's state: the host, the camera.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Extras {
     /// `machine_data`; unknown members are absent.
@@ -171,10 +171,4 @@ pub struct Extras {
     pub cpu: serde_json::Map<String, Value>,
     /// Whether a camera delivers pictures; `None`: there is none.
     pub camera: Option<bool>,
-    /// Whether the supply is on; `None`: there is no switch.
-    pub power: Option<bool>,
-    /// Whether filament is loaded; `None`: no sensor.
-    pub filament: Option<bool>,
-    /// `mesh_data`, the newest one probed.
-    pub mesh: Option<Value>,
 }

@@ -1,11 +1,13 @@
 //! Fetching a file from the cloud into the spool: resumed where the server allows it, whole or not at
 //! all.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use reqwest::header::{CONTENT_RANGE, ETAG, HeaderMap, IF_RANGE, LAST_MODIFIED, LOCATION, RANGE};
 use reqwest::{Client, Response, StatusCode, Url};
+use tokio::sync::Semaphore;
 
 use super::reach::Reach;
 use crate::config::secrets::Secret;
@@ -34,7 +36,12 @@ pub struct Fetcher {
     pub reach: Reach,
     /// Where files go.
     pub spool: Spool,
+    /// How many files come at once; the others wait their turn.
+    pub lanes: Arc<Semaphore>,
 }
+
+/// Files that are fetched at once. The spool takes a few more, for people who upload.
+pub const LANES: usize = 4;
 
 /// Why one attempt ended.
 enum Trouble {
@@ -66,6 +73,9 @@ impl Fetcher {
         size: Option<u64>,
         so_far: impl Fn(i64) + Send + Sync,
     ) -> Result<String, String> {
+        let Ok(_lane) = self.lanes.acquire().await else {
+            return Err("Failed to download file: layerd is stopping.".to_owned());
+        };
         match tokio::time::timeout(LONGEST, self.rounds(urls, name, size, &so_far)).await {
             Ok(result) => result,
             Err(_) => Err("Failed to download file: it took too long.".to_owned()),

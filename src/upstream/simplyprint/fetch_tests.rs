@@ -110,6 +110,7 @@ fn rig(trusted: &[&str]) -> Rig {
             http: reach.client(tls).expect("a client"),
             reach,
             spool,
+            lanes: Arc::new(Semaphore::new(LANES)),
         },
         _dir: dir,
     }

@@ -32,6 +32,7 @@ pub mod proto;
 pub mod reach;
 pub mod session;
 pub mod shell;
+pub mod sim;
 pub mod socket;
 pub mod temps;
 pub mod throttle;

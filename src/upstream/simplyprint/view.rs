@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
+use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::job::record::{JobRecord, JobState};
-use crate::printer::model::{Activity, Heater, LinkState, Origin, State, StateWord};
+use crate::printer::model::{Activity, BedMesh, Filament, Heater, LinkState, Origin, State, StateWord};
 use crate::printer::notice::Notice;
 
 /// How a job ended.
@@ -122,8 +123,12 @@ pub struct View {
     pub notices: Vec<Notice>,
     /// What stopped it, with the word `error`.
     pub error: Option<String>,
-    /// Whether objects can be left out while it prints.
-    pub can_skip: bool,
+    /// Whether filament is loaded, by all sensors; `None`: no sensor.
+    pub filament: Option<bool>,
+    /// Whether the supply is on; `None`: no switch.
+    pub supply: Option<Option<bool>>,
+    /// `mesh_data`, where the printer tells all of it.
+    pub mesh: Option<Value>,
 }
 
 impl View {
@@ -139,7 +144,9 @@ impl View {
             tool: 0,
             notices: Vec::new(),
             error: None,
-            can_skip: false,
+            filament: None,
+            supply: None,
+            mesh: None,
         }
     }
 
@@ -188,9 +195,25 @@ impl View {
                 Activity::Error(fault) => Some(fault.to_string()),
                 _ => None,
             },
-            can_skip: state.capabilities.has("objects.skip"),
+            filament: (!state.filament.is_empty())
+                .then(|| state.filament.values().all(|f| *f == Filament::Loaded)),
+            supply: state.supply.as_ref().map(|s| s.on),
+            mesh: state.mesh.as_deref().and_then(mesh),
         }
     }
+}
+
+/// The mesh as Klipper tells it: `[x, y]`, rows from the front. Without its corners, or with points that were
+/// not probed, it cannot be told.
+fn mesh(mesh: &BedMesh) -> Option<Value> {
+    let (min, max) = (mesh.min_mm?, mesh.max_mm?);
+    let rows: Option<Vec<Vec<f32>>> = mesh
+        .rows_mm
+        .iter()
+        .map(|row| row.iter().copied().collect())
+        .collect();
+    let rows = rows.filter(|rows| !rows.is_empty())?;
+    Some(json!({"mesh_min": min, "mesh_max": max, "mesh_matrix": rows}))
 }
 
 /// Whole percent from 0 to 100.

@@ -6,7 +6,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use reqwest::multipart::{Form, Part};
 use serde_json::{Value, json};
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 use uuid::Uuid;
 
 use super::action::{FetchOrder, PrinterKey, StartOrder};
@@ -63,7 +63,12 @@ pub struct Tools {
     pub fetcher: Fetcher,
     /// REST address of the cloud.
     pub api: String,
+    /// How many starts are checked at once; the others wait their turn.
+    pub starts: Arc<Semaphore>,
 }
+
+/// Starts that are checked at once: the analysis serves people at the API beside the cloud.
+pub const STARTS: usize = 3;
 
 /// A command whose effect is seen in the state. What is refused is told for those where a person would
 /// wonder; a pause of a paused print is nobody's surprise.
@@ -131,6 +136,8 @@ pub async fn fetch(
         .await;
     if let Ok(sha256) = &fetched {
         tools.fetcher.spool.pin(sha256, holder(printer));
+        // What it finds is judged at the start, which asks for the same result.
+        let _ = tools.agent.pool().analysis(sha256).await;
     }
     Done::Fetched(printer, number, fetched)
 }
@@ -142,10 +149,14 @@ pub fn holder(printer: PrinterKey) -> Uuid {
 
 /// Starts a print; tells when the pre-flight is over and, if it was not seen to run, that too.
 pub async fn start(
+    tools: Tools,
     printer: PrinterHandle,
     order: StartOrder,
     accepted: mpsc::Sender<(PrinterKey, u64, Uuid)>,
 ) -> Done {
+    let Ok(turn) = tools.starts.acquire().await else {
+        return Done::Nothing;
+    };
     let (key, number) = (printer.id(), order.number);
     let print = PrintOrder {
         sha256: order.sha256,
@@ -153,7 +164,9 @@ pub async fn start(
         skip: order.skip,
         start_id: Some(order.start_id),
     };
-    let result = match printer.print(print).await {
+    let answer = printer.print(print).await;
+    drop(turn);
+    let result = match answer {
         Err(refusal) if refusal.code == "refused/cancelled" => StartResult::Refused("Cancelled".to_owned()),
         Err(refusal) => StartResult::Refused(refusal.message),
         Ok((job, pending)) => {

@@ -4,3 +4,20 @@
 
 #[path = "../../../src/gcode/mod.rs"]
 pub mod gcode;
+
+/// Secrets alone.
+#[path = "../../../src/config"]
+pub mod config {
+    pub mod secrets;
+}
+
+/// What reads the cloud's words.
+#[path = "../../../src/upstream"]
+pub mod upstream {
+    pub mod simplyprint {
+        pub mod demand;
+        pub mod lenient;
+        pub mod proto;
+        pub mod throttle;
+    }
+}

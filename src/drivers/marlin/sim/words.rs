@@ -43,7 +43,7 @@ pub(super) fn capabilities(sim: &Sim) -> Vec<String> {
         ("PROGRESS", true),
         ("PRINT_JOB", true),
         ("AUTOLEVEL", false),
-        ("RUNOUT", true),
+        ("RUNOUT", false),
         ("Z_PROBE", false),
         ("LEVELING_DATA", false),
         ("BUILD_PERCENT", true),

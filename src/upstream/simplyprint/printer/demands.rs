@@ -85,7 +85,7 @@ impl PrinterCore {
             }
             Demand::RefreshPeripherals => {
                 self.told.peripherals = None;
-                if self.extras.power.is_none() {
+                if self.view.supply.is_none() {
                     self.answer("peripheral_definitions", json!({}));
                 }
             }
@@ -265,7 +265,7 @@ impl PrinterCore {
     }
 
     fn power(&mut self, now: Now, on: bool, keepalive: bool) {
-        if self.extras.power.is_none() {
+        if self.view.supply.is_none() {
             self.remark(
                 "Not switched.",
                 "This printer has no switch in the host's configuration.",

@@ -21,6 +21,9 @@ pub const SAY_EVERY: Duration = Duration::from_secs(5);
 /// The percent of a transfer is told at most this often.
 const SAY_LEAST: Duration = Duration::from_secs(1);
 
+/// A printer that was not found yet after the start is not called offline before this.
+const FIRST_LOOK: Duration = Duration::from_secs(8);
+
 /// Why a start was dropped.
 const LINK_LOST: &str =
     "The connection to the cloud was lost before the print began. Nothing was started; start it again.";
@@ -257,6 +260,10 @@ impl PrinterCore {
                 self.fail_start(now, CANCELLED);
                 true
             }
+            Some(Phase::Starting) if self.is_unasked() => {
+                self.withdraw(now, CANCELLED);
+                true
+            }
             Some(Phase::Starting) => {
                 self.out.push_back(Out::Act(Action::Command(
                     Command::Cancel(CancelReason::default()),
@@ -272,7 +279,25 @@ impl PrinterCore {
         if self.phase() == Some(Phase::Fetching) {
             self.out.push_back(Out::Act(Action::StopFetch));
             self.fail_start(now, LINK_LOST);
+        } else if self.is_unasked() {
+            self.withdraw(now, LINK_LOST);
         }
+    }
+
+    /// Whether a start waits for its turn on this host: the printer's actor knows nothing of it yet, as
+    /// far as can be seen.
+    fn is_unasked(&self) -> bool {
+        let waiting = |j: &JobDoc| j.phase == Phase::Starting && j.uid.is_none();
+        self.doc.job.as_ref().is_some_and(waiting) && self.view.job.is_none() && !self.looking_start
+    }
+
+    /// Takes such a start back. It may have been asked in this very moment: then it is cancelled behind it.
+    fn withdraw(&mut self, now: Now, why: &str) {
+        self.out.push_back(Out::Act(Action::StopFetch));
+        self.out.push_back(Out::Act(Action::Command(
+            Command::Cancel(CancelReason::default()),
+        )));
+        self.fail_start(now, why);
     }
 
     /// The cloud's job ends before it began.
@@ -525,19 +550,23 @@ impl PrinterCore {
         }
     }
 
-    /// The word for the cloud: a transfer is seen by the cloud, not by the printer.
-    pub(super) fn word(&self) -> StateWord {
+    /// The word for the cloud; `None`: nothing can be said yet.
+    ///
+    /// A transfer is seen by the cloud, not by the printer. `offline` ends the cloud's job, so it is
+    /// never said of a printer that is only being looked for, nor while its job goes on.
+    pub(super) fn word(&self, now: Instant) -> Option<StateWord> {
         let word = self.view.word;
         let preparing = matches!(self.phase(), Some(Phase::Fetching | Phase::Starting));
+        let unknown_end = self.looking.is_some() && self.doc.tracked.is_some();
         match word {
-            StateWord::Operational if preparing => StateWord::Downloading,
+            StateWord::Operational if preparing => Some(StateWord::Downloading),
             // Until the end of a job is known nothing is over.
-            StateWord::Operational | StateWord::Downloading | StateWord::Offline
-                if self.looking.is_some() && self.doc.tracked.is_some() =>
-            {
-                self.told.word.unwrap_or(word)
+            StateWord::Operational | StateWord::Downloading | StateWord::Offline if unknown_end => {
+                self.told.word
             }
-            other => other,
+            StateWord::Offline if self.view.job.is_some() && self.doc.tracked.is_some() => self.told.word,
+            StateWord::Offline if now.saturating_duration_since(self.began) < FIRST_LOOK => self.told.word,
+            other => Some(other),
         }
     }
 

@@ -24,7 +24,7 @@ impl PrinterCore {
         if !self.connected {
             return true;
         }
-        self.tell_word();
+        self.tell_word(now.mono);
         self.tell_machine();
         self.tell_firmware();
         let alive = self.ping(now.mono);
@@ -56,8 +56,8 @@ impl PrinterCore {
         if !self.is_open() {
             return;
         }
-        if self.word() == StateWord::Downloading {
-            self.tell_word();
+        if self.word(now.mono) == Some(StateWord::Downloading) {
+            self.tell_word(now.mono);
         }
         self.file_progress(now.mono);
         for (kind, data) in self.outbox.take_jobs(now.mono, now.wall) {
@@ -70,6 +70,9 @@ impl PrinterCore {
         let mut due: Vec<Instant> = self.save_at.into_iter().collect();
         if self.connected {
             due.push(self.throttle.opens_at(Rate::Ping).unwrap_or(now + SOON));
+            if self.told.word.is_none() {
+                due.push(now + Duration::from_secs(1));
+            }
         }
         if self.is_open() {
             due.extend(self.file_due());
@@ -140,8 +143,8 @@ impl PrinterCore {
         }
     }
 
-    fn tell_word(&mut self) {
-        let word = self.word();
+    fn tell_word(&mut self, now: Instant) {
+        let Some(word) = self.word(now) else { return };
         if self.told.word == Some(word) {
             return;
         }
@@ -346,7 +349,7 @@ impl PrinterCore {
             self.send("webcam", webcam.clone());
             self.told.webcam = Some(webcam);
         }
-        if let Some(loaded) = self.extras.filament
+        if let Some(loaded) = self.view.filament
             && self.told.filament != Some(loaded)
         {
             self.told.filament = Some(loaded);
@@ -355,7 +358,7 @@ impl PrinterCore {
                 json!({"state": if loaded { "loaded" } else { "runout" }}),
             );
         }
-        if let Some(mesh) = self.extras.mesh.clone()
+        if let Some(mesh) = self.view.mesh.clone()
             && self.told.mesh.as_ref() != Some(&mesh)
         {
             self.send("mesh_data", mesh.clone());
@@ -365,12 +368,14 @@ impl PrinterCore {
     }
 
     fn tell_power(&mut self, now: Instant) {
-        let Some(on) = self.extras.power else { return };
+        let Some(supply) = self.view.supply else { return };
         if self.told.peripherals.is_none() {
             let defined = json!({"power:psu": {"n": "PSU", "f": "rw", "vt": "bool"}});
             self.send("peripheral_definitions", defined.clone());
             self.told.peripherals = Some(defined);
         }
+        // A switch that does not tell is there and unknown.
+        let Some(on) = supply else { return };
         if self.told.power == Some(on) || !self.throttle.is_open(Rate::Peripheral, now) {
             return;
         }

@@ -55,7 +55,17 @@ impl Loop {
                 }
                 return;
             }
-            Action::Start(order) => Box::pin(work::start(handle, order, self.accepted.0.clone())),
+            Action::Start(order) => {
+                let withdrawn = CancellationToken::new();
+                member.fetch = Some(withdrawn.clone());
+                let start = work::start(tools, handle, order, self.accepted.0.clone());
+                Box::pin(async move {
+                    tokio::select! {
+                        done = start => done,
+                        () = withdrawn.cancelled_owned() => Done::Nothing,
+                    }
+                })
+            }
             Action::Forget { sha256 } => {
                 tools.fetcher.spool.unpin(&sha256, work::holder(key));
                 return;

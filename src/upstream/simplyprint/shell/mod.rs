@@ -12,16 +12,17 @@ use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 use rustls::ClientConfig;
+use tokio::sync::Semaphore;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
 use super::action::PrinterKey;
 use super::endpoints::Endpoints;
-use super::fetch::Fetcher;
+use super::fetch::{Fetcher, LANES};
 use super::keep::Keep;
 use super::reach::Reach;
 use super::session::Mode;
-use super::work::Tools;
+use super::work::{STARTS, Tools};
 use crate::agent::handle::PrinterHandle;
 use crate::host::tls;
 use crate::upstream::House;
@@ -64,7 +65,9 @@ impl Shell {
                 http,
                 reach,
                 spool: house.agent.spool().clone(),
+                lanes: Arc::new(Semaphore::new(LANES)),
             },
+            starts: Arc::new(Semaphore::new(STARTS)),
             api: endpoints.api.clone(),
         };
         Ok(Shell {

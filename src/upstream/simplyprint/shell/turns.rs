@@ -340,7 +340,8 @@ impl Loop {
             self.join(handle.clone()).await;
         }
         for key in self.session.keys() {
-            let extras = extras::of_host(&self.shell.house.name);
+            let host = self.shell.house.host.borrow().clone();
+            let extras = extras::of_host(&self.shell.house.name, &host);
             if let Some(core) = self.session.printer_mut(key) {
                 core.observe_extras(extras);
             }

@@ -275,6 +275,8 @@ fn offline_does_not_end_a_job_that_was_not_reported_ended_first() {
     bench.fetched();
     let uid = bench.runs();
     bench.clear();
+    bench.wait(S(60));
+    bench.clear();
     bench.view.ended = Some(Ended {
         uid,
         file: "a.gcode".to_owned(),
@@ -294,4 +296,61 @@ fn offline_does_not_end_a_job_that_was_not_reported_ended_first() {
         .collect();
     assert_eq!(types, ["job_info", "state_change"]);
     assert_eq!(bench.words(), ["offline"]);
+}
+
+#[test]
+fn a_printer_that_is_still_looked_for_is_not_called_offline() {
+    // The daemon restarts in a print: `offline` would end the cloud's job.
+    let mut bench = Bench::ready();
+    bench.file(7, true);
+    bench.fetched();
+    bench.runs();
+    let (doc, view) = (bench.core().doc().clone(), bench.view.clone());
+    let mut bench = Bench::with(Mode::Multi, doc, Vec::new());
+    bench.view = view.clone();
+    bench.view.word = StateWord::Offline;
+    bench.observe();
+    bench.connect();
+    bench.live(S(20));
+    assert!(bench.words().is_empty(), "{:?}", bench.words());
+    bench.view = view;
+    bench.observe();
+    assert_eq!(bench.words(), ["printing"]);
+    // Without a job it is said, after a moment.
+    let mut bench = Bench::with(Mode::Multi, claimed(), Vec::new());
+    bench.view.word = StateWord::Offline;
+    bench.observe();
+    bench.connect();
+    bench.live(S(5));
+    assert!(bench.words().is_empty());
+    bench.live(S(5));
+    assert_eq!(bench.words(), ["offline"]);
+}
+
+#[test]
+fn a_start_that_waits_its_turn_can_be_taken_back() {
+    let cancel = Action::Command(Command::Cancel(Default::default()));
+    for cut in [false, true] {
+        let mut bench = Bench::ready();
+        bench.file(7, true);
+        bench.fetched();
+        assert_eq!(bench.starts(), 1, "asked, and nothing was seen yet");
+        bench.clear();
+        if cut {
+            bench.cut();
+        } else {
+            bench.demand(json!({"demand": "cancel"}));
+        }
+        assert!(bench.acts.contains(&Action::StopFetch));
+        assert!(
+            bench.acts.contains(&cancel),
+            "should it have been asked in this moment"
+        );
+        if cut {
+            bench.connect();
+        }
+        let said = bench.of("file_progress").pop().expect("said").clone();
+        assert_eq!((&said["state"], &said["job_id"]), (&json!("error"), &json!(7)));
+        assert_eq!(bench.starts(), 0);
+    }
 }

@@ -1,0 +1,265 @@
+//! The core against a small Klipper in memory.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use proptest::prelude::*;
+use uuid::Uuid;
+
+use super::super::sim::Sim;
+use super::*;
+use crate::printer::command::{CancelReason, Command, Program};
+use crate::printer::event::JobEvent;
+use crate::printer::model::{Activity, PrintObject};
+
+struct Rig {
+    core: Core,
+    sim: Sim,
+    now: Now,
+    events: Vec<Event>,
+    replies: Vec<(u64, Outcome)>,
+    asked: u64,
+}
+
+impl Rig {
+    fn new(watch: Watch) -> Self {
+        let now = Now {
+            mono: Instant::now(),
+            wall: Timestamp::UNIX_EPOCH,
+        };
+        Rig {
+            core: Core::new(watch),
+            sim: Sim::new(),
+            now,
+            events: Vec::new(),
+            replies: Vec::new(),
+            asked: 0,
+        }
+    }
+
+    fn connected() -> Self {
+        let mut rig = Rig::new(Watch::new(None, None));
+        rig.core.opened(rig.now);
+        rig.run();
+        assert_eq!(rig.core.klippy, Klippy::Ready(true));
+        rig
+    }
+
+    fn run(&mut self) {
+        while let Some(output) = self.core.poll() {
+            match output {
+                Output::Send(text) => {
+                    for frame in self.sim.take(&text) {
+                        self.core.frame(self.now, &frame);
+                    }
+                }
+                Output::Event(event) => self.events.push(event),
+                Output::Reply(id, outcome) => self.replies.push((id.0, outcome)),
+                Output::Upload(..) => self.core.uploaded(self.now, Ok(())),
+                Output::AbortUpload | Output::Remember(_) | Output::Hangup(_) => {}
+            }
+        }
+    }
+
+    fn ask(&mut self, command: Command) -> u64 {
+        self.asked += 1;
+        self.core.request(self.now, RequestId(self.asked), command);
+        self.run();
+        self.asked
+    }
+
+    fn later(&mut self, seconds: u64) {
+        for _ in 0..seconds {
+            self.now.mono += Duration::from_secs(1);
+            let update = self.sim.update();
+            self.core.frame(self.now, &update);
+            self.core.tick(self.now);
+            self.run();
+        }
+    }
+
+    fn heated(&mut self) {
+        for frame in self.sim.heated() {
+            self.core.frame(self.now, &frame);
+        }
+        self.run();
+    }
+
+    fn outcome(&self, id: u64) -> Option<&Outcome> {
+        self.replies.iter().find(|(of, _)| *of == id).map(|(_, o)| o)
+    }
+
+    fn activity(&self) -> Option<&Activity> {
+        self.events.iter().rev().find_map(|e| match e {
+            Event::Activity(activity) => Some(activity),
+            _ => None,
+        })
+    }
+
+    fn printing(&mut self) {
+        let id = self.ask(Command::Start(job()));
+        assert_eq!(self.outcome(id), Some(&Outcome::Verified));
+        assert!(
+            self.events
+                .contains(&Event::Job(JobEvent::Started { uid: job().uid }))
+        );
+    }
+}
+
+fn job() -> StartJob {
+    StartJob {
+        uid: Uuid::from_u128(9),
+        program: Arc::new(Program {
+            path: std::path::PathBuf::new(),
+            name: "plate.gcode".to_owned(),
+            size: 1,
+            sha256: String::new(),
+            layers: None,
+            estimate_s: None,
+            max_z_mm: None,
+            objects: vec![PrintObject {
+                id: 0,
+                name: "zebra".to_owned(),
+            }],
+        }),
+        skip: Vec::new(),
+    }
+}
+
+#[test]
+fn connecting_tells_state_limits_and_capabilities() {
+    let rig = Rig::connected();
+    let up = rig.events.iter().position(|e| *e == Event::Up).expect("up");
+    let idle = rig
+        .events
+        .iter()
+        .position(|e| *e == Event::Activity(Activity::Idle))
+        .expect("idle");
+    assert!(up < idle);
+    let limits = rig.events.iter().rev().find_map(|e| match e {
+        Event::Limits(limits) => Some(*limits),
+        _ => None,
+    });
+    let limits = limits.expect("limits");
+    assert_eq!((limits.max_tool_c, limits.max_bed_c), (Some(280.0), Some(110.0)));
+    assert_eq!(limits.reach_mm, Some(([0.0, 0.0, -2.0], [250.0, 210.0, 200.0])));
+}
+
+#[test]
+fn a_pause_while_heating_waits_and_is_verified_by_the_state() {
+    let mut rig = Rig::connected();
+    rig.printing();
+    rig.sim.heating = true;
+    let first = rig.ask(Command::Pause);
+    let second = rig.ask(Command::Pause);
+    rig.later(120);
+    assert_eq!(rig.outcome(first), None, "no short time limit");
+    assert!(matches!(rig.outcome(second), Some(Outcome::Refused(r)) if r.code == "refused/busy"));
+    assert_eq!(rig.activity(), Some(&Activity::Pausing));
+    rig.heated();
+    assert_eq!(rig.outcome(first), Some(&Outcome::Verified));
+    assert_eq!(rig.sim.executed.iter().filter(|l| *l == "PAUSE").count(), 1);
+}
+
+#[test]
+fn a_cancel_turns_the_heaters_off_and_a_stale_pause_is_cleared_before_a_start() {
+    let mut rig = Rig::connected();
+    rig.sim.is_paused = true;
+    rig.later(1);
+    rig.printing();
+    assert!(!rig.sim.is_paused);
+    rig.sim.bed_c = 60.0;
+    rig.later(1);
+    let id = rig.ask(Command::Cancel(CancelReason::default()));
+    rig.later(1);
+    assert_eq!(rig.outcome(id), Some(&Outcome::Verified));
+    assert_eq!(rig.sim.bed_c, 0.0);
+    assert!(
+        rig.events
+            .iter()
+            .any(|e| matches!(e, Event::Job(JobEvent::Cancelled { .. })))
+    );
+}
+
+#[test]
+fn an_emergency_stop_does_not_wait_and_fails_the_job() {
+    let mut rig = Rig::connected();
+    rig.printing();
+    rig.sim.heating = true;
+    let id = rig.ask(Command::EmergencyStop);
+    assert_eq!(rig.outcome(id), Some(&Outcome::Verified));
+    assert!(matches!(rig.activity(), Some(Activity::Error(f)) if f.code == "klipper/emergency-stop"));
+    assert!(
+        rig.events
+            .iter()
+            .any(|e| matches!(e, Event::Job(JobEvent::Failed { .. })))
+    );
+}
+
+#[test]
+fn objects_go_by_klippers_names_and_unknown_ones_are_not_sent() {
+    let mut rig = Rig::connected();
+    rig.printing();
+    let unknown = rig.ask(Command::SkipObjects { ids: vec![7] });
+    assert!(matches!(rig.outcome(unknown), Some(Outcome::Refused(r)) if r.code == "refused/unknown-object"));
+    let id = rig.ask(Command::SkipObjects { ids: vec![0] });
+    assert_eq!(rig.outcome(id), Some(&Outcome::Verified));
+    assert_eq!(rig.sim.excluded, ["ZEBRA"]);
+}
+
+#[test]
+fn a_print_of_somebody_else_is_followed_and_silence_ends_the_session() {
+    let mut rig = Rig::connected();
+    rig.sim.file = "sub/by hand.gcode".to_owned();
+    rig.sim.state = "printing".to_owned();
+    rig.later(1);
+    let started = JobEvent::OutsideStarted {
+        file: Some("by hand.gcode".to_owned()),
+    };
+    assert!(rig.events.contains(&Event::Job(started)));
+    rig.now.mono += SILENT;
+    rig.core.tick(rig.now);
+    let mut hung = false;
+    while let Some(output) = rig.core.poll() {
+        hung |= matches!(output, Output::Hangup(_));
+    }
+    assert!(hung);
+}
+
+#[test]
+fn a_broken_connection_keeps_the_print_and_answers_what_waits() {
+    let mut rig = Rig::connected();
+    rig.printing();
+    rig.sim.heating = true;
+    let id = rig.ask(Command::Pause);
+    rig.core.closed(rig.now);
+    rig.run();
+    assert!(matches!(rig.outcome(id), Some(Outcome::Unverified { .. })));
+    rig.core.opened(rig.now);
+    rig.run();
+    assert!(
+        !rig.events
+            .iter()
+            .any(|e| matches!(e, Event::Job(JobEvent::Failed { .. })))
+    );
+    assert!(matches!(
+        rig.core.watch.job,
+        crate::drivers::moonraker::watch::Job::Ours { seen: true, .. }
+    ));
+}
+
+proptest! {
+    #[test]
+    fn no_frame_breaks_the_core(frames in prop::collection::vec(".{0,80}", 0..20), cut in 0usize..400) {
+        let mut rig = Rig::connected();
+        let update = rig.sim.update();
+        let part: String = update.chars().take(cut).collect();
+        rig.core.frame(rig.now, &part);
+        for frame in frames {
+            rig.core.frame(rig.now, &frame);
+            rig.run();
+        }
+        rig.later(2);
+        prop_assert_eq!(rig.activity(), Some(&Activity::Idle));
+    }
+}

@@ -1,0 +1,347 @@
+#!/usr/bin/env python3
+"""layerd against the real Moonraker (package registry) with a klippy behind it.
+
+    moonraker.py --klippy FAKE_KLIPPY.py LAYERD FILE.gcode [CASE …]
+
+Each case starts klippy, Moonraker and a daemon of its own, works through the command line as a person
+would, and looks at what klippy says it did, through a connection of its own. The last line is
+"N passed, N failed".
+"""
+import argparse
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+
+import harness
+
+CONF = """[server]
+host: 127.0.0.1
+port: {port}
+klippy_uds_address: {dir}/data/comms/klippy.sock
+[authorization]
+{trust}
+[machine]
+provider: none
+validate_service: False
+[announcements]
+dev_mode: True
+[history]
+"""
+
+TRUST = "trusted_clients:\n    127.0.0.1\n"
+
+
+def free_port():
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+class Klipper(harness.Case):
+    """klippy, Moonraker and the daemon. `trust=False`: only the API key lets in."""
+
+    klippy_script = None
+
+    def __init__(self, name, binary, gcode, settings="", trust=True, link="url", **klippy):
+        super().__init__(name, binary, gcode, settings=settings)
+        self.options, self.trust, self.link_kind = {"speed": 20, **klippy}, trust, link
+        self.port = free_port()
+        self.klippy = self.moonraker = None
+
+    def __enter__(self):
+        for sub in ("config", "gcodes", "logs", "comms", "misc"):
+            os.makedirs(self.path("data/" + sub))
+        open(self.path("data/misc/usb.ids"), "w").close()
+        with open(self.path("data/config/moonraker.conf"), "w") as f:
+            f.write(CONF.format(port=self.port, dir=self.dir, trust=TRUST if self.trust else ""))
+        self.start_klippy()
+        self.start_moonraker()
+        where = f'url = "http://127.0.0.1:{self.port}"'
+        if self.link_kind == "socket":
+            where += f'\nsocket = "{self.path("data/comms/moonraker.sock")}"'
+        with open(self.path("layerd.toml"), "w") as f:
+            f.write(f'[agent]\nstate_dir = "{self.path("state")}"\nruntime_dir = "{self.path("run")}"\n'
+                    f'[api]\nlisten = []\n[printer.p]\ndriver = "moonraker"\n{where}\n{self.settings}\n')
+        os.chmod(self.path("layerd.toml"), 0o600)
+        self.start_daemon()
+        return self
+
+    def __exit__(self, kind, error, trace):
+        super().__exit__(kind, error, trace)
+        for process in (self.moonraker, self.klippy):
+            self.end(process)
+        shutil.rmtree(self.dir, ignore_errors=True)
+
+    @staticmethod
+    def end(process):
+        if process and process.poll() is None:
+            process.terminate()
+            try:
+                process.wait(20)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+    def start_klippy(self):
+        words = [w for key, value in self.options.items() for w in ("--" + key.replace("_", "-"), str(value))]
+        self.klippy = subprocess.Popen(
+            [sys.executable, self.klippy_script, "--socket", self.path("data/comms/klippy.sock"),
+             "--gcodes", self.path("data/gcodes"), *words],
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+    def start_moonraker(self):
+        binary = os.path.join(os.path.dirname(sys.executable), "moonraker")
+        self.moonraker = subprocess.Popen(
+            [binary, "-d", self.path("data"), "-c", self.path("data/config/moonraker.conf"),
+             "-l", self.path("data/logs/moonraker.log")],
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+    def ask(self, path, body=None):
+        request = urllib.request.Request(f"http://127.0.0.1:{self.port}{path}",
+                                         data=None if body is None else json.dumps(body).encode(),
+                                         headers={"Content-Type": "application/json"})
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            return json.load(answer)["result"]
+
+    def objects(self, *names):
+        return self.ask("/printer/objects/query?" + "&".join(names))["status"]
+
+    def script(self, text):
+        return self.ask("/printer/gcode/script", {"script": text})
+
+    def settled(self, test, seconds=30):
+        end = time.monotonic() + seconds
+        while not test():
+            assert time.monotonic() < end, f"not within {seconds} s\n{self.log_tail()}"
+            time.sleep(0.1)
+
+
+def hot_file(case, bed=60):
+    """A program that heats for a while at first, then prints."""
+    path = case.path("hot.gcode")
+    with open(path, "w") as f:
+        f.write(f"M140 S{bed}\nM190 S{bed}\nG28\n")
+        for i in range(400):
+            f.write(f"G1 X{10 + i % 80} Y{10 + i % 50} Z0.2 F3000\n")
+    return path
+
+
+def plate_file(case):
+    """A program with two objects as Klipper's slicers mark them."""
+    path = case.path("plate.gcode")
+    with open(path, "w") as f:
+        f.write("EXCLUDE_OBJECT_DEFINE NAME=zebra CENTER=20,20\nEXCLUDE_OBJECT_DEFINE NAME=ant CENTER=60,60\nG28\nM83\nM109 S210\n")
+        for i in range(1500):
+            name, x = (("zebra", 20), ("ant", 60))[i % 2]
+            f.write(f"EXCLUDE_OBJECT_START NAME={name}\nG1 X{x} Y{x} F6000\nG1 X{x + 5} E0.1 F1800\nEXCLUDE_OBJECT_END NAME={name}\n")
+    return path
+
+
+def commented_file(case):
+    """Two objects labelled in comments only."""
+    path = case.path("commented.gcode")
+    with open(path, "w") as f:
+        f.write("G28\nM83\nM104 S210\nM109 S210\n")
+        for i in range(1500):
+            name, x = (("cube id:0 copy 0", 20), ("cube id:1 copy 0", 60))[i % 2]
+            f.write(f"; printing object {name}\nG1 X{x} Y{x} F6000\nG1 X{x + 5} E0.1 F1800\n; stop printing object {name}\n")
+    return path
+
+
+def prints(case):
+    with case:
+        case.ready()
+        seen = case.status()
+        assert seen["firmware"]["name"] == "Klipper" and "tool0" in seen["temps"] and "bed" in seen["temps"], seen
+        case.layerd("print", "p", hot_file(case, bed=30), "--follow", ok=0, timeout=120)
+        assert case.objects("print_stats")["print_stats"]["state"] == "complete"
+        case.until(lambda s: s["job"] is None, 10, state="operational")
+
+
+def pause_heating(case):
+    with case:
+        case.ready()
+        case.layerd("print", "p", hot_file(case), ok=0)
+        case.layerd("pause", "p", ok=0, timeout=120)  # waits for the heat, as Klipper does
+        assert case.objects("print_stats")["print_stats"]["state"] == "paused"
+        assert case.status()["state"] == "paused"
+        case.layerd("pause", "p", ok=4)
+        case.layerd("resume", "p", ok=0)
+        case.until(lambda s: True, 10, state="printing")
+        case.layerd("cancel", "p", ok=0, timeout=60)
+        stats = case.objects("print_stats", "heater_bed")
+        assert stats["print_stats"]["state"] == "cancelled", stats
+        assert stats["heater_bed"]["target"] == 0, "a cancel leaves nothing hot"
+        case.until(lambda s: s["job"] is None, 10, state="operational")
+
+
+def skip(case):
+    with case:
+        case.ready()
+        case.layerd("print", "p", plate_file(case), ok=0)
+        case.settled(lambda: len(case.objects("exclude_object")["exclude_object"]["objects"]) == 2)
+        case.layerd("skip", "p", "zebra", ok=0)
+        assert [n.upper() for n in case.objects("exclude_object")["exclude_object"]["excluded_objects"]] == ["ZEBRA"]
+        case.until(lambda s: s["job"]["skipped"] == [0], 10)
+        assert case.layerd("skip", "p", "nobody").returncode in (1, 4)
+        assert len(case.objects("exclude_object")["exclude_object"]["excluded_objects"]) == 1
+
+
+def skip_at_start(case):
+    with case:
+        case.ready()
+        case.layerd("print", "p", commented_file(case), "--skip", "1", ok=0, timeout=120)
+        case.settled(lambda: len(case.objects("exclude_object")["exclude_object"]["objects"]) == 2)
+        case.settled(lambda: case.objects("exclude_object")["exclude_object"]["excluded_objects"])
+        gone = case.objects("exclude_object")["exclude_object"]["excluded_objects"]
+        assert [n.upper() for n in gone] == ["CUBE_ID_1_COPY_0"], gone
+
+
+def outside(case):
+    with case:
+        case.ready()
+        shutil.copy(hot_file(case), case.path("data/gcodes/by hand.gcode"))
+        case.ask("/printer/print/start", {"filename": "by hand.gcode"})
+        seen = case.until(lambda s: s["job"] is not None, 20, state="printing")
+        assert seen["job"]["file"] == "by hand.gcode", seen["job"]
+        case.layerd("cancel", "p", ok=0, timeout=60)
+        case.until(lambda s: s["job"] is None, 10, state="operational")
+
+
+def estop_heating(case):
+    with case:
+        case.ready()
+        case.layerd("print", "p", hot_file(case, bed=100), ok=0)
+        began = time.monotonic()
+        case.layerd("estop", "p", ok=0, timeout=20)
+        assert time.monotonic() - began < 3, "an emergency stop waits for nothing"
+        assert case.objects("webhooks")["webhooks"]["state"] == "shutdown"
+        case.until(lambda s: s["job"] is None, 10, state="error")
+        case.layerd("send", "p", "FIRMWARE_RESTART", timeout=60)
+        case.until(lambda s: True, 30, state="operational")
+
+
+def shutdown_printing(case):
+    with case:
+        case.ready()
+        case.layerd("print", "p", hot_file(case, bed=30), ok=0)
+        case.script("FAKE_SHUTDOWN MSG=\"MCU 'mcu' shutdown: Timer too close\"")
+        seen = case.until(lambda s: s["job"] is None, 20, state="error")
+        assert any("too late" in n["title"] for n in seen["notices"]), seen["notices"]
+        case.ask("/printer/firmware_restart", {})
+        case.until(lambda s: True, 30, state="operational")
+
+
+def restart_printing(case):
+    with case:
+        case.ready()
+        case.layerd("print", "p", hot_file(case, bed=30), ok=0)
+        case.ask("/printer/firmware_restart", {})
+        seen = case.until(lambda s: s["job"] is None and s["state"] == "operational", 40)
+        assert any("restarted" in n["title"] for n in seen["notices"]), seen["notices"]
+
+
+def process_lost(case):
+    with case:
+        case.ready()
+        case.layerd("print", "p", hot_file(case, bed=30), ok=0)
+        case.klippy.kill()
+        case.klippy.wait()
+        seen = case.until(lambda s: s["job"] is None, 40, state="not_ready")
+        assert any("Klipper ended" in n["title"] for n in seen["notices"]), seen["notices"]
+        case.start_klippy()
+        case.until(lambda s: True, 40, state="operational")
+
+
+def moonraker_restarts(case):
+    with case:
+        case.ready()
+        case.layerd("print", "p", hot_file(case), ok=0)
+        uid = case.status()["job"]["uid"]
+        case.end(case.moonraker)
+        case.until(lambda s: not s["link"]["up"], 20)
+        assert case.status()["job"]["uid"] == uid, "the print goes on without Moonraker"
+        case.start_moonraker()
+        seen = case.until(lambda s: s["link"]["up"], 60, state="printing")
+        assert seen["job"]["uid"] == uid, seen
+
+
+def killed(case):
+    with case:
+        case.ready()
+        case.layerd("print", "p", hot_file(case), ok=0)
+        uid = case.status()["job"]["uid"]
+        case.end_daemon(signal.SIGKILL)
+        case.start_daemon()
+        seen = case.until(lambda s: s["link"]["up"] and s["job"] is not None, 30, state="printing")
+        assert seen["job"]["uid"] == uid, "the same print goes on under the same identity"
+        case.layerd("cancel", "p", ok=0, timeout=60)
+        case.until(lambda s: s["job"] is None, 20, state="operational")
+
+
+def stale_pause(case):
+    with case:
+        case.ready()
+        case.ask("/printer/print/pause", {})
+        assert case.objects("pause_resume")["pause_resume"]["is_paused"]
+        case.layerd("print", "p", hot_file(case, bed=30), ok=0)
+        case.layerd("pause", "p", ok=0, timeout=60)
+        assert case.objects("print_stats")["print_stats"]["state"] == "paused"
+
+
+def wrong_key(case):
+    with case:
+        case.until(lambda s: ((s.get("link") or {}).get("why") or {}).get("code") == "moonraker/unauthorized", 30)
+        case.layerd("pause", "p", ok=4)
+
+
+CASES = {
+    "prints": (prints, {}),
+    "pause-heating": (pause_heating, {}),
+    "skip": (skip, {}),
+    "skip-at-start": (skip_at_start, {}),
+    "outside": (outside, {}),
+    "estop-heating": (estop_heating, {"speed": 1}),
+    "shutdown": (shutdown_printing, {}),
+    "restart": (restart_printing, {}),
+    "process-lost": (process_lost, {}),
+    "moonraker-restarts": (moonraker_restarts, {"speed": 2}),
+    "killed": (killed, {"speed": 2}),
+    "stale-pause": (stale_pause, {}),
+    "unix-socket": (prints, {"link": "socket"}),
+    "wrong-key": (wrong_key, {"trust": False, "settings": 'api_key = "00000000000000000000000000000000"'}),
+}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("layerd")
+    parser.add_argument("gcode")
+    parser.add_argument("cases", nargs="*")
+    parser.add_argument("--klippy", required=True)
+    options = parser.parse_args()
+    Klipper.klippy_script = os.path.abspath(options.klippy)
+    failed = 0
+    names = options.cases or list(CASES)
+    for name in names:
+        run, settings = CASES[name]
+        began = time.monotonic()
+        try:
+            run(Klipper(name, os.path.abspath(options.layerd), os.path.abspath(options.gcode), **settings))
+            print(f"ok      {name} ({time.monotonic() - began:.1f} s)", flush=True)
+        except Exception as error:  # noqa: BLE001 - every failure of a case is told
+            failed += 1
+            print(f"FAILED  {name}: {error}", flush=True)
+    print(f"{len(names) - failed} passed, {failed} failed")
+    return failed != 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
