@@ -18,8 +18,10 @@ use tokio_util::task::TaskTracker;
 pub mod broker;
 pub mod certificate;
 pub mod files;
+pub mod kind;
 pub mod printer;
 
+use kind::Kind;
 use printer::Printer;
 
 /// How the stand-in behaves.
@@ -37,8 +39,12 @@ pub struct Options {
     pub code: String,
     /// Times faster than life.
     pub speed: f64,
+    /// Model.
+    pub kind: Kind,
     /// Developer Mode.
     pub dev_mode: bool,
+    /// Takes orders and does nothing, without a word.
+    pub silent: bool,
     /// The card.
     pub root: PathBuf,
 }
@@ -87,6 +93,11 @@ impl Drop for Sim {
 }
 
 impl Sim {
+    /// Cuts all connections.
+    pub fn drop_clients(&self) {
+        let _ = self.shared.drops.send(());
+    }
+
     /// Starts it.
     ///
     /// # Errors

@@ -1,36 +1,38 @@
-//! The stand-in's MQTT side: one session.
+//! The stand-in's MQTT side: one session. The packets are rumqttc's; it has no broker, so their order
+//! is here.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::BytesMut;
+use rumqttc::{
+    ConnAck, ConnectReturnCode, Packet, PubAck, Publish, QoS, SubAck, SubscribeReasonCode, mqttbytes,
+};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::broadcast::error::RecvError;
 use tokio_rustls::server::TlsStream;
 
 use super::Shared;
-use crate::drivers::bambu::mqtt::{Packet, decode};
 
 /// A client that says nothing for so long is gone.
 const IDLE: Duration = Duration::from_secs(120);
-/// Longest request.
-const REQUEST_MAX: usize = 256 * 1024;
+/// Longest request and report.
+const PACKET_MAX: usize = 4 << 20;
 
 /// Serves a client until it leaves.
 pub async fn serve(stream: TlsStream<TcpStream>, shared: Arc<Shared>) {
     let (mut read, mut write) = tokio::io::split(stream);
     let mut reports = shared.reports.subscribe();
     let mut drops = shared.drops.subscribe();
-    let (mut known, mut subscribed) = (false, false);
-    let mut buffer = Vec::with_capacity(4096);
-    let topic = format!("device/{}/report", shared.options.serial);
-    let wanted = format!("device/{}/request", shared.options.serial);
+    let mut client = Client::new(&shared);
+    let mut buffer = BytesMut::with_capacity(4096);
     loop {
-        let mut out = Vec::new();
+        let mut out = BytesMut::new();
         tokio::select! {
             _ = drops.recv() => return,
-            report = reports.recv(), if subscribed => match report {
-                Ok(text) => Packet::Publish { topic: &topic, id: None, payload: text.as_bytes() }.encode(&mut out),
+            report = reports.recv(), if client.subscribed => match report {
+                Ok(text) => client.report(&text, &mut out),
                 Err(RecvError::Lagged(_)) => {}
                 Err(RecvError::Closed) => return,
             },
@@ -39,46 +41,88 @@ pub async fn serve(stream: TlsStream<TcpStream>, shared: Arc<Shared>) {
                 _ => return,
             },
         }
-        let mut at = 0;
-        while let Ok(Some((packet, len))) = decode(buffer.get(at..).unwrap_or_default()) {
-            at += len;
-            match packet {
-                Packet::Connect { user, password, .. } => {
-                    known = user == "bblp" && password == shared.options.code;
-                    Packet::ConnAck(if known { 0 } else { 5 }).encode(&mut out);
-                }
-                _ if !known => break,
-                Packet::Subscribe { id, topic: asked } => {
-                    subscribed = asked == topic;
-                    Packet::SubAck { id, granted: true }.encode(&mut out);
-                }
-                Packet::Publish {
-                    topic: to,
-                    id,
-                    payload,
-                } => {
-                    if let Some(id) = id {
-                        Packet::PubAck(id).encode(&mut out);
-                    }
-                    if to == wanted {
-                        shared.with(|printer| printer.request(payload));
+        let goes_on = loop {
+            match Packet::read(&mut buffer, PACKET_MAX) {
+                Ok(packet) => {
+                    if !client.packet(packet, &mut out) {
+                        break false;
                     }
                 }
-                Packet::PingReq => Packet::PingResp.encode(&mut out),
-                Packet::Disconnect => return,
-                _ => {}
+                Err(mqttbytes::Error::InsufficientBytes(_)) => break true,
+                Err(_) => break false,
             }
-        }
-        buffer.drain(..at.min(buffer.len()));
-        if buffer.len() > REQUEST_MAX {
-            return;
-        }
+        };
         let sent = tokio::time::timeout(IDLE, async {
             write.write_all(&out).await?;
             write.flush().await
         });
-        if !matches!(sent.await, Ok(Ok(()))) || (!known && !out.is_empty()) {
+        if !matches!(sent.await, Ok(Ok(()))) || !goes_on {
             return;
         }
+    }
+}
+
+/// One client's session.
+struct Client<'a> {
+    shared: &'a Shared,
+    reports: String,
+    requests: String,
+    known: bool,
+    subscribed: bool,
+}
+
+impl<'a> Client<'a> {
+    fn new(shared: &'a Shared) -> Self {
+        let serial = &shared.options.serial;
+        Client {
+            shared,
+            reports: format!("device/{serial}/report"),
+            requests: format!("device/{serial}/request"),
+            known: false,
+            subscribed: false,
+        }
+    }
+
+    fn report(&self, text: &str, out: &mut BytesMut) {
+        let publish = Publish::new(&self.reports, QoS::AtMostOnce, text);
+        let _ = publish.write(out);
+    }
+
+    /// Takes a packet in, adds the answer to `out`; `false`: the session is over.
+    fn packet(&mut self, packet: Packet, out: &mut BytesMut) -> bool {
+        match packet {
+            Packet::Connect(connect) => {
+                let code = &self.shared.options.code;
+                self.known = connect
+                    .login
+                    .is_some_and(|l| l.username == "bblp" && l.password == *code);
+                let answer = match self.known {
+                    true => ConnectReturnCode::Success,
+                    false => ConnectReturnCode::NotAuthorized,
+                };
+                let _ = ConnAck::new(answer, false).write(out);
+                return self.known;
+            }
+            _ if !self.known => return false,
+            Packet::Subscribe(wanted) => {
+                self.subscribed |= wanted.filters.iter().any(|f| f.path == self.reports);
+                let granted = vec![SubscribeReasonCode::Success(QoS::AtMostOnce); wanted.filters.len()];
+                let _ = SubAck::new(wanted.pkid, granted).write(out);
+            }
+            Packet::Publish(publish) => {
+                if publish.qos == QoS::AtLeastOnce {
+                    let _ = PubAck::new(publish.pkid).write(out);
+                }
+                if publish.topic == self.requests {
+                    self.shared.with(|printer| printer.request(&publish.payload));
+                }
+            }
+            Packet::PingReq => {
+                let _ = Packet::PingResp.write(out, PACKET_MAX);
+            }
+            Packet::Disconnect => return false,
+            _ => {}
+        }
+        true
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::fs::File;
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::Options;
 use crate::drivers::bambu::faults::HMS_SIGNED_ONLY;
@@ -21,6 +21,8 @@ const USUAL_PRINT_S: f64 = 600.0;
 pub struct Printer {
     options: Options,
     print: Value,
+    /// What the clients have been told, for partial reports.
+    told: Map<String, Value>,
     seq: u64,
     out: Vec<String>,
     log: VecDeque<Value>,
@@ -44,11 +46,11 @@ impl Printer {
     pub fn new(options: &Options) -> Self {
         let tray = |id: &str, kind: &str, color: &str| json!({"id": id, "state": 3, "tray_info_idx": "GFA00", "tray_type": kind, "tray_color": color, "remain": 80});
         let print = json!({
-            "command": "push_status", "msg": 0, "gcode_state": "IDLE", "mc_percent": 0, "mc_remaining_time": 0,
+            "command": "push_status", "gcode_state": "IDLE", "mc_percent": 0, "mc_remaining_time": 0,
             "layer_num": 0, "total_layer_num": 0, "stg_cur": 255, "subtask_name": "", "gcode_file": "",
             "task_id": "0", "subtask_id": "0", "print_error": 0, "hms": [], "s_obj": [],
             "nozzle_temper": 24.0, "nozzle_target_temper": 0.0, "bed_temper": 23.0, "bed_target_temper": 0.0,
-            "chamber_temper": 5, "cooling_fan_speed": "0", "spd_lvl": 2, "wifi_signal": "-50dBm", "sdcard": true,
+            "cooling_fan_speed": "0", "spd_lvl": 2, "wifi_signal": "-50dBm", "sdcard": true,
             "home_flag": 256, "lights_report": [{"node": "chamber_light", "mode": "off"}],
             "ams": {"tray_exist_bits": "3", "tray_now": "255", "ams": [{"id": "0", "humidity": "4", "temp": "24.5",
                 "tray": [tray("0", "PLA", "FFFFFFFF"), tray("1", "PETG", "112233FF"), {"id": "2"}, {"id": "3"}]}]},
@@ -56,7 +58,8 @@ impl Printer {
         });
         Printer {
             options: options.clone(),
-            print,
+            print: options.kind.own_members(print),
+            told: Map::new(),
             seq: 0,
             out: Vec::new(),
             log: VecDeque::new(),
@@ -113,12 +116,63 @@ impl Printer {
         }
     }
 
+    /// What has changed, or everything, as the model does it.
     fn report(&mut self) {
+        self.tell(!self.options.kind.partial());
+    }
+
+    fn tell(&mut self, whole: bool) {
         self.seq += 1;
         let (seq, nozzle, bed) = (self.seq.to_string(), self.nozzle_c.round(), self.bed_c.round());
         self.update(json!({"sequence_id": seq, "nozzle_temper": nozzle, "bed_temper": bed}));
+        let target = |key: &str| self.print.get(key).and_then(Value::as_f64).unwrap_or(0.0);
+        let heat = self.options.kind.device(
+            (nozzle, target("nozzle_target_temper")),
+            (bed, target("bed_target_temper")),
+        );
+        self.update(heat);
         self.since_report_s = 0.0;
-        self.out.push(json!({"print": self.print}).to_string());
+        let all = self.print.as_object().cloned().unwrap_or_default();
+        let mut news = match whole {
+            true => all.clone(),
+            false => all
+                .iter()
+                .filter(|(key, value)| *key == "command" || self.told.get(*key) != Some(*value))
+                .map(|(key, value)| (key.clone(), value.clone()))
+                .collect(),
+        };
+        self.told = all;
+        if self.options.kind.partial() {
+            news.insert("msg".to_owned(), json!(u8::from(!whole)));
+        }
+        self.out.push(json!({"print": news}).to_string());
+    }
+
+    /// Developer Mode at run time.
+    pub fn set_dev_mode(&mut self, on: bool) {
+        self.options.dev_mode = on;
+        self.set("hms", json!([]));
+    }
+
+    /// Takes orders and does nothing, without a word.
+    pub fn set_silent(&mut self, on: bool) {
+        self.options.silent = on;
+    }
+
+    /// Switched off and on: the print is gone, its leftovers stay.
+    pub fn restart(&mut self) {
+        self.job = None;
+        self.error_for_s = None;
+        self.cool("IDLE");
+        self.update(
+            json!({"print_error": 0, "hms": [], "subtask_name": "", "subtask_id": "0", "task_id": "0"}),
+        );
+        self.told.clear();
+    }
+
+    /// The whole of its state.
+    pub fn whole(&self) -> &Value {
+        &self.print
     }
 
     /// Time passing.
@@ -194,6 +248,9 @@ impl Printer {
                 self.log.pop_front();
             }
             self.log.push_back(body.clone());
+            if category == "print" && self.options.silent {
+                continue;
+            }
             if category == "print" && !self.options.dev_mode {
                 let refusal = json!({"result": "failed", "reason": "mqtt message verify failed", "err_code": 0x0502_4007});
                 self.answer("print", &body, refusal);
@@ -202,10 +259,9 @@ impl Printer {
                 continue;
             }
             match (category.as_str(), command.as_str()) {
-                ("pushing", _) => self.report(),
+                ("pushing", _) => self.tell(true),
                 ("info", "get_version") => {
-                    let module =
-                        json!([{"name": "ota", "sw_ver": "01.08.02.00", "product_name": "Bambu Lab P1S"}]);
+                    let module = json!([{"name": "ota", "sw_ver": "01.08.02.00", "product_name": self.options.kind.product()}]);
                     self.answer("info", &body, json!({"module": module}));
                 }
                 ("system", "ledctrl") => {
