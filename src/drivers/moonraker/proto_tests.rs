@@ -153,7 +153,10 @@ fn a_start_is_accepted_from_the_first_operational_on() {
         .frame(rig.now, r#"{"jsonrpc":"2.0","method":"notify_klippy_ready"}"#);
     let id = rig.ask(Command::Start(job()));
     assert_eq!(rig.outcome(id), Some(&Outcome::Verified));
-    assert_eq!(rig.sim.subscribed, 2, "a subscription does not outlive Klipper's socket");
+    assert_eq!(
+        rig.sim.subscribed, 2,
+        "a subscription does not outlive Klipper's socket"
+    );
 }
 
 #[test]
