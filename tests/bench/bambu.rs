@@ -57,7 +57,7 @@ fn report(rounds: u32) {
     let mut core = Core::new("00M00A000000001", StartOptions::default(), None, 1, now.mono);
     core.connected(now);
     let texts = [big_report(41), big_report(42)];
-    let mut take = |core: &mut Core, n: u32| {
+    let take = |core: &mut Core, n: u32| {
         let text = texts.get(n as usize % 2).map_or("", String::as_str);
         core.message(now, text.as_bytes());
         while core.poll().is_some() {}
