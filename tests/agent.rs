@@ -257,6 +257,7 @@ impl Rig {
             sha256: row.sha256,
             name: row.name,
             skip: Vec::new(),
+            materials: Vec::new(),
             start_id: None,
         }
     }
@@ -310,6 +311,7 @@ async fn a_print_is_recorded_seen_and_ends_as_it_was_ended() {
 async fn the_same_start_twice_starts_one_print() {
     let rig = rig(2).await;
     let order = PrintOrder {
+        materials: Vec::new(),
         start_id: Some("demand-7".to_owned()),
         ..rig.order(b"G28\n").await
     };

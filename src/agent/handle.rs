@@ -16,7 +16,7 @@ use crate::job::analysis_pool::AnalysisPool;
 use crate::job::record::JobRecord;
 use crate::job::spool::Spool;
 use crate::job::store::Store;
-use crate::printer::command::{Command, Request, RequestId};
+use crate::printer::command::{Command, MaterialPlace, Request, RequestId};
 use crate::printer::model::{Now, State};
 use crate::printer::outcome::{Missing, Outcome, Refusal};
 use crate::printer::wire::WireRing;
@@ -43,6 +43,8 @@ pub struct PrintOrder {
     pub name: String,
     /// Objects to leave out, by id or name.
     pub skip: Vec<String>,
+    /// Where each filament of the file comes from, by its number; empty: the driver chooses.
+    pub materials: Vec<Option<MaterialPlace>>,
     /// Identity of the demand: the same one twice starts one print.
     pub start_id: Option<String>,
 }

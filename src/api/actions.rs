@@ -91,9 +91,16 @@ pub async fn act(
         Some(ends) => ends,
         None => {
             let several = printers.len() > 1;
-            let each = printers
-                .iter()
-                .map(|p| one(&api, p, work.clone(), &demand, manner, several));
+            let each = printers.iter().map(|p| {
+                one(
+                    &api,
+                    p,
+                    for_printer(work.clone(), p.id(), &demand),
+                    &demand,
+                    manner,
+                    several,
+                )
+            });
             join_all(each).await
         }
     };
@@ -139,6 +146,15 @@ fn goes_on_where_it_can(demand: &Demand) -> bool {
         demand,
         Demand::Print(_) | Demand::Skip(_) | Demand::Command(Command::EmergencyStop)
     )
+}
+
+/// The part of a demand that differs from printer to printer.
+fn for_printer(mut work: Work, id: i64, demand: &Demand) -> Work {
+    if let (Work::Print(order), Demand::Print(job)) = (&mut work, demand) {
+        let mine = job.materials.iter().find(|(pid, _)| *pid == id);
+        order.materials = mine.map(|(_, map)| map.clone()).unwrap_or_default();
+    }
+    work
 }
 
 async fn one(

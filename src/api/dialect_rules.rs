@@ -67,6 +67,7 @@ mod tests {
         let print = JobDemand {
             source: JobSource::File("a".repeat(64)),
             skip: Vec::new(),
+            materials: Vec::new(),
             start_id: None,
             ignored: Vec::new(),
         };

@@ -191,6 +191,7 @@ async fn print_through(handle: &AgentHandle) -> Result<Duration, String> {
         sha256: file.sha256,
         name: file.name,
         skip: Vec::new(),
+        materials: Vec::new(),
         start_id: None,
     };
     let (accepted, pending) = printer

@@ -133,6 +133,7 @@ impl JobInHand {
                 uid: record.uid,
                 program,
                 skip: record.skipped.clone(),
+                materials: Vec::new(),
             },
             checkpoint: self.unsaved.clone().or_else(|| record.checkpoint.clone()),
             paused: matches!(state.activity, Activity::Paused(_) | Activity::Pausing),

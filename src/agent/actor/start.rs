@@ -16,7 +16,7 @@ use crate::job::machine::JobInput;
 use crate::job::preflight;
 use crate::job::record::{JobRecord, JobState};
 use crate::job::store::StartSeen;
-use crate::printer::command::{CancelReason, Command, Program, StartJob};
+use crate::printer::command::{CancelReason, Command, MaterialPlace, Program, StartJob, is_plain_map};
 use crate::printer::event::{Event, JobEvent};
 use crate::printer::fault::{Fault, Severity};
 use crate::printer::guard::guard;
@@ -39,6 +39,7 @@ pub struct Preparing {
 pub struct Prepared {
     record: JobRecord,
     program: Arc<Program>,
+    materials: Vec<Option<MaterialPlace>>,
     warnings: Vec<String>,
 }
 
@@ -66,10 +67,13 @@ impl Actor {
             uid,
             program: Arc::new(placeholder(&order)),
             skip: Vec::new(),
+            materials: Vec::new(),
         });
         let busy = self.preparing.is_some() || self.job.is_some();
         // Printing what was to be left out would be worse than not printing.
         let cannot_skip = !order.skip.is_empty() && !self.state.capabilities.has("objects.skip");
+        // Another filament than the wanted one would be worse than no print.
+        let cannot_map = self.state.materials.is_none() && !is_plain_map(&order.materials);
         let verdict = match (busy, cannot_skip) {
             (true, _) => Err(Refusal::new(
                 "refused/wrong-state",
@@ -78,6 +82,10 @@ impl Actor {
             (false, true) => Err(Refusal::new(
                 "refused/unsupported",
                 "Objects cannot be left out on this printer yet. Remove them in the slicer, or print all of them.",
+            )),
+            (false, false) if cannot_map => Err(Refusal::new(
+                "refused/unsupported",
+                "This printer has no material system: the tools can only stay as they are in the file.",
             )),
             (false, false) => guard(&self.state, &self.limits(), &probe),
         };
@@ -129,6 +137,7 @@ impl Actor {
                 uid: preparing.uid,
                 program: prepared.program.clone(),
                 skip: prepared.record.skipped.clone(),
+                materials: prepared.materials.clone(),
             };
             guard(&self.state, &self.limits(), &Command::Start(start.clone())).map(|()| (prepared, start))
         });
@@ -313,6 +322,7 @@ async fn check(
     Ok(Prepared {
         record: ready,
         program: Arc::new(program),
+        materials: order.materials,
         warnings: report.warnings(),
     })
 }

@@ -176,6 +176,7 @@ impl Player {
                         objects: Vec::new(),
                     }),
                     skip: Vec::new(),
+                    materials: Vec::new(),
                 }));
             }
             "pause" => self.request(Command::Pause),

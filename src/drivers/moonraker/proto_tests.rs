@@ -123,6 +123,7 @@ fn job() -> StartJob {
             }],
         }),
         skip: Vec::new(),
+        materials: Vec::new(),
     }
 }
 
