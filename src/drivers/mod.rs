@@ -7,7 +7,7 @@
 
 use std::fmt;
 use std::future::Future;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
 
@@ -151,6 +151,15 @@ pub trait Build: Send + Sync + fmt::Debug {
     fn as_any(&self) -> &dyn std::any::Any;
     /// `layerd check`: can the printer be reached? Opens no port that a print may own.
     fn reachable<'a>(&'a self) -> BoxFuture<'a, Reach>;
+    /// `layerd cool`: heaters off without a daemon, after it failed with a print of this printer.
+    /// `None`: the printer has a host of its own that minds them.
+    fn cool<'a>(
+        &'a self,
+        _state_dir: &'a Path,
+        _printer: &'a str,
+    ) -> Option<BoxFuture<'a, Result<(), Fault>>> {
+        None
+    }
 }
 
 /// Answer of [`Build::reachable`].
