@@ -417,17 +417,15 @@ fn ideamaker_kisslicer_slic3r_icesl_and_kirimoto() {
         },
     );
 
-    let head = format!(
-        "; KISSlicer - FREE\n; Windows\n; version 2 a 2.0.6 Win64\n; Built: Jun 1 2021\n; Running on 8 cores\n;\n\
-         ; *** Printer Settings ***\n; extrusion_width_mm = 0.4\n; layer_thickness_mm = 0.2\n; first_layer_C = 215\n; bed_C = 60\n"
-    );
+    let head = "; KISSlicer - FREE\n; Windows\n; version 2 a 2.0.6 Win64\n; Built: Jun 1 2021\n; Running on 8 cores\n;\n\
+         ; *** Printer Settings ***\n; extrusion_width_mm = 0.4\n; layer_thickness_mm = 0.2\n; first_layer_C = 215\n; bed_C = 60\n";
     let layers = [
         "; BEGIN_LAYER_OBJECT z=0.200 z_thickness=0.200\n; 'Perimeter Path', 0.6 [feed mm/s], 30.0 [head mm/s]",
         "; END_LAYER_OBJECT z=0.200\n; BEGIN_LAYER_OBJECT z=0.400 z_thickness=0.200",
     ];
     check(
         &file(
-            &head,
+            head,
             layers,
             "; Calculated-during-export Build Time: 62.05 minutes\n;    Ext #1 =     7.00 mm  (    0.017 cm^3)",
         ),
