@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::capability::Capabilities;
+use super::equipment::Equipment;
 use super::fault::Fault;
 use super::notice::Notice;
 
@@ -346,6 +347,8 @@ pub struct State {
     pub mesh: Option<Arc<BedMesh>>,
     /// Filament sensors by their number, from 0; empty: none is known.
     pub filament: BTreeMap<u8, Filament>,
+    /// What stands around it, where it tells of that.
+    pub equipment: Option<Arc<Equipment>>,
     /// The switch of the supply; `None`: there is none.
     pub supply: Option<Supply>,
 }
@@ -381,6 +384,7 @@ impl State {
             limits: None,
             mesh: None,
             filament: BTreeMap::new(),
+            equipment: None,
             supply: None,
         }
     }

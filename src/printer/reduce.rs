@@ -100,6 +100,7 @@ pub fn reduce(state: &mut State, now: Now, event: Event) -> Changes {
                 state.filament.remove(&sensor);
             }
         },
+        Event::Equipment(equipment) => state.equipment = Some(equipment),
         Event::Supply(supply) => state.supply = Some(supply),
         // For the agent; the driver tells people and sets the activity itself.
         Event::Danger(_) => changes.any = false,

@@ -109,6 +109,16 @@ def containers():
     yield "meatpack", b"\x04\xff\xff\xfb\xff\xff\xf7" + LINES[:500]
 
 
+def conversations():
+    status = '{"method":"notify_status_update","params":[{"print_stats":{"state":"%s","filename":"a.gcode","total_duration":1}},1.0]}'
+    printing, paused = status % "printing", status % "paused"
+    yield "print", "\n".join([printing, "!p", '{"id":9,"result":"ok"}', paused, "!r", printing, "!c", "!e"]).encode()
+    prompt = '{"method":"notify_gcode_response","params":["// action:%s"]}'
+    yield "prompt", "\n".join([prompt % "prompt_begin A", prompt % "prompt_button B|C", prompt % "prompt_show", "!a"]).encode()
+    life = '{"method":"notify_klippy_%s"}'
+    yield "life", "\n".join([life % "shutdown", life % "disconnected", "!M112", life % "ready"]).encode()
+
+
 def seeds(target: str):
     if target == "lexer":
         yield from texts()
@@ -117,6 +127,8 @@ def seeds(target: str):
             yield name, b"\x0f" + text
     elif target == "containers":
         yield from containers()
+    elif target == "klipper":
+        yield from conversations()
     elif target == "thumbnails":
         for kind in ("png", "jpg", "qoi"):
             yield kind, b"\x00" + picture(kind)

@@ -11,6 +11,7 @@ use sha2::{Digest, Sha256};
 use super::config::Config;
 use super::faults;
 use super::labels::Labels;
+use super::socket;
 use crate::gcode::analyze::Options;
 use crate::gcode::analyze_file::analyze_file;
 use crate::host::tls;
@@ -25,6 +26,15 @@ const LINE_MAX: u64 = 64 * 1024;
 
 /// Longest answer that is read.
 const ANSWER_MAX: usize = 64 * 1024;
+
+/// Longest listing of a folder that is read.
+const LISTING_MAX: usize = 4 * 1024 * 1024;
+
+/// How long Moonraker may take for it.
+const LISTING_LIMIT: Duration = Duration::from_secs(20);
+
+/// The disk is full.
+const NO_ROOM: &str = "There is no room for the file on the printer's host.";
 
 /// How far an upload is.
 #[derive(Debug, Default)]
@@ -114,12 +124,20 @@ pub async fn upload(
         .timeout(Duration::from_secs(300 + ready.size / 50_000))
         .build()
         .map_err(|e| failed("The upload could not be prepared.", e.to_string()))?;
-    let mut request = client
-        .post(format!("{}/server/files/upload", config.url))
-        .multipart(form);
-    if let Some(key) = config.api_key()? {
-        request = request.header("X-Api-Key", key.reveal());
+    let key = match config.api_key()? {
+        None if config.socket.is_some() => socket::key(&config).await,
+        key => key,
+    };
+    let keyed = |request: reqwest::RequestBuilder| match &key {
+        Some(key) => request.header("X-Api-Key", key.reveal()),
+        None => request,
+    };
+    // Moonraker breaks the connection when its disk is full (seen), which says nothing to people.
+    let asked = client.get(format!("{}/server/files/directory?path=gcodes", config.url));
+    if room(keyed(asked)).await.is_some_and(|room| room < ready.size) {
+        return Err(failed(NO_ROOM, format!("{} bytes are needed", ready.size)));
     }
+    let request = keyed(client.post(format!("{}/server/files/upload", config.url))).multipart(form);
     let mut answer = request.send().await.map_err(|e| {
         failed(
             "The connection to Moonraker broke while the file was on its way.",
@@ -137,10 +155,15 @@ pub async fn upload(
     match status.as_u16() {
         200 | 201 => Ok(()),
         401 => Err(faults::UNAUTHORIZED),
-        403 => Err(failed(
-            "Moonraker refuses the file: one of that name is being printed.",
-            words(&text),
-        )),
+        403 => {
+            let words = words(&text);
+            let what = if words.contains("in use") {
+                "Moonraker refuses the file: one of that name is being printed."
+            } else {
+                "Moonraker refuses the file."
+            };
+            Err(failed(what, words))
+        }
         413 => Err(failed(
             "The file is larger than Moonraker takes (max_upload_size).",
             words(&text),
@@ -149,21 +172,32 @@ pub async fn upload(
             "The file arrived damaged and was thrown away.",
             words(&text),
         )),
-        507 => Err(failed(
-            "There is no room for the file on the printer's host.",
-            words(&text),
-        )),
+        507 => Err(failed(NO_ROOM, words(&text))),
         _ => {
             let words = words(&text);
             let full = words.contains("No space left") || words.contains("Errno 28");
             let what = if full {
-                "There is no room for the file on the printer's host."
+                NO_ROOM
             } else {
                 "Moonraker refused the file."
             };
             Err(failed(what, words))
         }
     }
+}
+
+/// Free bytes where the files lie; `None`: Moonraker does not tell.
+async fn room(request: reqwest::RequestBuilder) -> Option<u64> {
+    let mut answer = request.timeout(LISTING_LIMIT).send().await.ok()?;
+    let mut text = Vec::new();
+    while let Some(chunk) = answer.chunk().await.ok()? {
+        text.extend_from_slice(&chunk);
+        if text.len() > LISTING_MAX {
+            return None;
+        }
+    }
+    let told: serde_json::Value = serde_json::from_slice(&text).ok()?;
+    told.pointer("/result/disk_usage/free")?.as_u64()
 }
 
 /// The cause in Moonraker's answer: its `message` is only the reason phrase, the cause stands in the

@@ -11,6 +11,38 @@ pub mod config {
     pub mod secrets;
 }
 
+/// The model of a printer.
+#[path = "../../../src/printer/mod.rs"]
+pub mod printer;
+
+/// What reads and asks Klipper.
+#[path = "../../../src/drivers"]
+pub mod drivers {
+    use crate::printer::command::StartJob;
+    use crate::printer::event::Checkpoint;
+
+    /// A job of before a restart; as in `src/drivers/mod.rs`.
+    #[derive(Clone, Debug)]
+    pub struct Adopt {
+        pub job: StartJob,
+        pub checkpoint: Option<Checkpoint>,
+        pub paused: bool,
+    }
+
+    pub mod moonraker {
+        pub mod equipment;
+        pub mod faults;
+        pub mod labels;
+        pub mod memory;
+        pub mod orders;
+        pub mod people;
+        pub mod proto;
+        pub mod rpc;
+        pub mod status;
+        pub mod watch;
+    }
+}
+
 /// What reads the cloud's words.
 #[path = "../../../src/upstream"]
 pub mod upstream {
