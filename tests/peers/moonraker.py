@@ -134,7 +134,9 @@ class Klipper(harness.Case):
         self.moonraker = subprocess.Popen(
             [binary, "-d", self.path("data"), "-c", self.path("data/config/moonraker.conf"),
              "-l", self.path("data/logs/moonraker.log")],
-            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, preexec_fn=self.limit_files)
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, preexec_fn=self.limit_files,
+            # Two instances that take a file in the same second write into one another's in a shared folder.
+            env={**os.environ, "TMPDIR": self.path("data/misc")})
 
     def limit_files(self):
         """Where no small disk may be mounted: no file of Moonraker grows beyond the limit."""
