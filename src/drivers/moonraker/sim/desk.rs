@@ -147,9 +147,9 @@ impl Desk {
             }
             return;
         };
-        let method = frame["method"].as_str().unwrap_or_default();
-        let params = &frame["params"];
-        let ticket = (client, frame["id"].clone());
+        let method = frame.get("method").and_then(Value::as_str).unwrap_or_default();
+        let params = frame.get("params").unwrap_or(&Value::Null);
+        let ticket = (client, frame.get("id").cloned().unwrap_or_default());
         let answer = match self.dialect {
             Dialect::Klippy => self.klippy(&ticket, method, params),
             Dialect::Moonraker => self.moonraker(&ticket, method, params),
@@ -342,9 +342,10 @@ impl Desk {
     }
 
     fn info(&self) -> Value {
-        let words = self.printer.objects_now();
+        let all = self.printer.objects_now();
+        let words = all.get("webhooks").and_then(|w| w.get("state_message"));
         json!({
-            "state": self.condition(), "state_message": words["webhooks"]["state_message"], "hostname": "simulated",
+            "state": self.condition(), "state_message": words, "hostname": "simulated",
             "klipper_path": "/nonexistent/klipper", "python_path": "/nonexistent/python", "process_id": std::process::id(), "user_id": 0, "group_id": 0,
             "log_file": "", "config_file": "", "software_version": "v0.12.0-simulated", "cpu_info": "simulated",
         })

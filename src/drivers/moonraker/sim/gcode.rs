@@ -409,12 +409,10 @@ impl Klipper {
             }
             ("EXCLUDE_OBJECT_END", _) => self.current = None,
             // An unknown name is taken as well (seen).
-            ("EXCLUDE_OBJECT", Some(name)) => {
-                if !self.excluded.contains(&name) {
-                    self.console(&format!("// Excluding object {name}"));
-                    self.excluded.push(name);
-                    self.excluded.sort();
-                }
+            ("EXCLUDE_OBJECT", Some(name)) if !self.excluded.contains(&name) => {
+                self.console(&format!("// Excluding object {name}"));
+                self.excluded.push(name);
+                self.excluded.sort();
             }
             ("EXCLUDE_OBJECT", None) if words.contains_key("RESET") => self.excluded.clear(),
             ("EXCLUDE_OBJECT", None) if words.contains_key("CURRENT") => {
