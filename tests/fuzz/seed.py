@@ -5,6 +5,7 @@ The first byte of most targets' inputs is not text but a choice that the target 
 
 import gzip
 import io
+import json
 import sys
 import zipfile
 from pathlib import Path
@@ -109,16 +110,6 @@ def containers():
     yield "meatpack", b"\x04\xff\xff\xfb\xff\xff\xf7" + LINES[:500]
 
 
-def conversations():
-    status = '{"method":"notify_status_update","params":[{"print_stats":{"state":"%s","filename":"a.gcode","total_duration":1}},1.0]}'
-    printing, paused = status % "printing", status % "paused"
-    yield "print", "\n".join([printing, "!p", '{"id":9,"result":"ok"}', paused, "!r", printing, "!c", "!e"]).encode()
-    prompt = '{"method":"notify_gcode_response","params":["// action:%s"]}'
-    yield "prompt", "\n".join([prompt % "prompt_begin A", prompt % "prompt_button B|C", prompt % "prompt_show", "!a"]).encode()
-    life = '{"method":"notify_klippy_%s"}'
-    yield "life", "\n".join([life % "shutdown", life % "disconnected", "!M112", life % "ready"]).encode()
-
-
 def seeds(target: str):
     if target == "lexer":
         yield from texts()
@@ -127,13 +118,22 @@ def seeds(target: str):
             yield name, b"\x0f" + text
     elif target == "containers":
         yield from containers()
-    elif target == "klipper":
-        yield from conversations()
+    elif target == "bambu":
+        yield from reports()
     elif target == "thumbnails":
         for kind in ("png", "jpg", "qoi"):
             yield kind, b"\x00" + picture(kind)
             if kind == "qoi":
                 yield kind, b"\x01" + picture(kind)
+
+
+BAMBU = GCODE.parent / "bambu"
+
+
+def reports():
+    for path in sorted(BAMBU.glob("*.json")):
+        yield path.stem, json.dumps(json.loads(path.read_text()), separators=(",", ":")).encode()
+    yield "two", b'{"print":{"ams":{"ams":[{"id":"0","info":"2103","tray":[{"id":"0","tray_type":"PLA"}]}]}}}\n{"print":{"hms":[{"attr":1,"code":2}],"s_obj":[1],"ams":{"ams":[{"id":"0","tray":[{"id":"0"}]}]}}}'
 
 
 def main() -> None:
