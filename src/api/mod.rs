@@ -40,6 +40,7 @@ mod actions;
 mod backup;
 pub mod demand;
 pub mod dialect_rules;
+mod drain;
 pub mod envelope;
 mod files;
 pub mod gcode_body;
@@ -107,6 +108,7 @@ pub fn router(agent: AgentHandle, account: i64) -> Router {
             "/printers/notification/ResolveAll",
             post(notifications::resolve_all),
         )
+        .route("/agent/Drain", post(drain::drain))
         .layer(DefaultBodyLimit::max(BODY_MAX_BYTES))
         .route("/agent/Backup", get(backup::backup))
         .route(
