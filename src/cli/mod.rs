@@ -33,6 +33,7 @@ pub mod settings;
 mod simulate;
 mod simulate_bambu;
 mod simulate_cloud;
+mod simulate_klipper;
 mod trust;
 
 use client::Client;
