@@ -137,7 +137,10 @@ impl Marlin {
 
     /// Off the part, then motors off. Z stays powered: belt-driven beds would drop.
     fn leave_part(&self) -> Vec<Step> {
-        let mut steps = Vec::new();
+        let mut steps: Vec<Step> = self.release_motors().into_iter().collect();
+        if self.track.inches {
+            steps.push(Step::fixed("G21"));
+        }
         let moved_away = self.saved.as_ref().is_some_and(|s| s.moved);
         if self.track.homed && !moved_away {
             let hot = self
@@ -171,10 +174,12 @@ impl Marlin {
             return;
         }
         self.notice(now, &fault, Level::Error);
+        let motors = self.release_motors();
         self.end_job_as_failed(now, fault);
         self.script.clear();
         self.end_firmware_wait(now);
-        let steps = self.cold_steps();
+        let mut steps = self.cold_steps();
+        steps.extend(motors);
         self.then(steps);
         if self.phase != Phase::Hello {
             self.set_phase(Phase::Idle);
@@ -196,6 +201,7 @@ impl Marlin {
         }
         let filament_mm = Some(self.track.filament_mm.clone());
         self.saved = None;
+        self.resume_is_settled();
         self.job_event(JobEvent::Failed {
             uid: job.start.uid,
             fault,

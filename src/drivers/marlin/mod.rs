@@ -22,12 +22,15 @@ pub mod mesh;
 mod outside;
 mod pause;
 pub mod pause_record;
+#[cfg(test)]
+mod pause_tests;
 mod people;
 pub mod port;
 mod port_faults;
 mod program;
 pub mod proto;
 mod reports;
+mod resume;
 pub mod resume_point;
 pub mod scan;
 mod script;

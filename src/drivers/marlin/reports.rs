@@ -174,7 +174,7 @@ impl Marlin {
     }
 
     /// `X:… Y:… Z:… E:… Count …`.
-    pub(super) fn position_line(&mut self, _now: Now, raw: &[u8]) {
+    pub(super) fn position_line(&mut self, now: Now, raw: &[u8]) {
         let line = trim(raw);
         let end = line
             .windows(6)
@@ -196,7 +196,7 @@ impl Marlin {
         };
         self.position = Some(position);
         self.event(Event::Position(position));
-        self.idle_heat_moved(position);
+        self.idle_heat_moved(now, position);
     }
 
     /// Sends a poll if one is due. `true`: a line went out.
