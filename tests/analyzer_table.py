@@ -2,7 +2,8 @@
 """Our figures beside the slicer's own and beside a plain reading written in Python:  analyzer_table.py LAYERD FILE …
 
 The reading here shares nothing with the analyzer: words split at blanks, floats, straight moves only. It exits 1 when
-bounds differ by over 0.001 mm or filament by over 0.1 %.
+bounds (of everything, and of each object) differ by over 0.001 mm, filament by over 0.1 %, when objects are missing,
+or when time and layers are not what the slicer says.
 """
 
 import json
@@ -11,17 +12,29 @@ import re
 import subprocess
 import sys
 
-HEADS = ["file", "slicer", "layers", "theirs", "model", "theirs", "filament", "theirs", "reading", "bounds"]
+HEADS = [
+    "file", "slicer", "layers", "theirs", "time s", "theirs", "model s", "filament mm", "theirs", "reading", "objects",
+    "reading", "bounds apart",
+]
 
 
 def reading(path):
-    """Filament per tool (highest sum) and the box of everything that extrudes while moving in X or Y."""
+    """Filament per tool (highest sum), the box of everything that extrudes while moving in X or Y, and of each object."""
     text = open(path, errors="replace", newline="").read().replace("\r\n", "\n")
     per_mm = math.pi * 2.85**2 / 4 if ";FLAVOR:UltiGCode" in text else 1.0
     at, offset, e, tool = [0.0] * 3, [0.0] * 3, 0.0, 0
     placed, relative, e_relative, scale = [False] * 3, False, False, 1.0
     fed, peak, low, high = {}, {}, [math.inf] * 3, [-math.inf] * 3
+    objects, inside = {}, None
     for line in text.split("\n"):
+        if line.startswith("; printing object "):
+            inside = line[18:]
+        elif line.startswith("; stop printing object "):
+            inside = None
+        elif line.startswith(";MESH:"):
+            inside = None if line == ";MESH:NONMESH" else line[6:]
+        if inside is not None:
+            objects.setdefault(inside, [math.inf, math.inf, -math.inf, -math.inf])
         words = line.split(";")[0].split()
         if not words:
             continue
@@ -49,6 +62,10 @@ def reading(path):
                         if sure[0] and sure[1]:
                             low = [min(a, b) for a, b in zip(low, point)]
                             high = [max(a, b) for a, b in zip(high, point)]
+                            if inside is not None:
+                                x0, y0, x1, y1 = objects[inside]
+                                x, y, _ = point
+                                objects[inside] = [min(x0, x), min(y0, y), max(x1, x), max(y1, y)]
         elif code in ("G90", "G91"):
             relative = e_relative = code == "G91"
         elif code in ("M82", "M83"):
@@ -64,7 +81,7 @@ def reading(path):
             e = value.get("E", e)
         elif re.fullmatch(r"T\d+", code):
             tool = int(code[1:])
-    return {t: mm for t, mm in peak.items() if mm > 0}, low, high, text
+    return {t: mm for t, mm in peak.items() if mm > 0}, low, high, objects, text
 
 
 def seconds(text):
@@ -91,29 +108,54 @@ def length(text):
     return float(found[1]) * 1000 if found and float(found[1]) else None
 
 
+def farthest_apart(ours, low, high, objects):
+    """The largest difference of any bound, mm; None if the objects are not the same."""
+    box = ours["bounds"]["extruding"]
+    apart = max(abs(a - b) for a, b in zip(box["min"] + box["max"], low + high))
+    printed = [box for box in objects.values() if box[0] <= box[2]]
+    own = [o["bbox"] for o in ours["objects"] if o["bbox"]]
+    if len(own) != len(printed):
+        return None
+    return max([apart, *(abs(a - b) for one, other in zip(own, printed) for a, b in zip(one, other))])
+
+
+def compare(layerd, path):
+    """One row of the table, and what is wrong with it."""
+    done = subprocess.run([layerd, "analyze", "--json", path], check=True, capture_output=True, text=True)
+    ours = json.loads(done.stdout)
+    fed, low, high, objects, text = reading(path)
+    mm = {f["tool"]: f["mm"] for f in ours["filament"]}
+    apart = farthest_apart(ours, low, high, objects)
+    time, count = ours["time"]["slicer_s"], ours["layers"]["count"]
+    wrong = []
+    if apart is None or apart > 0.001:
+        wrong.append("bounds")
+    if set(mm) != set(fed) or any(abs(mm[t] - fed[t]) > fed[t] * 0.001 for t in fed):
+        wrong.append("filament")
+    if seconds(text) is not None and (time is None or abs(time - seconds(text)) > 1):
+        wrong.append("time")
+    if layers(text) is not None and count != layers(text):
+        wrong.append("layers")
+    show = lambda value, form="{:.0f}": "-" if value is None else form.format(value)
+    row = [
+        path.split("/")[-1], f"{ours['slicer']['name']} {ours['slicer']['version'] or ''}".strip(),
+        show(count), show(layers(text)), show(time), show(seconds(text)), show(ours["time"]["model_s"]),
+        show(sum(mm.values()), "{:.2f}"), show(length(text), "{:.2f}"), show(sum(fed.values()), "{:.2f}"),
+        str(len(ours["objects"])), str(len(objects)), " ".join([show(apart, "{:.4f}"), *(f"WRONG {w}" for w in wrong)]),
+    ]
+    return row, wrong
+
+
 def main():
-    layerd, wrong = sys.argv[1], 0
-    rows = [HEADS]
+    rows, bad = [HEADS], 0
     for path in sys.argv[2:]:
-        done = subprocess.run([layerd, "analyze", "--json", path], check=True, capture_output=True, text=True)
-        ours = json.loads(done.stdout)
-        fed, low, high, text = reading(path)
-        box = ours["bounds"]["extruding"]
-        apart = max(abs(a - b) for a, b in zip(box["min"] + box["max"], low + high))
-        mm = {f["tool"]: f["mm"] for f in ours["filament"]}
-        same = set(mm) == set(fed) and all(abs(mm[t] - fed[t]) <= fed[t] * 0.001 for t in fed)
-        wrong += apart > 0.001 or not same
-        show = lambda value, form="{:.0f}": "-" if value is None else form.format(value)
-        rows.append([
-            path.split("/")[-1], f"{ours['slicer']['name']} {ours['slicer']['version'] or ''}".strip(),
-            show(ours["layers"]["count"]), show(layers(text)), show(ours["time"]["model_s"]), show(seconds(text)),
-            show(sum(mm.values()), "{:.2f}"), show(length(text), "{:.2f}"), show(sum(fed.values()), "{:.2f}"),
-            f"{apart:.4f}" + ("" if apart <= 0.001 and same else " WRONG"),
-        ])
+        row, wrong = compare(sys.argv[1], path)
+        rows.append(row)
+        bad += bool(wrong)
     widths = [max(len(row[i]) for row in rows) for i in range(len(HEADS))]
     for row in rows:
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip())
-    sys.exit(1 if wrong else 0)
+    sys.exit(1 if bad else 0)
 
 
 main()

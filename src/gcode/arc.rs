@@ -1,12 +1,20 @@
 //! Arcs: centre, sweep and true bounds of `G2`/`G3` in all planes.
+//!
+//! A file may be made of little else, so the common arc (a small part of a circle, level) takes no angle
+//! functions: its ends are kept as spokes from the centre, and what is asked of it is answered by products of
+//! them.
 
-use std::f64::consts::{FRAC_PI_2, TAU};
+use std::f64::consts::{FRAC_PI_2, PI, TAU};
 
 use super::lex::{Micro, UNIT};
 use super::modal::{Move, Plane, to_mm};
 
 /// Most full turns that a `P` word may ask for; more is nonsense.
 const MAX_TURNS: Micro = 1000;
+/// Ends closer than this are the same point: a full circle, mm.
+const CLOSED: f64 = 1e-6;
+/// What an outline needs: pieces of at most a sixteenth of a half turn.
+const OUTLINE_STEP: f64 = FRAC_PI_2 / 8.0;
 
 /// A readable arc or helix, machine coordinates, mm.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -17,8 +25,10 @@ pub struct Arc {
     pub centre: [f64; 2],
     /// Radius.
     pub radius: f64,
-    /// Angle of the start, radians.
-    pub start: f64,
+    /// From the centre to the start.
+    pub from: [f64; 2],
+    /// From the centre to the end.
+    pub to: [f64; 2],
     /// Signed sweep, radians; counter-clockwise is positive.
     pub sweep: f64,
     /// Travel across the plane.
@@ -43,71 +53,85 @@ impl Arc {
             Plane::Yz => [1, 2, 0],
         };
         let pick = |v: [Micro; 3]| axes.map(|a| to_mm(v.get(a).copied().unwrap_or(0)));
-        let ([x, y, z], [to_x, to_y, to_z]) = (pick(moved.from), pick(moved.to));
-        let (dx, dy) = (to_x - x, to_y - y);
-        let closed = dx.hypot(dy) < 1e-6;
-        let centre = match radius {
-            Some(r) => {
-                let distance = dx.hypot(dy);
-                if closed || r == 0 {
-                    return None;
-                }
-                let r = to_mm(r);
-                let height = (r * r - distance * distance / 4.0).max(0.0).sqrt();
-                let e = if clockwise != (r < 0.0) { -1.0 } else { 1.0 };
-                [
-                    (x + to_x) / 2.0 - e * height * dy / distance,
-                    (y + to_y) / 2.0 + e * height * dx / distance,
-                ]
-            }
+        let (start, end) = (pick(moved.from), pick(moved.to));
+        let offset = match radius {
+            Some(radius) => offset_of(start, end, clockwise, to_mm(radius))?,
             None => {
                 let [a, b, _] = pick(offset.map(|o| o.unwrap_or(0)));
-                if a == 0.0 && b == 0.0 {
-                    return None;
-                }
-                [x + a, y + b]
+                [a, b]
             }
         };
-        let [cx, cy]: [f64; 2] = centre;
-        let start = (y - cy).atan2(x - cx);
-        let end = (to_y - cy).atan2(to_x - cx);
-        let mut sweep = if clockwise {
-            (start - end).rem_euclid(TAU)
-        } else {
-            (end - start).rem_euclid(TAU)
-        };
-        let turns = turns.clamp(0, MAX_TURNS) as f64;
-        if closed {
-            sweep = TAU * turns.max(1.0);
-        } else {
-            sweep += TAU * turns;
+        Self::around(axes, start, end, offset, clockwise, turns)
+    }
+
+    /// A level arc in the plane of X and Y, around a point given from its start.
+    #[inline]
+    pub fn level(moved: &Move, clockwise: bool, offset: [Micro; 2]) -> Option<Arc> {
+        let (start, end) = (moved.from.map(to_mm), moved.to.map(to_mm));
+        Self::around([0, 1, 2], start, end, offset.map(to_mm), clockwise, 0)
+    }
+
+    #[inline]
+    fn around(
+        axes: [usize; 3],
+        start: [f64; 3],
+        end: [f64; 3],
+        offset: [f64; 2],
+        clockwise: bool,
+        turns: Micro,
+    ) -> Option<Arc> {
+        let ([x, y, z], [to_x, to_y, to_z], [a, b]) = (start, end, offset);
+        if a == 0.0 && b == 0.0 {
+            return None;
         }
+        let (cx, cy) = (x + a, y + b);
+        let (from, to) = ([x - cx, y - cy], [to_x - cx, to_y - cy]);
+        let (dx, dy) = (to_x - x, to_y - y);
+        let closed = dx * dx + dy * dy < CLOSED * CLOSED;
+        let full = TAU * turns.clamp(0, MAX_TURNS) as f64;
+        let sweep = if closed {
+            full.max(TAU)
+        } else {
+            full + if clockwise { turn(to, from) } else { turn(from, to) }
+        };
         Some(Arc {
             axes,
-            centre,
-            radius: (x - cx).hypot(y - cy),
-            start,
+            centre: [cx, cy],
+            radius: dot(from, from).sqrt(),
+            from,
+            to,
             sweep: if clockwise { -sweep } else { sweep },
             rise: to_z - z,
         })
     }
 
     /// Length of the path.
+    #[inline]
     pub fn length_mm(&self) -> f64 {
-        (self.radius * self.sweep.abs()).hypot(self.rise)
+        let level = self.radius * self.sweep.abs();
+        if self.rise == 0.0 {
+            level
+        } else {
+            level.hypot(self.rise)
+        }
     }
 
     /// Points where the arc reaches farthest along the axes of its plane, without its ends.
+    #[inline]
     pub fn extremes(&self) -> impl Iterator<Item = [f64; 2]> + '_ {
-        let (low, high) = if self.sweep < 0.0 {
-            (self.start + self.sweep, self.start)
+        // Counter-clockwise between its ends.
+        let (first, last) = if self.sweep < 0.0 {
+            (quadrant(self.to), quadrant(self.from))
         } else {
-            (self.start, self.start + self.sweep)
+            (quadrant(self.from), quadrant(self.to))
         };
-        let first = (low / FRAC_PI_2).ceil();
-        let last = (high / FRAC_PI_2).floor();
-        let count = (last - first + 1.0).clamp(0.0, 4.0) as u8;
-        (0..count).map(move |i| match (first as i64 + i64::from(i)).rem_euclid(4) {
+        let long = self.sweep.abs();
+        let count = match (last + 4 - first) % 4 {
+            _ if long >= TAU => 4,
+            0 if long > PI => 4,
+            crossed => crossed,
+        };
+        (1..=count).map(move |i| match (first + i) % 4 {
             0 => [self.centre[0] + self.radius, self.centre[1]],
             1 => [self.centre[0], self.centre[1] + self.radius],
             2 => [self.centre[0] - self.radius, self.centre[1]],
@@ -115,46 +139,51 @@ impl Arc {
         })
     }
 
-    /// So many points, evenly along the arc in its plane; the last is its end.
-    pub fn points(&self, count: u32) -> impl Iterator<Item = [f64; 2]> + use<> {
-        let [cx, cy] = self.centre;
-        let (sin, cos) = (self.sweep / f64::from(count.max(1))).sin_cos();
-        let (y, x) = self.start.sin_cos();
-        let mut spoke = [self.radius * x, self.radius * y];
+    /// Sine and cosine of the angle between points when the arc is cut into so many pieces.
+    #[inline]
+    pub fn step(&self, pieces: u32) -> [f64; 2] {
+        let (sin, cos) = sin_cos(self.sweep / f64::from(pieces.max(1)));
+        [sin, cos]
+    }
+
+    /// The first `count` of so many points, evenly along the arc in its plane; the last of all is its end.
+    #[inline]
+    pub fn points(&self, count: u32, of: u32) -> impl Iterator<Item = [f64; 2]> + use<> {
+        let ([cx, cy], step) = (self.centre, self.step(of));
+        let mut spoke = self.from;
         // Turning one spoke again and again takes no angle functions; over 500 turns the error stays
         // below a millionth of the radius.
         (0..count).map(move |_| {
-            let [x, y] = spoke;
-            spoke = [x * cos - y * sin, x * sin + y * cos];
+            spoke = turned(spoke, step);
             [cx + spoke[0], cy + spoke[1]]
         })
     }
 
-    /// Where the arc begins, in the plane.
-    pub fn begin(&self) -> [f64; 2] {
-        let (y, x) = self.start.sin_cos();
-        [self.centre[0] + self.radius * x, self.centre[1] + self.radius * y]
-    }
-
-    /// Pieces of at most a sixteenth of a half turn: what an outline needs.
+    /// How many pieces an outline needs: 1 where the ends are enough.
+    #[inline]
     pub fn outline_pieces(&self) -> u32 {
-        ((self.sweep.abs() / (FRAC_PI_2 / 8.0)).ceil() as u32).clamp(1, 32)
+        let long = self.sweep.abs();
+        if long <= OUTLINE_STEP {
+            return 1;
+        }
+        ((long / OUTLINE_STEP) as u32 + 1).min(32)
     }
 
-    /// The point that lies farthest from the origin of the plane, if it is not an end.
-    pub fn farthest(&self) -> Option<[f64; 2]> {
-        let angle = self.centre[1].atan2(self.centre[0]);
-        let turned = if self.sweep < 0.0 {
-            self.start - angle
+    /// Largest distance from the origin of the plane, if it is not at an end.
+    #[inline]
+    pub fn farthest_mm(&self) -> Option<f64> {
+        let outward = self.centre;
+        let (first, last) = if self.sweep < 0.0 {
+            (self.to, self.from)
         } else {
-            angle - self.start
+            (self.from, self.to)
         };
-        (turned.rem_euclid(TAU) <= self.sweep.abs()).then(|| {
-            [
-                self.centre[0] + self.radius * angle.cos(),
-                self.centre[1] + self.radius * angle.sin(),
-            ]
-        })
+        let within = if self.sweep.abs() <= PI {
+            cross(first, outward) > 0.0 && cross(outward, last) > 0.0
+        } else {
+            self.sweep.abs() >= TAU || cross(last, outward) <= 0.0 || cross(outward, first) <= 0.0
+        };
+        within.then(|| dot(outward, outward).sqrt() + self.radius)
     }
 
     /// A point of the plane in X, Y, Z; `rest` gives the third.
@@ -169,9 +198,112 @@ impl Arc {
     }
 }
 
+/// The centre from the start, for an arc that is given by its radius; a negative one asks for the long way.
+fn offset_of(start: [f64; 3], end: [f64; 3], clockwise: bool, radius: f64) -> Option<[f64; 2]> {
+    let ([x, y, _], [to_x, to_y, _]) = (start, end);
+    let (dx, dy) = (to_x - x, to_y - y);
+    let distance = dx.hypot(dy);
+    if distance < CLOSED || radius == 0.0 {
+        return None;
+    }
+    let height = (radius * radius - distance * distance / 4.0).max(0.0).sqrt();
+    let e = if clockwise != (radius < 0.0) { -1.0 } else { 1.0 };
+    let across = e * height / distance;
+    Some([dx / 2.0 - across * dy, dy / 2.0 + across * dx])
+}
+
+#[inline]
+fn dot([ax, ay]: [f64; 2], [bx, by]: [f64; 2]) -> f64 {
+    ax * bx + ay * by
+}
+
+#[inline]
+fn cross([ax, ay]: [f64; 2], [bx, by]: [f64; 2]) -> f64 {
+    ax * by - ay * bx
+}
+
+/// A spoke turned by an angle of this sine and cosine.
+#[inline]
+pub fn turned([x, y]: [f64; 2], [sin, cos]: [f64; 2]) -> [f64; 2] {
+    [x * cos - y * sin, x * sin + y * cos]
+}
+
+/// Which quarter a spoke points to, counter-clockwise from 0; an axis belongs to the quarter that it begins.
+#[inline]
+fn quadrant([x, y]: [f64; 2]) -> u8 {
+    if y >= 0.0 && x > 0.0 {
+        0
+    } else if x <= 0.0 && y > 0.0 {
+        1
+    } else if x < 0.0 {
+        2
+    } else {
+        3
+    }
+}
+
+/// Tangent up to which an angle is taken off, its tangent, and the angle.
+const KNOWN_ANGLES: [(f64, f64, f64); 3] = [
+    (0.25, 0.0, 0.0),
+    (0.85, 0.5, 0.463_647_609_000_806_1),
+    (2.5, 1.4, 0.950_546_840_812_075_1),
+];
+
+/// Angle from one spoke to another, counter-clockwise, 0 to a full turn.
+#[inline]
+fn turn(from: [f64; 2], to: [f64; 2]) -> f64 {
+    let (along, across) = (dot(from, to), cross(from, to));
+    if along > 0.0 && across >= 0.0 {
+        // tan(a − b) = (tan a − tan b) / (1 + tan a · tan b): taking off a known angle leaves a small one.
+        for (most, tangent, angle) in KNOWN_ANGLES {
+            if across < along * most {
+                return angle + small_atan((across - tangent * along) / (along + tangent * across));
+            }
+        }
+    }
+    let angle = across.atan2(along);
+    if angle < 0.0 { angle + TAU } else { angle }
+}
+
+/// The angle of a tangent of at most 0.25 either way, by its series; exact to 1e-11.
+#[inline]
+fn small_atan(t: f64) -> f64 {
+    let q = t * t;
+    let tail = 1.0 / 9.0 - q * (1.0 / 11.0 - q * (1.0 / 13.0 - q * (1.0 / 15.0)));
+    t * (1.0 - q * (1.0 / 3.0 - q * (1.0 / 5.0 - q * (1.0 / 7.0 - q * tail))))
+}
+
+/// Sine and cosine; by their series, exact to 1e-13, where the angle is at most 0.5.
+#[inline]
+fn sin_cos(angle: f64) -> (f64, f64) {
+    // 1 / 3!, 1 / 5! … and 1 / 2!, 1 / 4! …
+    const S: [f64; 5] = [
+        1.0 / 6.0,
+        1.0 / 120.0,
+        1.0 / 5040.0,
+        1.0 / 362_880.0,
+        1.0 / 39_916_800.0,
+    ];
+    const C: [f64; 5] = [
+        1.0 / 2.0,
+        1.0 / 24.0,
+        1.0 / 720.0,
+        1.0 / 40_320.0,
+        1.0 / 3_628_800.0,
+    ];
+    if angle.abs() > 0.5 {
+        return angle.sin_cos();
+    }
+    let q = angle * angle;
+    let sin = 1.0 - q * (S[0] - q * (S[1] - q * (S[2] - q * (S[3] - q * S[4]))));
+    let cos = 1.0 - q * (C[0] - q * (C[1] - q * (C[2] - q * (C[3] - q * C[4]))));
+    (angle * sin, cos)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     fn arc(from: [f64; 3], to: [f64; 3], plane: Plane, cw: bool, ijk: [f64; 3], r: Option<f64>) -> Arc {
         let micro = |v: [f64; 3]| v.map(|x| (x * 1e6).round() as Micro);
@@ -262,5 +394,79 @@ mod tests {
         let high = xz.extremes().map(|p| p[0]).fold(f64::MIN, f64::max);
         assert!((high - 5.0).abs() < 1e-9 || (low + 5.0).abs() < 1e-9);
         assert_eq!(xz.axes, [2, 0, 1]);
+    }
+
+    /// The same arc by angles.
+    struct Slow {
+        start: f64,
+        sweep: f64,
+    }
+
+    impl Slow {
+        fn of(arc: &Arc, clockwise: bool) -> Slow {
+            let (start, end) = (arc.from[1].atan2(arc.from[0]), arc.to[1].atan2(arc.to[0]));
+            let sweep = if clockwise { start - end } else { end - start }.rem_euclid(TAU);
+            Slow {
+                start,
+                sweep: if clockwise { -sweep } else { sweep },
+            }
+        }
+
+        /// Points along the arc, many.
+        fn points<'a>(&'a self, arc: &'a Arc) -> impl Iterator<Item = [f64; 2]> + 'a {
+            (0..=20_000).map(|i| {
+                let (sin, cos) = (self.start + self.sweep * f64::from(i) / 20_000.0).sin_cos();
+                [arc.centre[0] + arc.radius * cos, arc.centre[1] + arc.radius * sin]
+            })
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_products_say_of_an_arc_is_what_angles_say(
+            from in (-50.0..50.0f64, -50.0..50.0f64),
+            offset in (-20.0..20.0f64, -20.0..20.0f64),
+            by in prop_oneof![-0.3..0.3f64, -6.2..6.2f64],
+            clockwise: bool,
+        ) {
+            // The end lies on the circle, as far as a millionth of a millimetre allows.
+            let radius = offset.0.hypot(offset.1);
+            let at = (-offset.1).atan2(-offset.0) + by;
+            let end = [from.0 + offset.0 + radius * at.cos(), from.1 + offset.1 + radius * at.sin(), 1.0];
+            prop_assume!(radius > 0.1 && by.abs() * radius > 1e-3 && (TAU - by.abs()) * radius > 1e-3);
+            let arc = arc([from.0, from.1, 1.0], end, Plane::Xy, clockwise, [offset.0, offset.1, 0.0], None);
+            let slow = Slow::of(&arc, clockwise);
+            prop_assert!((arc.sweep - slow.sweep).abs() < 1e-9, "{} {}", arc.sweep, slow.sweep);
+            let (mut low, mut high, mut far) = ([f64::MAX; 2], [f64::MIN; 2], 0.0f64);
+            for p in slow.points(&arc) {
+                low = [low[0].min(p[0]), low[1].min(p[1])];
+                high = [high[0].max(p[0]), high[1].max(p[1])];
+                far = far.max(p[0].hypot(p[1]));
+            }
+            let ends = [arc.from, arc.to].map(|s| [arc.centre[0] + s[0], arc.centre[1] + s[1]]);
+            let mut own_far = arc.farthest_mm().unwrap_or(0.0);
+            let (mut own_low, mut own_high) = ([f64::MAX; 2], [f64::MIN; 2]);
+            for p in ends.into_iter().chain(arc.extremes()) {
+                own_low = [own_low[0].min(p[0]), own_low[1].min(p[1])];
+                own_high = [own_high[0].max(p[0]), own_high[1].max(p[1])];
+            }
+            for p in ends {
+                own_far = own_far.max(p[0].hypot(p[1]));
+            }
+            for (a, b) in [(low, own_low), (high, own_high)] {
+                prop_assert!((a[0] - b[0]).abs() < 1e-4 && (a[1] - b[1]).abs() < 1e-4, "{a:?} {b:?}");
+            }
+            prop_assert!((far - own_far).abs() < 1e-4, "{far} {own_far}");
+            let last = arc.points(7, 7).last().unwrap();
+            prop_assert!((last[0] - ends[1][0]).hypot(last[1] - ends[1][1]) < 1e-4);
+        }
+
+        #[test]
+        fn the_series_are_the_functions(t in -0.25..0.25f64, wide in 0.0..10.0f64, angle in -0.5..0.5f64) {
+            prop_assert!((small_atan(t) - t.atan()).abs() < 1e-11);
+            prop_assert!((turn([2.0, 0.0], [2.0, 2.0 * wide]) - wide.atan()).abs() < 1e-11);
+            let (sin, cos) = sin_cos(angle);
+            prop_assert!((sin - angle.sin()).abs() < 1e-12 && (cos - angle.cos()).abs() < 1e-12);
+        }
     }
 }

@@ -337,15 +337,12 @@ impl Modal {
         }
     }
 
-    /// Takes an arc that was read the short way; only in the plane of X and Y.
-    pub fn go_round(&mut self, read: &FastArc) -> Step {
-        let centre = read.centre.map(|v| Some(if self.inches { in_mm(v) } else { v }));
+    /// Takes an arc that was read the short way; only in the plane of X and Y. `None`: its centre is its start.
+    #[inline]
+    pub fn go_round(&mut self, read: &FastArc) -> (Move, Option<Arc>) {
+        let centre = read.centre.map(|v| if self.inches { in_mm(v) } else { v });
         let moved = self.go(&read.words);
-        let [i, j] = centre;
-        match Arc::new(&moved, Plane::Xy, read.clockwise, [i, j, None], None, 0) {
-            Some(arc) => Step::Curve(moved, arc),
-            None => Step::BadCurve(moved),
-        }
+        (moved, Arc::level(&moved, read.clockwise, centre))
     }
 
     fn home(&mut self, code: &Code<'_>) -> Step {

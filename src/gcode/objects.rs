@@ -3,10 +3,11 @@
 use std::collections::HashMap;
 
 use super::analysis::{Object, ObjectSource};
+use super::arc::Arc;
 use super::area::Area;
 use super::hull::Hull;
 use super::lex::{Micro, trim};
-use super::modal::to_mm;
+use super::modal::{Move, to_mm};
 
 /// Objects that are told apart; a file with more gets a warning.
 pub const MAX_OBJECTS: usize = 10_000;
@@ -194,6 +195,21 @@ impl Objects {
         if self.points.len() >= BUFFER {
             self.flush();
         }
+    }
+
+    /// Whether a whole arc in the plane of X and Y lies where points change nothing.
+    #[inline]
+    pub fn knows(&self, arc: &Arc, moved: &Move) -> bool {
+        let within = |[x, y]: [f64; 2]| {
+            let [x0, x1, y0, y1] = self.inner.map(f64::from);
+            x > x0 && x < x1 && y > y0 && y < y1
+        };
+        let flat = |[x, y, _]: [Micro; 3]| [to_mm(x), to_mm(y)];
+        // An arc lies in the box around its ends and its extremes.
+        arc.axes == [0, 1, 2]
+            && within(flat(moved.from))
+            && within(flat(moved.to))
+            && arc.extremes().all(within)
     }
 
     fn flush(&mut self) {

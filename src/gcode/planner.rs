@@ -6,6 +6,7 @@
 
 use std::collections::VecDeque;
 
+use super::arc::turned;
 use super::limits::MotionLimits;
 
 /// Moves planned together; half of them are settled at a time.
@@ -137,20 +138,22 @@ impl Planner {
     /// Takes a move along X, Y, Z.
     #[inline]
     pub fn travel(&mut self, leg: &Leg) {
+        if leg.length > 0.0 {
+            let block = self.block_of(leg);
+            self.add(block);
+        }
+    }
+
+    /// The block of a move behind the last one; the direction and speed of the last move are its own then.
+    #[inline]
+    fn block_of(&mut self, leg: &Leg) -> Block {
         let [dx, dy, dz] = leg.d;
         let length = leg.length;
-        if length <= 0.0 {
-            return;
-        }
         let inverse = 1.0 / length;
         let unit = [dx * inverse, dy * inverse, dz * inverse];
         let limits = &self.limits;
         let mut speed = leg.speed;
-        let mut accel = if leg.e > 0.0 {
-            limits.print_accel
-        } else {
-            limits.travel_accel
-        };
+        let mut accel = self.accel_of(leg);
         let [ux, uy, uz] = unit.map(f32::abs);
         let ([sx, sy, sz, _], [ax, ay, az, _]) = (limits.speed, limits.accel);
         if speed * ux > sx || speed * uy > sy || accel * ux > ax || accel * uy > ay || uz > 0.0 {
@@ -170,13 +173,68 @@ impl Planner {
         let junction2 = self.corner(cos, accel).min(cruise2).min(self.last_cruise2);
         self.last = unit;
         self.last_cruise2 = cruise2;
-        self.add(Block {
+        Block {
             length,
             accel,
             cruise2,
             cruise: speed,
             junction2,
-        });
+        }
+    }
+
+    /// Takes an arc as so many pieces: `leg` is the first, each further one is turned by an angle of this sine
+    /// and cosine in the plane of X and Y.
+    #[inline]
+    pub fn travel_round(&mut self, leg: &Leg, step: [f64; 2], pieces: u32) {
+        if pieces < 2 || leg.length <= 0.0 {
+            return self.travel(leg);
+        }
+        let ([sx, sy, ..], [ax, ay, ..]) = (self.limits.speed, self.limits.accel);
+        let accel = self.accel_of(leg);
+        let [dx, dy, dz] = leg.d;
+        let mut d = [f64::from(dx), f64::from(dy)];
+        if dz != 0.0 || leg.speed > sx.min(sy) || accel > ax.min(ay) {
+            self.travel(leg);
+            for _ in 1..pieces {
+                d = turned(d, step);
+                let [x, y] = d.map(|v| v as f32);
+                self.travel(&Leg {
+                    d: [x, y, dz],
+                    ..*leg
+                });
+            }
+            return;
+        }
+        // No axis holds any piece back: they are all alike, and so are the corners between them.
+        let mut block = self.block_of(leg);
+        let ([ux, uy, _], [_, cos]) = (self.last, step);
+        let corner2 = self.corner((ux * ux + uy * uy) * cos as f32, accel);
+        if corner2 >= block.cruise2 {
+            // Corners that slow nothing down are none.
+            block.length *= pieces as f32;
+            self.add(block);
+        } else {
+            self.add(block);
+            block.junction2 = corner2;
+            for _ in 1..pieces {
+                self.add(block);
+            }
+        }
+        let mut unit = [f64::from(ux), f64::from(uy)];
+        for _ in 1..pieces {
+            unit = turned(unit, step);
+        }
+        let [x, y] = unit.map(|v| v as f32);
+        self.last = [x, y, 0.0];
+    }
+
+    #[inline]
+    fn accel_of(&self, leg: &Leg) -> f32 {
+        if leg.e > 0.0 {
+            self.limits.print_accel
+        } else {
+            self.limits.travel_accel
+        }
     }
 
     /// Takes a move of the filament alone; the head stands still before and after.
@@ -300,6 +358,7 @@ impl Planner {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     fn leg(x: f32, y: f32, speed: f32) -> Leg {
         Leg {
@@ -360,6 +419,36 @@ mod tests {
         twice.travel(&leg(20.0, 0.0, 50.0));
         let once = twice.finish();
         assert!((c - 2.0 * once).abs() < 1e-4);
+    }
+
+    proptest! {
+        #[test]
+        fn an_arc_in_one_call_takes_as_long_as_its_pieces(
+            angle in 0.0..6.3f64,
+            step in -0.6..0.6f64,
+            pieces in 1u32..20,
+            length in 0.2..3.0f32,
+            speed in 5.0..700.0f32,
+            accel in 300.0..6000.0f32,
+        ) {
+            let (mut one, mut many) = (Planner::default(), Planner::default());
+            let limits = MotionLimits { print_accel: Some(accel), changes: 1, ..MotionLimits::default() };
+            let sin_cos = [step.sin(), step.cos()];
+            let mut d = [angle.cos(), angle.sin()].map(|v| v * f64::from(length));
+            let leg = |d: [f64; 2]| Leg { d: [d[0] as f32, d[1] as f32, 0.0], length: length * 1.01, e: 1.0, speed };
+            one.limits(&limits);
+            many.limits(&limits);
+            one.travel_round(&leg(d), sin_cos, pieces);
+            for _ in 0..pieces {
+                many.travel(&leg(d));
+                d = turned(d, sin_cos);
+            }
+            // What comes behind meets it in the same direction.
+            one.travel(&leg(d));
+            many.travel(&leg(d));
+            let (one, many) = (one.finish(), many.finish());
+            prop_assert!((one - many).abs() < 1e-4 * many, "{one} {many}");
+        }
     }
 
     #[test]

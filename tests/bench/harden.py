@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Makes a sliced file (relative E, absolute X and Y) hard to read:  harden.py rich|ugly FILE OUT
+"""Makes a sliced file (absolute X and Y) hard to read:  harden.py rich|ugly FILE OUT
 
 rich: moves of three points become arcs, 200 objects are entered and left by Klipper's macros, two tools take turns.
 ugly: the same commands in lower case and without spaces, with a comment on each line and line numbers on some.
@@ -27,7 +27,7 @@ def centre(a, b, c):
 def rich(lines):
     for n in range(200):
         yield f"EXCLUDE_OBJECT_DEFINE NAME=part_{n} CENTER={n},{n} POLYGON=[[{n},0],[{n + 1},0],[{n + 1},1]]"
-    here, held, count, inside = None, None, 0, None
+    here, held, count, inside, relative = None, None, 0, None, False
 
     def release():
         nonlocal held
@@ -39,10 +39,14 @@ def rich(lines):
         found = MOVE.match(line)
         if not found:
             yield from release()
+            if line.startswith(("M82", "M83")):
+                relative = line.startswith("M83")
             words = dict((w[0], w[1:]) for w in line.split(";")[0].split()[1:] if w[1:])
             if line.startswith(("G0", "G1")) and here and ("X" in words or "Y" in words):
                 here = (float(words.get("X", here[0])), float(words.get("Y", here[1])))
             yield line
+            if line.startswith("M109 "):
+                yield line.replace("M109 ", "M109 T1 ").replace(" T0", "")
             if line.startswith(";TYPE:"):
                 if inside is not None:
                     yield f"EXCLUDE_OBJECT_END NAME=part_{inside}"
@@ -63,7 +67,7 @@ def rich(lines):
                 (sx, sy), (mx, my) = start, middle
                 turn = (mx - sx) * (y - sy) - (my - sy) * (x - sx)
                 word = "G3" if turn > 0 else "G2"
-                yield f"{word} X{x:.3f} Y{y:.3f} I{at[0] - sx:.4f} J{at[1] - sy:.4f} E{fed + e:.5f}"
+                yield f"{word} X{x:.3f} Y{y:.3f} I{at[0] - sx:.4f} J{at[1] - sy:.4f} E{fed + e if relative else e:.5f}"
             else:
                 yield first
                 yield line

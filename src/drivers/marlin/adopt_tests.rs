@@ -235,3 +235,40 @@ proptest! {
         }
     }
 }
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+
+    /// A print is to be taken up by hand behind the last line that was executed: that line is what is told.
+    #[test]
+    fn the_place_that_is_told_at_the_end_is_the_line_that_was_executed_last(ms in 100_u64..4_000, cut in any::<bool>()) {
+        let text = program(2000);
+        let mut b = Bench::up(fast(), settings());
+        b.start(&text);
+        b.run(60, |b| b.saw_job(|j| matches!(j, JobEvent::Started { .. })));
+        let until = b.t + Duration::from_millis(ms);
+        b.run(60, |b| b.t >= until);
+        if done(&b) {
+            return Ok(());
+        }
+        let now = b.now();
+        if cut {
+            b.core.stop(now, crate::drivers::StopMode::Park);
+            prop_assert!(b.run(120, |b| b.stopped), "never stopped");
+        } else {
+            b.request(Command::Pause);
+            prop_assert!(b.run(120, |b| b.saw_job(|j| matches!(j, JobEvent::Paused { .. }))), "never paused");
+        }
+        let told = b.events.iter().rev().find_map(|e| match e {
+            Event::Checkpoint(c) => Some(c.line),
+            _ => None,
+        });
+        // Every movement of the program is another one, so the last executed one names its line.
+        let last = b.sim.executed().iter().rev().map(|e| e.text.trim().to_owned());
+        let last = last.filter(|t| t.contains(" E0.1 ")).find_map(|t| text.lines().position(|l| l == t));
+        let (Some(told), Some(last)) = (told, last) else { return Ok(()) };
+        let between: Vec<&str> = text.lines().skip(last + 1).take((told as usize).saturating_sub(last + 1)).collect();
+        prop_assert!(told as usize > last, "told line {told}, executed {}", last + 1);
+        prop_assert!(between.iter().all(|l| !l.starts_with("G1")), "told line {told}, executed {}: {between:?}", last + 1);
+    }
+}

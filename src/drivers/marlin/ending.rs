@@ -188,6 +188,7 @@ impl Marlin {
 
     /// Tells that the job failed. Nothing is sent.
     pub(super) fn end_job_as_failed(&mut self, now: Now, fault: Fault) {
+        self.tell_place();
         let Some(job) = self.job.take() else { return };
         self.program.clear();
         self.out.push_back(Output::CloseProgram);
@@ -309,6 +310,7 @@ impl Marlin {
     }
 
     pub(super) fn may_stop(&mut self, _now: Now) {
+        self.tell_place();
         if let Some(job) = self.job.take() {
             self.program.clear();
             self.out.push_back(Output::CloseProgram);

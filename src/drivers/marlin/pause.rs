@@ -243,6 +243,7 @@ impl Marlin {
         };
         self.out.push_back(Output::Record(Record::Parked { saved }));
         self.reports.in_run = false;
+        self.tell_place();
         let Some(job) = &mut self.job else { return };
         let uid = job.start.uid;
         let reply = job.reply.take();

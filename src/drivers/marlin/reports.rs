@@ -287,13 +287,24 @@ impl Marlin {
         }
     }
 
+    /// Tells where the job stands now, exactly: before it rests or ends, since the places told while it
+    /// runs are up to a second old.
+    pub(super) fn tell_place(&mut self) {
+        if let Some(job) = self.job.as_ref().filter(|job| job.seen) {
+            let checkpoint = self.checkpoint(job.place);
+            self.event(Event::Checkpoint(checkpoint));
+        }
+    }
+
     /// Where the job stands, for recovery.
     pub fn checkpoint(&self, place: Place) -> Checkpoint {
+        // Parked, the head is not where the program left it.
+        let track = self.saved.as_ref().map_or(&self.track, |saved| &saved.track);
         Checkpoint {
             line: u64::from(place.source_line),
             byte: place.byte_end,
             layer: Some(place.layer).filter(|l| *l > 0),
-            z_mm: self.track.xyz().get(2).copied().flatten().map(|z| z as f32),
+            z_mm: track.xyz().get(2).copied().flatten().map(|z| z as f32),
             targets_c: self
                 .warmth
                 .iter()

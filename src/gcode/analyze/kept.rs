@@ -23,6 +23,17 @@ pub(super) struct Group {
     pub radius2: f64,
 }
 
+/// What is known of the nozzle before an extrusion.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Nozzle {
+    /// A tool or a target changed since it was looked at.
+    Unchecked,
+    /// Too cold to extrude; said so.
+    Cold,
+    /// Hot, or heated by something else than the file.
+    Ready,
+}
+
 /// Temperatures of one heater.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Heated {

@@ -6,6 +6,7 @@ use crate::gcode::lex::{Code, Extended, Micro, UNIT, number_of};
 use crate::gcode::lines::RawLine;
 use crate::gcode::modal::{HeaterOf, Step, to_mm};
 
+use super::kept::Nozzle;
 use super::pass::Pass;
 use super::warn::Code as Warn;
 
@@ -196,7 +197,7 @@ impl Pass {
         match step {
             Step::Target(heater, value) => return self.macro_target(heater, value),
             Step::Tool(_) => {
-                self.ready = false;
+                self.nozzle = Nozzle::Unchecked;
                 return;
             }
             Step::Quiet { known: true } => return self.new_limits(),

@@ -1,7 +1,7 @@
 //! The hot part of the pass: moves.
 
 use crate::gcode::analysis::{Pause, Thumbnail};
-use crate::gcode::arc::Arc;
+use crate::gcode::arc::{Arc, turned};
 use crate::gcode::area::Area;
 use crate::gcode::fast;
 use crate::gcode::index::IndexBuilder;
@@ -15,7 +15,7 @@ use crate::gcode::objects::Objects;
 use crate::gcode::planner::{Leg, Planner};
 
 use super::Options;
-use super::kept::{EGuess, Group, Heated, Heights, Run};
+use super::kept::{EGuess, Group, Heated, Heights, Nozzle, Run};
 use super::named::MARLIN_COMMAND;
 use super::warn::{Code as Warn, Warnings};
 
@@ -25,6 +25,8 @@ const DEFAULT_SPEED: f32 = 25.0;
 const COLD: Micro = 150 * lex::UNIT;
 /// Most stops that are listed.
 const MAX_PAUSES: usize = 1000;
+/// Most pieces of an arc in the time model.
+const MAX_PIECES: u32 = 500;
 /// Moves after which the E mode of a file that never says it is taken as known.
 const E_GUESS_MOVES: u32 = 200;
 
@@ -50,8 +52,7 @@ pub(super) struct Pass {
     speed_of: Micro,
     speed: f32,
     pub max_feed: Micro,
-    /// Nothing to look at before an extrusion counts: homed and hot.
-    pub ready: bool,
+    pub nozzle: Nozzle,
     pub macros_seen: Vec<String>,
     pub start_macro: bool,
     pub heats: Vec<Heated>,
@@ -113,7 +114,7 @@ impl Pass {
             speed_of: 0,
             speed: DEFAULT_SPEED,
             max_feed: 0,
-            ready: false,
+            nozzle: Nozzle::Unchecked,
             macros_seen: Vec::new(),
             start_macro: false,
             heats: Vec::new(),
@@ -180,12 +181,8 @@ impl Pass {
                 self.byte = start + at as u64;
                 self.end_thumbnail();
                 match self.modal.go_round(&read) {
-                    Step::BadCurve(moved) => {
-                        self.warn(Warn::BadArc, None);
-                        self.linear(&moved, fast::E | fast::F);
-                    }
-                    Step::Curve(moved, arc) => self.curve(&moved, &arc),
-                    _ => {}
+                    (moved, Some(arc)) => self.curve(&moved, &arc),
+                    (moved, None) => self.bad_arc(&moved),
                 }
                 continue;
             }
@@ -320,8 +317,10 @@ impl Pass {
     /// A move that extrudes.
     #[inline]
     fn extrusion(&mut self, moved: &Move, mm: [f64; 2]) {
-        if !self.ready {
-            self.not_ready();
+        match self.nozzle {
+            Nozzle::Ready => {}
+            Nozzle::Unchecked => self.first_extrusion(),
+            Nozzle::Cold => self.warnings.again(Warn::ColdExtrusion),
         }
         if !self.run.open {
             self.run.open = true;
@@ -449,9 +448,9 @@ impl Pass {
         self.e_mode_said = true;
     }
 
-    /// First extrusion, or one that is not homed or not hot.
+    /// First extrusion of all, or since a tool or a temperature changed.
     #[cold]
-    fn not_ready(&mut self) {
+    fn first_extrusion(&mut self) {
         if !self.extruded_any {
             self.extruded_any = true;
             if self.modal.homed == 0 && !self.start_macro && !self.meta.homes_itself() {
@@ -480,8 +479,9 @@ impl Pass {
                 Warn::ColdExtrusion,
                 Some(target.map_or("no target".to_owned(), |t| format!("{} °C", to_mm(t)))),
             );
+            self.nozzle = Nozzle::Cold;
         } else {
-            self.ready = true;
+            self.nozzle = Nozzle::Ready;
         }
     }
 
@@ -504,16 +504,14 @@ impl Pass {
         self.run = Run::default();
     }
 
-    /// Largest squared distance of an arc from the origin, where it can be the largest of its run.
-    fn farther(&self, arc: &Arc) -> Option<f64> {
-        let [cx, cy] = arc.centre;
-        let most = cx.hypot(cy) + arc.radius;
-        if arc.axes != [0, 1, 2] || most * most <= self.run.radius2 {
-            return None;
-        }
-        arc.farthest().map(|[x, y]| x * x + y * y)
+    /// An arc without a centre: its end counts.
+    #[cold]
+    fn bad_arc(&mut self, moved: &Move) {
+        self.warn(Warn::BadArc, None);
+        self.linear(moved, fast::E | fast::F);
     }
 
+    /// An arc or a helix.
     fn curve(&mut self, moved: &Move, arc: &Arc) {
         self.arcs = true;
         let extrudes = moved.e > 0;
@@ -525,7 +523,6 @@ impl Pass {
             self.travel.grow_axes(moved.to, self.modal.placed);
         }
         if moved.placed & 3 == 3 {
-            let radius2 = self.farther(arc);
             for point in arc.extremes() {
                 let xyz = arc.lift(point, moved.to);
                 if extrudes {
@@ -536,36 +533,63 @@ impl Pass {
                 }
             }
             if extrudes {
-                self.run.radius2 = self.run.radius2.max(radius2.unwrap_or(0.0));
-                if self.objects.current().is_some() {
-                    for point in arc.points(arc.outline_pieces()) {
-                        let [x, y, _] = arc.lift(point, moved.to);
-                        self.objects.point(to_mm(x) as f32, to_mm(y) as f32);
-                    }
-                }
+                self.reach(moved, arc);
             }
         }
         if self.modal.feed != self.speed_of {
             self.new_speed();
         }
-        if let Some(planner) = &mut self.planner {
-            // Marlin and Klipper cut arcs into pieces of about a millimetre.
-            let length = arc.length_mm();
-            let pieces = (length.ceil() as u32).clamp(1, 500);
-            let mut last = arc.begin();
-            let length = (length / f64::from(pieces)) as f32;
-            for next in arc.points(pieces) {
-                let ([x0, y0], [x1, y1]) = (last, next);
-                let d = [(x1 - x0) as f32, (y1 - y0) as f32, 0.0];
-                planner.travel(&Leg {
-                    d,
-                    length,
-                    e: if extrudes { 1.0 } else { 0.0 },
-                    speed: self.speed,
-                });
-                last = next;
+        self.time_curve(moved, arc, extrudes);
+    }
+
+    /// What an arc that extrudes covers between its ends: distance from the origin, outline of the object.
+    #[inline]
+    fn reach(&mut self, moved: &Move, arc: &Arc) {
+        if arc.axes == [0, 1, 2]
+            && let Some(far) = arc.farthest_mm()
+        {
+            self.run.radius2 = self.run.radius2.max(far * far);
+        }
+        // The end is counted like that of a straight move.
+        let pieces = arc.outline_pieces();
+        if pieces > 1 && self.objects.current().is_some() && !self.objects.knows(arc, moved) {
+            for point in arc.points(pieces - 1, pieces) {
+                let [x, y] = if arc.axes == [0, 1, 2] {
+                    point
+                } else {
+                    let [x, y, _] = arc.lift(point, moved.to);
+                    [to_mm(x), to_mm(y)]
+                };
+                self.objects.point(x as f32, y as f32);
             }
         }
+    }
+
+    /// Marlin and Klipper cut arcs into pieces of about a millimetre; so does the time model.
+    #[inline]
+    fn time_curve(&mut self, moved: &Move, arc: &Arc, extrudes: bool) {
+        let speed = self.speed;
+        let Some(planner) = &mut self.planner else { return };
+        let length = arc.length_mm();
+        let whole = length as u32;
+        let pieces = (whole + u32::from(f64::from(whole) < length)).clamp(1, MAX_PIECES);
+        let mut leg = Leg {
+            d: [0.0; 3],
+            length: (length / f64::from(pieces)) as f32,
+            e: if extrudes { 1.0 } else { 0.0 },
+            speed,
+        };
+        let mut step = [0.0, 1.0];
+        let [dx, dy] = if pieces == 1 && arc.axes == [0, 1, 2] {
+            let ([x0, y0, _], [x1, y1, _]) = (moved.from, moved.to);
+            [to_mm(x1 - x0), to_mm(y1 - y0)]
+        } else {
+            step = arc.step(pieces);
+            let ([x0, y0], [x1, y1]) = (arc.from, turned(arc.from, step));
+            [x1 - x0, y1 - y0]
+        };
+        leg.d = [dx as f32, dy as f32, 0.0];
+        planner.travel_round(&leg, step, pieces);
     }
 
     fn code(&mut self, code: &Code<'_>, step: Step, raw: &RawLine<'_>) {
@@ -578,15 +602,12 @@ impl Pass {
                 self.linear(&moved, mask);
             }
             Step::Curve(moved, arc) => self.curve(&moved, &arc),
-            Step::BadCurve(moved) => {
-                self.warn(Warn::BadArc, None);
-                self.linear(&moved, fast::E | fast::F);
-            }
+            Step::BadCurve(moved) => self.bad_arc(&moved),
             Step::Target(heater, value) => self.target(heater, value),
-            Step::Tool(_) => self.ready = false,
+            Step::Tool(_) => self.nozzle = Nozzle::Unchecked,
             Step::Home(_) => {
                 self.run.open = false;
-                self.ready = false;
+                self.nozzle = Nozzle::Unchecked;
             }
             Step::Dwell(ms) => {
                 if let Some(planner) = &mut self.planner {
@@ -599,7 +620,7 @@ impl Pass {
     }
 
     fn target(&mut self, heater: HeaterOf, value: Micro) {
-        self.ready = false;
+        self.nozzle = Nozzle::Unchecked;
         let celsius = to_mm(value);
         match heater {
             HeaterOf::Tool(tool) => {

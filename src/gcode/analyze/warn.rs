@@ -84,6 +84,13 @@ impl Warnings {
         }
     }
 
+    /// Counts one more of a kind that was noted before.
+    pub fn again(&mut self, code: Code) {
+        if let Some((.., count)) = self.seen.iter_mut().find(|(known, ..)| *known == code) {
+            *count += 1;
+        }
+    }
+
     /// For the result, by line.
     pub fn finish(mut self) -> Vec<Warning> {
         self.seen.sort_by_key(|(_, line, ..)| line.unwrap_or(u64::MAX));

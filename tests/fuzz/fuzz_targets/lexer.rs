@@ -3,7 +3,7 @@
 
 use layerd_fuzz::gcode::fast::{self, MoveWords};
 use layerd_fuzz::gcode::lex::{self, Body, Dialect};
-use layerd_fuzz::gcode::modal::Modal;
+use layerd_fuzz::gcode::modal::{Modal, Plane, Step};
 
 libfuzzer_sys::fuzz_target!(|data: &[u8]| {
     let mut modal = Modal::default();
@@ -24,6 +24,18 @@ libfuzzer_sys::fuzz_target!(|data: &[u8]| {
         {
             assert_eq!(read.words, MoveWords::of(&code, false));
             assert_eq!(read.rapid, code.is(b'G', 0));
+        }
+        if let Some(read) = fast::arc(text)
+            && modal.plane == Plane::Xy
+        {
+            let (mut short, mut long) = (modal.clone(), modal.clone());
+            let by_grammar = match long.step(&line.body) {
+                Step::Curve(moved, arc) => (moved, Some(arc)),
+                Step::BadCurve(moved) => (moved, None),
+                other => panic!("{other:?}"),
+            };
+            assert_eq!(short.go_round(&read), by_grammar);
+            assert_eq!(short, long);
         }
         modal.apply(text);
     }
