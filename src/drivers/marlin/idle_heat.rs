@@ -174,6 +174,10 @@ impl Marlin {
             return None;
         }
         let due = self.idle_heat.since? + limit;
-        Some(self.idle_heat.asked_where.map_or(due, |asked| asked + POSITION_PATIENCE))
+        Some(
+            self.idle_heat
+                .asked_where
+                .map_or(due, |asked| asked + POSITION_PATIENCE),
+        )
     }
 }

@@ -45,7 +45,12 @@ fn paused(settings: Settings) -> Bench {
 }
 
 fn said(b: &Bench, from: usize) -> Vec<String> {
-    b.sim.executed().iter().skip(from).map(|e| e.text.trim().to_owned()).collect()
+    b.sim
+        .executed()
+        .iter()
+        .skip(from)
+        .map(|e| e.text.trim().to_owned())
+        .collect()
 }
 
 fn moves(text: &str) -> bool {
@@ -56,7 +61,11 @@ fn moves(text: &str) -> bool {
 fn resumed(b: &mut Bench) -> Vec<String> {
     let from = b.sim.executed().len();
     let resume = b.request(Command::Resume);
-    assert!(b.run(1800, |b| b.replies.contains_key(&resume)), "{:?}", b.replies);
+    assert!(
+        b.run(1800, |b| b.replies.contains_key(&resume)),
+        "{:?}",
+        b.replies
+    );
     assert_eq!(b.replies.get(&resume), Some(&Outcome::Verified));
     said(b, from)
 }
@@ -68,7 +77,10 @@ fn a_cooled_pause_moves_nothing_until_everything_is_warm_again() {
         cool_bed: true,
         ..PauseActions::default()
     };
-    let mut b = paused(Settings { pause: cool, ..settings() });
+    let mut b = paused(Settings {
+        pause: cool,
+        ..settings()
+    });
     assert!(b.run(5, |b| !b.sim.is_heating()), "both are off");
     b.run(900, |_| false);
     let from = b.sim.executed().len();
@@ -128,10 +140,16 @@ fn a_person_who_cools_in_a_pause_does_not_make_it_print_cold() {
 
 #[test]
 fn a_target_set_just_before_the_pause_is_the_one_that_comes_back() {
-    let text = program().replacen("G1 X60 Y12 E0.1 F6000\n", "M104 S190\nM0 Look\nG1 X60 Y12 E0.1 F6000\n", 1);
+    let text = program().replacen(
+        "G1 X60 Y12 E0.1 F6000\n",
+        "M104 S190\nM0 Look\nG1 X60 Y12 E0.1 F6000\n",
+        1,
+    );
     let mut b = Bench::up(fast(), settings());
     b.start(&text);
-    assert!(b.run(3600, |b| b.saw(|e| matches!(e, Event::Activity(Activity::Paused(_))))));
+    assert!(b.run(3600, |b| {
+        b.saw(|e| matches!(e, Event::Activity(Activity::Paused(_))))
+    }));
     let said = resumed(&mut b);
     assert!(said.iter().any(|t| t == "M104 T0 S190"), "{said:?}");
 }
@@ -148,10 +166,13 @@ fn a_cancel_out_of_a_pause_leaves_the_motors_timeout_as_it_was() {
 
 #[test]
 fn idle_heat_waits_while_somebody_else_moves_the_head() {
-    let mut b = Bench::up(fast(), Settings {
-        idle_heaters_off: Some(Duration::from_secs(600)),
-        ..settings()
-    });
+    let mut b = Bench::up(
+        fast(),
+        Settings {
+            idle_heaters_off: Some(Duration::from_secs(600)),
+            ..settings()
+        },
+    );
     let set = b.send("M104 S100");
     assert!(b.run(60, |b| b.replies.contains_key(&set)));
     for n in 0..4 {

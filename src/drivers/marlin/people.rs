@@ -135,9 +135,17 @@ impl Marlin {
     pub(super) fn ask_to_resume(&mut self, now: Now, why: PauseReason) {
         let (title, text) = match why {
             PauseReason::Runout => ("The filament has run out.", "Load new filament, then resume."),
-            PauseReason::FilamentChange => ("The print waits for another filament.", "Change it, then resume."),
-            PauseReason::Program => ("The program asks for a pause.", "Resume when everything is ready."),
-            PauseReason::Printer => ("The print was paused at the printer.", "It goes on from here or from there."),
+            PauseReason::FilamentChange => {
+                ("The print waits for another filament.", "Change it, then resume.")
+            }
+            PauseReason::Program => (
+                "The program asks for a pause.",
+                "Resume when everything is ready.",
+            ),
+            PauseReason::Printer => (
+                "The print was paused at the printer.",
+                "It goes on from here or from there.",
+            ),
             PauseReason::Requested | PauseReason::Stopping => return,
         };
         // The printer's own dialog has its own buttons.

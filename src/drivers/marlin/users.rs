@@ -177,7 +177,11 @@ impl Marlin {
             }
         } else if nozzle {
             // What is remembered is still what the print goes on with.
-            let all = saved.targets.keys().filter(|h| matches!(h, Heater::Tool(_))).count();
+            let all = saved
+                .targets
+                .keys()
+                .filter(|h| matches!(h, Heater::Tool(_)))
+                .count();
             saved.cooled |= all <= 1;
         }
     }
