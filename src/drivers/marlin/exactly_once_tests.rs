@@ -187,3 +187,23 @@ fn a_line_with_a_few_percent_of_damage_still_prints() {
         assert_eq!(b.executed(|t| !wanted.contains(&t)), wanted);
     }
 }
+
+/// The line with the button of a prompt was damaged: it can be answered all the same.
+#[test]
+fn a_wait_for_a_person_whose_button_got_lost_can_be_answered() {
+    let faults = LineFaults {
+        seed: 13_299_823_228_040_148_570,
+        corrupt_in: 107,
+        drop_in: 26,
+        corrupt_out: 56,
+        delay_ok: 22,
+        delay: Duration::from_millis(201),
+        ..LineFaults::default()
+    };
+    let options = Options {
+        speed: 50.0,
+        faults,
+        ..Options::default()
+    };
+    assert_eq!(print(options, Window::Off, 300), Ok(()));
+}

@@ -229,6 +229,12 @@ impl Marlin {
         match busy {
             Busy::Processing => self.person_done(),
             Busy::Person => {
+                // It waits for an answer, so there is one: the line with its button got lost.
+                if self.people.shown && self.people.buttons.is_empty() {
+                    self.people.buttons.push("Continue".to_owned());
+                    self.show_prompt(now);
+                    return;
+                }
                 if self.people.shown || std::mem::replace(&mut self.people.waiting, true) {
                     return;
                 }
