@@ -48,6 +48,7 @@
 //! | to change | look in |
 //! | --- | --- |
 //! | how `ok`, resend, busy are understood | `drivers/marlin/`: `proto`, `dialect`; new case: `fixtures/marlin/` |
+//! | what a Bambu Lab report means, and what follows from it | `drivers/bambu/`: `status`, `track`; fixtures in `fixtures/bambu/` |
 //! | how Klipper's state is read, what a command waits for | `drivers/moonraker/`: `proto`, `watch`, `orders` |
 //! | words for a firmware's error | `drivers/*/faults.rs` |
 //! | which command is refused when | [`printer::guard`], per line of G-code [`printer::gcode_rules`] |

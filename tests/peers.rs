@@ -30,6 +30,11 @@ fn prints_skips_and_stops_on_klipper_behind_the_real_moonraker() {
     ]);
 }
 
+#[test]
+fn prints_skips_and_refuses_on_simulated_bambu_lab_printers() {
+    run(&["tests/peers/bambu", "--short"]);
+}
+
 fn run(words: &[&str]) {
     let root = env!("CARGO_MANIFEST_DIR");
     let done = match Command::new("bash")

@@ -29,7 +29,9 @@ mod scratch;
 mod self_test;
 pub mod settings;
 mod simulate;
+mod simulate_bambu;
 mod simulate_cloud;
+mod trust;
 
 use client::Client;
 use exit::{Done, Exit, Failure};
@@ -138,6 +140,8 @@ enum Verb {
     SelfTest,
     /// A stand-in for a printer, to try this or another host on
     Simulate(simulate::Args),
+    /// Accept the certificate that a Bambu Lab printer shows now
+    Trust(trust::Args),
     /// Completions for a shell
     Completions(generate::CompletionsArgs),
     /// The manual page
@@ -213,6 +217,7 @@ fn dispatch(cli: &Cli) -> Done {
         Verb::Replace(args) => moving::replace(globals, args),
         Verb::SelfTest => self_test::run(globals),
         Verb::Simulate(args) => simulate::run(globals, args),
+        Verb::Trust(args) => trust::run(globals, args),
         Verb::Completions(args) => generate::completions(args),
         Verb::Man => generate::man(),
     }

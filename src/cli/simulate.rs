@@ -29,6 +29,8 @@ pub struct Args {
 enum Kind {
     /// A Marlin 2.1 printer on a pseudo-terminal
     Marlin(MarlinArgs),
+    /// A Bambu Lab printer on the network of this machine: MQTT and files over TLS
+    Bambu(super::simulate_bambu::Args),
     /// A cloud on loopback: claims printers and can be told to send them demands
     Cloud(super::simulate_cloud::CloudArgs),
 }
@@ -89,6 +91,7 @@ pub fn speed(text: &str) -> Result<f64, String> {
 pub fn run(globals: &Globals, args: &Args) -> Done {
     match &args.kind {
         Kind::Marlin(args) => marlin(globals, args),
+        Kind::Bambu(args) => super::simulate_bambu::run(globals, args),
         Kind::Cloud(args) => super::simulate_cloud::run(globals, args),
     }
 }

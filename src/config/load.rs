@@ -120,7 +120,7 @@ fn holds_secrets<D>(config: &Config<D>) -> bool {
     config
         .printers
         .iter()
-        .any(|p| p.common.power.as_ref().is_some_and(|p| p.kind.has_secret()))
+        .any(|p| p.secret || p.common.power.as_ref().is_some_and(|p| p.kind.has_secret()))
 }
 
 /// Reads a text. Pure.
@@ -396,10 +396,12 @@ fn read_printer<'a, D>(
     }
     let kind = kind?;
     let driver = configure(&kind, &common, &mut section);
+    let secret = section.gave_secret();
     section.finish();
     driver.map(|driver| Printer {
         name: name.to_owned(),
         kind,
+        secret,
         common,
         driver,
     })

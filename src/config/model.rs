@@ -248,6 +248,8 @@ pub struct Printer<D> {
     pub name: String,
     /// `driver = "…"`.
     pub kind: String,
+    /// A secret stands in its table.
+    pub secret: bool,
     /// Keys of every printer.
     pub common: Common,
     /// The driver's own keys.

@@ -18,6 +18,7 @@ pub struct Section<'a> {
     span: Range<usize>,
     entries: Vec<Entry<'a>>,
     asked: Vec<&'static str>,
+    secret: bool,
     out: &'a mut Diagnostics,
 }
 
@@ -46,6 +47,7 @@ impl<'a> Section<'a> {
             span,
             entries,
             asked: Vec::new(),
+            secret: false,
             out,
         }
     }
@@ -86,7 +88,14 @@ impl<'a> Section<'a> {
 
     /// A text that must not be shown.
     pub fn secret(&mut self, key: &'static str) -> Option<Secret> {
-        self.typed(key, "a text in quotes", |v| v.as_str().map(Secret::new))
+        let secret = self.typed(key, "a text in quotes", |v| v.as_str().map(Secret::new));
+        self.secret |= secret.is_some();
+        secret
+    }
+
+    /// Whether a secret stood in this table itself: then nobody else may read the file.
+    pub fn gave_secret(&self) -> bool {
+        self.secret
     }
 
     /// A file or directory name.

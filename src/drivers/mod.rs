@@ -22,11 +22,12 @@ use crate::printer::event::{Checkpoint, Event};
 use crate::printer::fault::Fault;
 use crate::printer::wire::WireRing;
 
+pub mod bambu;
 pub mod marlin;
 pub mod moonraker;
 
 /// Every driver there is.
-pub static REGISTRY: &[&dyn Factory] = &[&marlin::FACTORY, &moonraker::FACTORY];
+pub static REGISTRY: &[&dyn Factory] = &[&bambu::FACTORY, &marlin::FACTORY, &moonraker::FACTORY];
 
 /// A boxed future, so that the traits stay object-safe.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;

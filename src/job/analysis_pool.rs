@@ -12,7 +12,8 @@ use tokio::sync::{mpsc, oneshot};
 use super::preflight::Limits;
 use super::spool::Spool;
 use crate::gcode::analysis::Analysis;
-use crate::gcode::analyze::{Analyzer, Bed, Options};
+use crate::gcode::analyze::{Bed, Options};
+use crate::gcode::analyze_file::analyze_file;
 use crate::printer::fault::{Fault, Severity};
 
 /// Files waiting to be analyzed; when full the asker is told "busy".
@@ -190,17 +191,9 @@ fn unreadable(error: &std::io::Error) -> Fault {
 /// # Errors
 /// When it cannot be read.
 pub fn analyze_path(path: &Path, options: &Options) -> std::io::Result<Analysis> {
-    let mut analyzer = Analyzer::new(*options);
-    let mut file = std::fs::File::open(path)?;
-    let mut buffer = vec![0u8; 64 << 10];
-    loop {
-        match std::io::Read::read(&mut file, &mut buffer) {
-            Ok(0) => return Ok(analyzer.finish()),
-            Ok(count) => analyzer.push(buffer.get(..count).unwrap_or_default()),
-            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
+    analyze_file(path, options, &mut |_, _| true)
+        .map(|(analysis, _)| analysis)
+        .map_err(std::io::Error::other)
 }
 
 /// What a start needs to know: everything but the index and the hash, which is the file's name.

@@ -490,12 +490,16 @@ fn context(means: &Means, shared: &Shared, settings: &Settings, adopt: Option<Ad
     }
 }
 
+/// Slower than any network over which a printer is worth driving, bytes a second.
+const SLOWEST_UPLOAD: u64 = 8_000;
+
 /// How long the end of a command may take before it counts as unverified. Heating a bed or a slow
 /// move in front of a pause takes minutes.
 fn time_limit(command: &Command) -> Duration {
     Duration::from_secs(match command {
-        // A file that goes to the printer first may go over a slow network: at least 200 kB/s.
-        Command::Start(job) => 180 + job.program.size / 200_000,
+        // A file that goes to the printer first may go over a slow network, and as long as bytes move
+        // the start is alive: its driver watches over them and gives up long before this.
+        Command::Start(job) => 600 + job.program.size / SLOWEST_UPLOAD,
         Command::Pause => 600,
         Command::Resume => 1800,
         Command::Cancel(_) => 900,

@@ -1,0 +1,352 @@
+//! The session: one MQTT connection, the core, and at most one upload beside it.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
+use tokio::time::sleep_until;
+
+use super::ams::Materials;
+use super::config::Config;
+use super::faults;
+use super::ftps::{self, Server};
+use super::mqtt::{Broken, Delivery, Mqtt, Requests};
+use super::orders::OnCard;
+use super::proto::{Core, Output};
+use super::tls::PrinterTls;
+use super::{ams, archive};
+use crate::drivers::{BoxFuture, Context, Driver, Link, Stop, StopMode};
+use crate::printer::command::{CancelReason, Command, Request, RequestId, StartJob};
+use crate::printer::event::Event;
+use crate::printer::fault::Fault;
+use crate::printer::model::Now;
+use crate::printer::outcome::Outcome;
+use crate::printer::wire::Way;
+
+/// After a refused access code: trying every second locks some firmwares up.
+const CODE_PAUSE: Duration = Duration::from_secs(60);
+/// Longest that a stop waits for a cancelled print to end.
+const CANCEL_LIMIT: Duration = Duration::from_secs(30);
+
+/// A Bambu Lab printer.
+#[derive(Debug)]
+pub struct BambuDriver {
+    config: Config,
+    context: Context,
+    core: Core,
+    /// Requests whose end is still to come; bounded by the channel that they came through.
+    replies: HashMap<RequestId, oneshot::Sender<Outcome>>,
+    upload: Option<Upload>,
+    code_refused: Option<Instant>,
+    delivery: Delivery,
+}
+
+#[derive(Debug)]
+struct Upload {
+    task: JoinHandle<Result<OnCard, Fault>>,
+    /// Newest wins; full: the next one tells.
+    progress: mpsc::Receiver<f32>,
+}
+
+impl Drop for Upload {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+fn now() -> Now {
+    Now {
+        mono: tokio::time::Instant::now().into_std(),
+        wall: jiff::Timestamp::now(),
+    }
+}
+
+/// Resolves with the upload's news; never without one.
+async fn upload_news(upload: &mut Option<Upload>) -> Result<f32, Result<OnCard, Fault>> {
+    let Some(upload) = upload else {
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        biased;
+        Some(percent) = upload.progress.recv() => Ok(percent),
+        done = &mut upload.task => Err(done.unwrap_or_else(|e| Err(faults::UPLOAD.with_raw(e.to_string())))),
+    }
+}
+
+impl BambuDriver {
+    /// A driver with its settings.
+    pub fn new(config: Config, mut context: Context) -> Self {
+        let adopt = context.adopt.take();
+        let first_seq = fastrand::u32(1..1 << 29);
+        let core = Core::new(&config.serial, config.options, adopt, first_seq, now().mono);
+        BambuDriver {
+            config,
+            context,
+            core,
+            replies: HashMap::new(),
+            upload: None,
+            code_refused: None,
+            delivery: Delivery::default(),
+        }
+    }
+
+    fn wire(&self, way: Way, bytes: &[u8]) {
+        let wall_us = jiff::Timestamp::now().as_microsecond();
+        self.context.wire.push(wall_us, way, bytes);
+    }
+
+    async fn session(&mut self, link: &mut Link, stop: &Stop) -> Result<(), Fault> {
+        let _ = link.events.send(Event::Opening).await;
+        let tls = PrinterTls::new(
+            &self.context.state_dir,
+            &self.context.printer,
+            &self.config.serial,
+        )
+        .map_err(|e| faults::UNREACHABLE.with_raw(e.to_string()))?;
+        // Requests are answered while the connection is being made.
+        let mut mqtt = {
+            let connect = connect(&self.config, &tls, self.delivery, self.code_refused);
+            tokio::pin!(connect);
+            loop {
+                tokio::select! {
+                    biased;
+                    _ = stop.ordered() => return Ok(()),
+                    Some(request) = link.urgent.recv() => not_connected(request),
+                    Some(request) = link.requests.recv() => not_connected(request),
+                    mqtt = &mut connect => break mqtt,
+                }
+            }
+        }
+        .inspect_err(|fault| {
+            if fault.code == faults::WRONG_CODE.code {
+                self.code_refused = Some(Instant::now());
+            }
+        })?;
+        self.code_refused = None;
+        self.core.connected(now());
+        let ended = self.talk(link, stop, &mut mqtt, &tls).await;
+        self.core.disconnected(now());
+        // What is left to say goes to the actor, not to the wire.
+        let _ = self.carry_out(link, None, &tls).await;
+        self.replies.clear();
+        mqtt.close().await;
+        ended.map_err(|broken| {
+            if broken.muddled {
+                self.delivery = Delivery::Plain;
+            }
+            broken.fault
+        })
+    }
+
+    async fn talk(
+        &mut self,
+        link: &mut Link,
+        stop: &Stop,
+        mqtt: &mut Mqtt,
+        tls: &PrinterTls,
+    ) -> Result<(), Broken> {
+        let mut leaving: Option<tokio::time::Instant> = None;
+        loop {
+            self.carry_out(link, Some(&mqtt.requests), tls).await?;
+            let tick = self.core.deadline().map(tokio::time::Instant::from_std);
+            tokio::select! {
+                biased;
+                Some(request) = link.urgent.recv() => self.take(request),
+                mode = stop.ordered(), if leaving.is_none() => {
+                    let busy = self.core.status().state.is_busy();
+                    let last = match mode {
+                        StopMode::Cancel if busy => Command::Cancel(CancelReason::default()),
+                        StopMode::Park if busy => Command::Pause,
+                        _ => return Ok(()),
+                    };
+                    self.core.request(now(), RequestId(0), last);
+                    leaving = Some(tokio::time::Instant::now() + CANCEL_LIMIT);
+                }
+                () = until(leaving) => return Ok(()),
+                () = until(tick) => self.core.tick(now()),
+                Some(request) = link.requests.recv() => self.take(request),
+                news = upload_news(&mut self.upload) => match news {
+                    Ok(percent) => self.core.upload_progress(percent),
+                    Err(result) => {
+                        self.upload = None;
+                        self.core.uploaded(now(), result);
+                    }
+                },
+                // Last: a flood of reports must not hold up orders and deadlines.
+                report = mqtt.next() => {
+                    let report = report?;
+                    self.wire(Way::In, &report);
+                    self.core.message(now(), &report);
+                }
+            }
+            // Told to end with a cancelled or parked print: leave as soon as it is seen.
+            let state = self.core.status().state;
+            let rests = !state.is_busy()
+                || state == super::status::GcodeState::Pause && stop.mode() == StopMode::Park;
+            if leaving.is_some() && rests {
+                self.carry_out(link, Some(&mqtt.requests), tls).await?;
+                return Ok(());
+            }
+        }
+    }
+
+    fn take(&mut self, request: Request) {
+        let Request {
+            id, command, reply, ..
+        } = request;
+        if !self.core.is_ready()
+            && !matches!(
+                command,
+                Command::Ping | Command::EmergencyStop | Command::Reconnect
+            )
+        {
+            let text = "The printer has not told its state yet.";
+            let _ = reply.send(Outcome::refused("refused/offline", text));
+            return;
+        }
+        self.replies.insert(id, reply);
+        self.core.request(now(), id, command);
+    }
+
+    /// Does what the core wants. Without a connection publishes are dropped.
+    async fn carry_out(
+        &mut self,
+        link: &Link,
+        requests: Option<&Requests>,
+        tls: &PrinterTls,
+    ) -> Result<(), Fault> {
+        let mut hangup = None;
+        while let Some(output) = self.core.poll() {
+            match output {
+                Output::Publish(text) => {
+                    let Some(requests) = requests else { continue };
+                    self.wire(Way::Out, text.as_bytes());
+                    requests.publish(text)?;
+                }
+                Output::Event(event) => tell(link, event).await,
+                Output::Reply(id, outcome) => {
+                    if let Some(reply) = self.replies.remove(&id) {
+                        let _ = reply.send(outcome);
+                    }
+                }
+                Output::Upload(job) => self.upload = Some(self.begin_upload(job, tls)),
+                Output::AbortUpload => self.upload = None,
+                Output::Hangup(fault) => hangup = Some(fault),
+            }
+        }
+        hangup.map_or(Ok(()), Err)
+    }
+
+    fn begin_upload(&self, job: StartJob, tls: &PrinterTls) -> Upload {
+        let server = Server {
+            host: self.config.host.clone(),
+            port: self.config.ftps_port,
+            code: self.config.code.clone(),
+            tls: tls.clone(),
+        };
+        let materials = match self.config.options.use_ams {
+            true => self.core.status().materials.clone(),
+            false => Materials::default(),
+        };
+        let scratch = self.context.state_dir.clone();
+        // One place: a value that nobody has read yet is old news.
+        let (told, progress) = mpsc::channel(1);
+        #[allow(
+            clippy::disallowed_methods,
+            reason = "the handle is kept in `Upload`: awaited, or aborted when dropped"
+        )]
+        let task = tokio::spawn(bring(server, job, materials, scratch, told));
+        Upload { task, progress }
+    }
+}
+
+/// Makes the file ready, finds slots for its filaments, and uploads it.
+async fn bring(
+    server: Server,
+    job: StartJob,
+    materials: Materials,
+    scratch: std::path::PathBuf,
+    told: mpsc::Sender<f32>,
+) -> Result<OnCard, Fault> {
+    let program = job.program.clone();
+    let ready = tokio::task::spawn_blocking(move || archive::prepare(&program, &scratch))
+        .await
+        .map_err(|e| faults::FILE.with_raw(e.to_string()))??;
+    let slots = ams::assign(&ready.wanted, &materials).map_err(|number| {
+        let want = ready.wanted.iter().find(|w| w.slot == number);
+        let material = want
+            .and_then(|w| w.material.as_deref())
+            .unwrap_or("an unknown material");
+        faults::NO_FILAMENT.with_raw(format!("filament {} of the file is {material}", number + 1))
+    })?;
+    let mut last = Instant::now();
+    let mut progress = |percent: f32| {
+        // Four times a second is more than anybody reads.
+        if last.elapsed() >= Duration::from_millis(250) {
+            last = Instant::now();
+            let _ = told.try_send(percent);
+        }
+    };
+    let sent = ftps::upload(&server, &ready.path, &ready.name, ready.size, &mut progress).await;
+    if ready.ours {
+        let _ = tokio::fs::remove_file(&ready.path).await;
+    }
+    sent.map(|()| OnCard {
+        file: ready.name,
+        plate: ready.plate,
+        md5: String::new(),
+        slots,
+    })
+}
+
+/// Levels may be dropped when the actor is behind, edges wait for room.
+async fn tell(link: &Link, event: Event) {
+    let level = matches!(
+        event,
+        Event::Heat { .. } | Event::Progress(_) | Event::Upload { percent: Some(_) }
+    );
+    if level {
+        let _ = link.events.try_send(event);
+    } else {
+        let _ = link.events.send(event).await;
+    }
+}
+
+fn not_connected(request: Request) {
+    let outcome = match request.command {
+        Command::Ping => Outcome::Sent,
+        Command::EmergencyStop => Outcome::refused(
+            "refused/offline",
+            "The stop could NOT be sent: there is no connection. Switch the printer off at the mains.",
+        ),
+        _ => Outcome::refused("refused/offline", "The printer is not connected yet."),
+    };
+    let _ = request.reply.send(outcome);
+}
+
+/// Resolves at a time; never without one.
+async fn until(at: Option<tokio::time::Instant>) {
+    match at {
+        Some(at) => sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn connect(
+    config: &Config,
+    tls: &PrinterTls,
+    delivery: Delivery,
+    refused: Option<Instant>,
+) -> Result<Mqtt, Fault> {
+    if let Some(at) = refused {
+        sleep_until(tokio::time::Instant::from_std(at + CODE_PAUSE)).await;
+    }
+    Mqtt::open(config, tls, delivery).await
+}
+
+impl Driver for BambuDriver {
+    fn run<'a>(&'a mut self, link: &'a mut Link, stop: &'a Stop) -> BoxFuture<'a, Result<(), Fault>> {
+        Box::pin(self.session(link, stop))
+    }
+}
