@@ -12,6 +12,7 @@ pub mod file;
 pub mod hull;
 pub mod index;
 pub mod knowledge;
+pub mod labels;
 pub mod layers;
 pub mod lex;
 pub mod limits;

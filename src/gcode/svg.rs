@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use super::analysis::{Analysis, Object};
 use super::analyze::Bed;
+use super::labels::{self, Place, Rect, Shape};
 
 /// Fill and line of the objects, in turn.
 const COLORS: &[(&str, &str)] = &[
@@ -17,8 +18,14 @@ const COLORS: &[(&str, &str)] = &[
     ("#f1dca7", "#8a6d1f"),
 ];
 
+/// What is written on the part where there are no objects.
+const PART: &str = "part (bounds)";
+
 /// Most objects that are drawn; what a person can make out.
 const MAX_DRAWN: usize = 1000;
+
+/// Height of the lines at the top, in hundredths of the picture.
+const TITLE: f64 = 9.0;
 
 /// Draws the plate. Without a bed one is guessed around the print.
 pub fn plate(analysis: &Analysis, bed: Option<Bed>) -> String {
@@ -36,11 +43,11 @@ pub fn plate(analysis: &Analysis, bed: Option<Bed>) -> String {
     let ([lx, ly], [hx, hy]) = (low, high);
     let unit = ((hx - lx).max(hy - ly) / 100.0).clamp(0.2, 50.0);
     let margin = 5.0 * unit;
-    let (width, height) = (hx - lx + 2.0 * margin, hy - ly + 2.0 * margin + 9.0 * unit);
+    let (width, height) = (hx - lx + 2.0 * margin, hy - ly + 2.0 * margin + TITLE * unit);
     // Y points up on a bed and down in a picture.
     let view = View {
         left: lx - margin,
-        top: hy + margin + 9.0 * unit,
+        top: hy + margin + TITLE * unit,
         unit,
     };
     let mut out = String::with_capacity(8192);
@@ -56,9 +63,20 @@ pub fn plate(analysis: &Analysis, bed: Option<Bed>) -> String {
     if analysis.objects.iter().all(|o| o.bbox.is_none()) {
         draw_part(&mut out, analysis, &bed, &view);
     }
-    for (index, object) in analysis.objects.iter().take(MAX_DRAWN).enumerate() {
+    let drawn: Vec<&Object> = analysis
+        .objects
+        .iter()
+        .take(MAX_DRAWN)
+        .filter(|o| o.bbox.is_some())
+        .collect();
+    for (index, object) in drawn.iter().enumerate() {
         draw_object(&mut out, object, index, &bed, &view);
     }
+    let frame = Rect {
+        min: [0.0, TITLE * unit],
+        max: [width, height],
+    };
+    draw_labels(&mut out, &drawn, &bed, &view, frame);
     out.push_str("</svg>\n");
     out
 }
@@ -228,31 +246,29 @@ fn draw_part(out: &mut String, analysis: &Analysis, bed: &Bed, view: &View) {
     let Some(part) = analysis.bounds.part else { return };
     let ([x0, y0, _], [x1, y1, _]) = (part.min, part.max);
     let object = Object {
-        name: "part (bounds)".to_owned(),
+        name: PART.to_owned(),
         polygon: vec![[x0, y0], [x1, y0], [x1, y1], [x0, y1]],
         bbox: Some([x0, y0, x1, y1]),
         center: Some([(x0 + x1) / 2.0, (y0 + y1) / 2.0]),
         ..Object::default()
     };
     draw_object(out, &object, 0, bed, view);
+    let frame = Rect {
+        min: [f64::MIN; 2],
+        max: [f64::MAX; 2],
+    };
+    draw_labels(out, &[&object], bed, view, frame);
 }
 
 fn draw_object(out: &mut String, object: &Object, index: usize, bed: &Bed, view: &View) {
-    let Some([x0, y0, x1, y1]) = object.bbox else {
-        return;
-    };
     let u = view.unit;
-    let (fill, line) = COLORS
-        .get(index % COLORS.len())
-        .copied()
-        .unwrap_or(("#8ecae6", "#1d6a8c"));
+    let (fill, line) = colors(index);
     let mut points = String::new();
     for [x, y] in &object.polygon {
         let _ = write!(points, "{:.2},{:.2} ", view.x(*x), view.y(*y));
     }
-    let outside = is_outside(object, bed);
     let title = format!("<title>{} · {}</title>", object.id, escape(&object.name));
-    if outside {
+    if is_outside(object, bed) {
         // Red all over, then the part on the bed in its own colour.
         let _ = writeln!(
             out,
@@ -274,37 +290,66 @@ fn draw_object(out: &mut String, object: &Object, index: usize, bed: &Bed, view:
             0.35 * u
         );
     }
-    let [cx, cy] = [view.x((x0 + x1) / 2.0), view.y((y0 + y1) / 2.0)];
-    // The name goes inside where it fits, else below.
-    let room = (x1 - x0).max(1.0);
-    let mut name = shorten(&object.name, 28);
-    if outside {
-        name.push_str(" (outside)");
+}
+
+fn colors(index: usize) -> (&'static str, &'static str) {
+    COLORS
+        .get(index % COLORS.len())
+        .copied()
+        .unwrap_or(("#8ecae6", "#1d6a8c"))
+}
+
+/// Numbers and names, over all objects.
+fn draw_labels(out: &mut String, objects: &[&Object], bed: &Bed, view: &View, frame: Rect) {
+    let shapes: Vec<Shape> = objects
+        .iter()
+        .map(|object| {
+            let mut name = shorten(&object.name, 28);
+            if is_outside(object, bed) {
+                name.push_str(" (outside)");
+            }
+            Shape {
+                outline: object
+                    .polygon
+                    .iter()
+                    .map(|[x, y]| [view.x(*x), view.y(*y)])
+                    .collect(),
+                // The part as a whole has no number.
+                id: if object.name == PART {
+                    String::new()
+                } else {
+                    object.id.to_string()
+                },
+                name,
+            }
+        })
+        .collect();
+    let labels = labels::place(&shapes, view.unit, frame);
+    for (index, ((shape, object), label)) in shapes.iter().zip(objects).zip(labels).enumerate() {
+        let Some(label) = label else { continue };
+        let ink = if is_outside(object, bed) {
+            "#7d0a14"
+        } else {
+            colors(index).1
+        };
+        let mut text = |place: Place, weight: u16, words: &str| {
+            let [x, y] = place.at;
+            // A halo keeps the lines of the bed off the letters.
+            let _ = writeln!(
+                out,
+                "<text x=\"{x:.2}\" y=\"{y:.2}\" font-size=\"{:.2}\" font-weight=\"{weight}\" fill=\"{ink}\" \
+                 text-anchor=\"middle\" paint-order=\"stroke\" stroke=\"#ffffff\" stroke-opacity=\"0.7\" \
+                 stroke-width=\"{:.2}\">{}</text>",
+                place.size,
+                place.size * 0.14,
+                escape(words)
+            );
+        };
+        text(label.id, 700, &shape.id);
+        if let Some(place) = label.name {
+            text(place, 400, &shape.name);
+        }
     }
-    let wide = name.chars().count() as f64 * 0.56;
-    let size = (room * 0.86 / wide.max(1.0)).min(2.4 * u);
-    let tall = y1 - y0;
-    let fits = size >= 1.15 * u && tall >= 6.0 * u;
-    let ink = if outside { "#7d0a14" } else { line };
-    let id_size = (tall * 0.42).min(room * 0.5).clamp(1.4 * u, 4.2 * u);
-    let id_y = if fits { cy - 0.1 * u } else { cy + id_size * 0.36 };
-    let _ = writeln!(
-        out,
-        "<text x=\"{cx:.2}\" y=\"{id_y:.2}\" font-size=\"{id_size:.2}\" font-weight=\"700\" fill=\"{ink}\" \
-         text-anchor=\"middle\">{}</text>",
-        object.id
-    );
-    let (name_y, name_size) = if fits {
-        (cy + 2.6 * u, size)
-    } else {
-        (view.y(y0) + 2.3 * u, 1.7 * u)
-    };
-    let _ = writeln!(
-        out,
-        "<text x=\"{cx:.2}\" y=\"{name_y:.2}\" font-size=\"{name_size:.2}\" fill=\"{ink}\" \
-         text-anchor=\"middle\">{}</text>",
-        escape(&name)
-    );
 }
 
 fn is_outside(object: &Object, bed: &Bed) -> bool {
