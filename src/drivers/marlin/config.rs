@@ -54,6 +54,8 @@ impl Config {
                 idle_heaters_off: some(common.idle_heaters_off),
                 pause_nozzle_off: some(common.pause_nozzle_off),
                 pause: pause.unwrap_or_default(),
+                gcode: common.gcode.clone(),
+                printer: section.name().trim_start_matches("printer.").to_owned(),
                 ..Settings::default()
             },
         })

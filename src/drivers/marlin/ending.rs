@@ -108,6 +108,7 @@ impl Marlin {
     }
 
     pub(super) fn cancelled(&mut self, now: Now) {
+        let away = self.leave_part();
         let Some(job) = self.job.take() else { return };
         let uid = job.start.uid;
         let verified = self.all_targets_zero();
@@ -125,7 +126,6 @@ impl Marlin {
             };
             self.reply(id, outcome);
         }
-        let away = self.leave_part();
         self.saved = None;
         self.then(away);
         self.idle_heat.job_ends(now.mono, &self.warmth);
@@ -138,6 +138,13 @@ impl Marlin {
     /// Off the part, then motors off. Z stays powered: belt-driven beds would drop.
     fn leave_part(&self) -> Vec<Step> {
         let mut steps: Vec<Step> = self.release_motors().into_iter().collect();
+        if !self.settings.gcode.cancel.is_empty() {
+            steps.extend(self.moment_steps(&self.settings.gcode.cancel));
+            if self.uses_print_timer() {
+                steps.push(Step::fixed("M77"));
+            }
+            return steps;
+        }
         if self.track.inches {
             steps.push(Step::fixed("G21"));
         }

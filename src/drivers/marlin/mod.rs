@@ -19,6 +19,7 @@ mod idle_heat;
 pub mod memory;
 pub mod memory_record;
 pub mod mesh;
+mod moments;
 mod outside;
 mod pause;
 pub mod pause_record;

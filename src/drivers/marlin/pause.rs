@@ -160,6 +160,7 @@ impl Marlin {
         let retract = self.settings.pause.retract_mm;
         let lift = self.lift_mm(&track, position);
         let park = self.settings.park_mm().filter(|_| track.homed);
+        let own = self.moment_steps(&self.settings.gcode.pause);
         let timer = self.uses_print_timer();
         let Some(saved) = &mut self.saved else { return };
         saved.position = position;
@@ -185,7 +186,10 @@ impl Marlin {
                 steps.push(Step::made(format!("G1 Z{lift} F600")));
             }
             steps.push(Step::fixed("G90"));
-            if let Some((x, y)) = park
+            if !own.is_empty() {
+                saved.moved = true;
+                steps.extend(own);
+            } else if let Some((x, y)) = park
                 && saved.track.xyz().iter().take(2).all(Option::is_some)
             {
                 saved.moved = true;

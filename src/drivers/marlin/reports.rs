@@ -256,11 +256,12 @@ impl Marlin {
             (program.size > 0).then(|| (place.byte_end as f64 / program.size as f64 * 100.0) as f32)
         });
         let time_left_s = self.time_left_s(now, percent);
+        // What the file does not tell itself the actor knows better, from its times.
         let progress = Progress {
-            percent,
+            percent: self.track.percent,
             layer: Some(place.layer).filter(|l| *l > 0),
             layers: program.layers,
-            time_left_s,
+            time_left_s: self.track.minutes_left.map(|minutes| minutes.saturating_mul(60)),
             byte: Some(place.byte_end),
             line: Some(u64::from(place.source_line)),
         };

@@ -107,6 +107,7 @@ impl Marlin {
         if home && saved.track.homed {
             steps.push(Step::fixed("G28 X Y"));
         }
+        steps.extend(self.moment_steps(&self.settings.gcode.resume));
         if saved.retracted_mm > 0.0 {
             steps.push(Step::fixed("M83"));
             steps.push(Step::made(format!("G1 E{} F1800", saved.retracted_mm)));

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::config::lifecycle::Lifecycle;
+
 /// Lines in flight.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Window {
@@ -38,6 +40,10 @@ pub struct Settings {
     pub hold_heatups: bool,
     /// What a pause does beside standing still.
     pub pause: PauseActions,
+    /// Lines of the owner's own.
+    pub gcode: Lifecycle,
+    /// The printer's name, for them.
+    pub printer: String,
 }
 
 /// What a pause does beside standing still, in this order.
@@ -82,6 +88,8 @@ impl Default for Settings {
             screen: true,
             hold_heatups: true,
             pause: PauseActions::default(),
+            gcode: Lifecycle::default(),
+            printer: String::new(),
         }
     }
 }
