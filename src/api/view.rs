@@ -46,6 +46,8 @@ pub fn native(who: Who<'_>, state: &State, now: Now) -> Value {
         "power": power(state, now.mono),
         "filament": state.filament.iter().map(|(n, seen)| (n.to_string(), json!(seen))).collect::<Map<_, _>>(),
         "mesh": state.mesh.as_deref().map(|m| json!({"min": m.min_mm, "max": m.max_mm, "rows": m.rows_mm})),
+        "materials": state.materials.as_deref(),
+        "camera_stream": state.camera_stream,
     })
 }
 

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use serde_json::{Value, json};
 
 use super::Globals;
@@ -13,20 +14,29 @@ use crate::drivers::{Factory, Found, REGISTRY};
 /// How long one family may look around.
 const PROBE_LIMIT: Duration = Duration::from_secs(10);
 
+/// Arguments of `discover`.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Args {
+    /// Look at these addresses only, instead of listening to the network
+    #[arg(value_name = "ADDRESS")]
+    hosts: Vec<String>,
+}
+
 /// Runs the verb.
-pub fn run(globals: &Globals) -> Done {
-    let found = block_on(async {
-        let mut all = Vec::new();
-        for factory in REGISTRY {
-            all.push((
-                *factory,
-                tokio::time::timeout(PROBE_LIMIT, factory.probe())
-                    .await
-                    .unwrap_or_default(),
-            ));
-        }
-        all
-    })?;
+pub fn run(globals: &Globals, args: &Args) -> Done {
+    // All families at once: each of them mostly waits.
+    let looks = REGISTRY.iter().map(|factory| async {
+        let work = async {
+            if args.hosts.is_empty() {
+                return factory.probe().await;
+            }
+            let each = args.hosts.iter().map(|host| factory.probe_at(host));
+            join_all(each).await.into_iter().flatten().collect()
+        };
+        let found = tokio::time::timeout(PROBE_LIMIT, work).await;
+        (*factory, found.unwrap_or_default())
+    });
+    let found = block_on(join_all(looks))?;
     if globals.json {
         let rows: Vec<Value> = found
             .iter()

@@ -100,7 +100,7 @@ enum Verb {
     /// What a G-code file holds: size, time, filament, objects, warnings
     Analyze(analyze::Args),
     /// Serial ports and printers that are connected, with configuration to paste
-    Discover,
+    Discover(discover::Args),
     /// What every printer does
     Printers(printers::Args),
     /// Pause a print; waits until the head is parked
@@ -201,7 +201,7 @@ fn dispatch(cli: &Cli) -> Done {
         Verb::Demo(args) => demo::run(globals, args),
         Verb::Check(args) => check::run(globals, args),
         Verb::Analyze(args) => analyze::run(globals, args),
-        Verb::Discover => discover::run(globals),
+        Verb::Discover(args) => discover::run(globals, args),
         Verb::Printers(args) => printers::run(globals, args),
         Verb::Pause(args) => act::run(globals, "Pause", args),
         Verb::Resume(args) => act::run(globals, "Resume", args),

@@ -29,6 +29,9 @@ pub struct Args {
     /// Port of the file server; 0: any free one
     #[arg(long, value_name = "PORT", default_value_t = 0)]
     ftps_port: u16,
+    /// Port of the camera; 0: any free one
+    #[arg(long, value_name = "PORT", default_value_t = 0)]
+    camera_port: u16,
     /// Model: X1C, P1S, A1MINI or H2D
     #[arg(long, value_name = "MODEL", default_value = "P1S", value_parser = model)]
     model: Kind,
@@ -64,6 +67,7 @@ pub fn run(globals: &Globals, args: &Args) -> Done {
         host: args.host,
         mqtt_port: args.mqtt_port,
         ftps_port: args.ftps_port,
+        camera_port: args.camera_port,
         serial: args
             .serial
             .clone()
@@ -82,17 +86,18 @@ pub fn run(globals: &Globals, args: &Args) -> Done {
 async fn serve(globals: &Globals, args: &Args, options: Options) -> Result<(), Failure> {
     let failed = |e: std::io::Error| Failure::new(format!("The simulated printer could not start: {e}."));
     let sim = Sim::start(options).await.map_err(failed)?;
-    let (mqtt, ftps) = (sim.mqtt.port(), sim.ftps.port());
+    let (mqtt, ftps, camera) = (sim.mqtt.port(), sim.ftps.port(), sim.camera.port());
     let serial = &sim.shared.options.serial;
     if globals.json {
         out::json(&json!({
-            "driver": "bambu", "host": args.host, "mqtt_port": mqtt, "ftps_port": ftps, "serial": serial, "access_code": args.code
+            "driver": "bambu", "host": args.host, "mqtt_port": mqtt, "ftps_port": ftps,
+            "camera_port": camera, "serial": serial, "access_code": args.code
         }));
     } else {
         out::line(format!(
             "A simulated Bambu Lab printer waits on {}.\n\nFor the configuration of layerd:\n\n\
              [printer.sim]\ndriver = \"bambu\"\nhost = \"{}\"\nserial = {serial:?}\naccess_code = {:?}\n\
-             mqtt_port = {mqtt}\nftps_port = {ftps}\n\nIt can be told: {WORDS}. Ctrl-C ends it.",
+             mqtt_port = {mqtt}\nftps_port = {ftps}\ncamera_port = {camera}\n\nIt can be told: {WORDS}. Ctrl-C ends it.",
             args.host, args.host, args.code,
         ));
     }

@@ -7,10 +7,11 @@
 
 use std::fmt;
 use std::future::Future;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
 
+use bytes::Bytes;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -149,6 +150,11 @@ pub trait Build: Send + Sync + fmt::Debug {
     fn link_is_printer(&self) -> bool;
     /// For comparing in `same_as`.
     fn as_any(&self) -> &dyn std::any::Any;
+    /// One picture of the printer's own camera, with a deadline and a size limit of its own; `None`: this
+    /// printer has no camera that is asked this way. Name and directory as in [`Context`].
+    fn snapshot<'a>(&'a self, _: &'a str, _: &'a Path) -> Option<BoxFuture<'a, Result<Bytes, Fault>>> {
+        None
+    }
     /// `layerd check`: can the printer be reached? Opens no port that a print may own.
     fn reachable<'a>(&'a self) -> BoxFuture<'a, Reach>;
 }
@@ -182,6 +188,10 @@ pub trait Factory: Sync {
     fn configure(&self, common: &Common, section: &mut Section<'_>) -> Option<Box<dyn Build>>;
     /// `layerd discover`.
     fn probe(&self) -> BoxFuture<'_, Vec<Found>>;
+    /// `layerd discover ADDRESS`: what is at one address, where this kind can be asked without credentials.
+    fn probe_at<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Vec<Found>> {
+        Box::pin(async { Vec::new() })
+    }
 }
 
 impl fmt::Debug for dyn Factory {

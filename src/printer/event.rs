@@ -9,8 +9,8 @@ use uuid::Uuid;
 use super::capability::Capabilities;
 use super::fault::Fault;
 use super::model::{
-    Activity, BedMesh, Filament, Firmware, Heater, MachineLimits, PauseReason, Position, PrintObject,
-    Progress, Supply, Traffic,
+    Activity, BedMesh, Filament, Firmware, Heater, MachineLimits, MaterialSlot, PauseReason, Position,
+    PrintObject, Progress, Supply, Traffic,
 };
 use super::notice::Notice;
 
@@ -178,6 +178,11 @@ pub enum Event {
     Notice(Notice),
     /// The matter with this key is settled.
     NoticeCleared(String),
+    /// Address of the printer's own video stream, without credentials; `None`: it has none or it is
+    /// switched off. A level.
+    CameraStream(Option<String>),
+    /// What lies in the material slots, complete. A level.
+    Materials(Arc<Vec<MaterialSlot>>),
     /// A text of the printer for people.
     Message(String),
     /// Line counters.

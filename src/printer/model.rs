@@ -354,6 +354,37 @@ pub struct State {
     pub filament: BTreeMap<u8, Filament>,
     /// The switch of the supply; `None`: there is none.
     pub supply: Option<Supply>,
+    /// Address of the printer's own video stream.
+    pub camera_stream: Option<String>,
+    /// Material slots; `None`: the printer has no material system, or has not told yet.
+    pub materials: Option<Arc<Vec<MaterialSlot>>>,
+}
+
+/// A place for a spool, as the printer tells it. Unknown is absent.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct MaterialSlot {
+    /// Nozzle that it feeds, from 0.
+    pub nozzle: u8,
+    /// Position among the slots of that nozzle; 256: the external spool.
+    pub position: u16,
+    /// Kind of unit (`bambu_ams`, `bambu_ams_2_pro`, `bambu_ams_ht`, `bambu_ams_lite`, `virtual`).
+    pub unit_kind: &'static str,
+    /// The printer's own number of the unit.
+    pub unit: i64,
+    /// Slot in its unit, from 0.
+    pub slot: i64,
+    /// Whether a spool lies in it, where the printer knows.
+    pub loaded: Option<bool>,
+    /// `PLA`.
+    pub material: Option<String>,
+    /// The maker's words (`PLA Matte`).
+    pub brand: Option<String>,
+    /// RRGGBBAA.
+    pub color: Option<String>,
+    /// The maker's number of the filament.
+    pub filament_id: Option<String>,
+    /// Left on the spool, percent.
+    pub remain_percent: Option<u8>,
 }
 
 /// How the bed is cleared by the printer itself.
@@ -417,6 +448,8 @@ impl State {
             mesh: None,
             filament: BTreeMap::new(),
             supply: None,
+            camera_stream: None,
+            materials: None,
         }
     }
 

@@ -107,6 +107,8 @@ pub fn reduce(state: &mut State, now: Now, event: Event) -> Changes {
             }
         },
         Event::Supply(supply) => state.supply = Some(supply),
+        Event::CameraStream(url) => state.camera_stream = url,
+        Event::Materials(slots) => state.materials = Some(slots),
         // For the agent; the driver tells people and sets the activity itself.
         Event::Danger(_) => changes.any = false,
         Event::Position(position) => state.position = Some((position, now.mono)),

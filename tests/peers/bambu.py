@@ -179,6 +179,9 @@ def whole_way(case):
         assert ("chamber" in seen["temps"]) == (case.model in ("X1C", "H2D")), seen["temps"]
         if case.model == "H2D":
             assert "tool1" in seen["temps"], seen["temps"]
+        slots = {(m["nozzle"], m["position"]): m for m in seen["materials"]}
+        assert slots[0, 0]["material"] == "PLA" and slots[0, 0]["unit_kind"].startswith("bambu_ams"), seen["materials"]
+        assert slots[0, 256]["unit_kind"] == "virtual", seen["materials"]
         case.layerd("print", "p", case.gcode, ok=0)
         start = case.received("project_file")
         assert len(start) == 1, start
@@ -306,6 +309,35 @@ def wrong_serial(case):
         case.until(lambda s: any("another printer" in n["title"] for n in s["notices"]), 30)
 
 
+def discover(case):
+    """Without an access code: by its announcements, by its address; `check` tells a wrong serial number."""
+    with case:
+        case.ready()
+        for words in ([case.host], []):
+            told = json.loads(case.layerd("--json", "discover", *words, ok=0).stdout)
+            mine = [f for f in told if f["driver"] == "bambu" and case.host in f["config"]]
+            assert len(mine) == 1 and f'serial = "{case.true_serial}"' in mine[0]["config"], told
+        case.end_daemon(signal.SIGTERM)
+        case.layerd("check", ok=0)
+        with open(case.path("layerd.toml")) as f:
+            text = f.read()
+        with open(case.path("layerd.toml"), "w") as f:
+            f.write(text.replace(case.true_serial, "01P00A00000000X"))
+        done = case.layerd("check", ok=1)
+        assert "another printer" in done.stdout + done.stderr and case.true_serial in done.stdout + done.stderr, done
+
+
+def slow_upload(case):
+    """A file that needs longer than any start may take without one: as long as bytes move it goes on."""
+    with case:
+        case.ready()
+        with zipfile.ZipFile(case.gcode, "a") as archive:
+            archive.writestr("Metadata/pad.bin", os.urandom(6_000_000))
+        case.ask("/set", {"ftp_rate": 25_000})
+        case.layerd("print", "p", case.gcode, ok=0, timeout=400)
+        assert len(case.received("project_file")) == 1
+
+
 def changed_certificate(case):
     with case:
         case.ready()
@@ -371,6 +403,8 @@ def main():
     add("changed-certificate", changed_certificate)
     add("bad-upload", bad_upload)
     if rig:
+        add("discover", discover, "P1S", "--detect", "3000", "--ssdp", "127.0.0.1:2021")
+        add("slow-upload", slow_upload)
         add("refused-bare", refused, "A1MINI", "--no-dev-mode", "--refusal", "bare")
     if rig and shutil.which("mosquitto"):
         for model in ("P1S", "X1C", "A1MINI", "H2D"):

@@ -2,6 +2,10 @@
 
 use super::lenient::{Object, hex};
 use super::report::{Ams, Tray as TrayNow, Unit as UnitNow};
+use crate::printer::model::MaterialSlot;
+
+/// Position of an external spool, as the cloud counts.
+const EXTERNAL: u16 = 256;
 
 /// Units kept; there are four kinds of ids, 17 in all.
 const UNITS_MAX: usize = 24;
@@ -97,6 +101,20 @@ impl Tray {
     }
 }
 
+impl Tray {
+    fn slot(&self) -> MaterialSlot {
+        MaterialSlot {
+            slot: self.id,
+            material: self.material.clone(),
+            brand: self.brand.clone(),
+            color: self.color.clone(),
+            filament_id: self.filament_id.clone(),
+            remain_percent: self.remain_percent,
+            ..MaterialSlot::default()
+        }
+    }
+}
+
 /// Merges by id: a slot that is not mentioned stays.
 fn merge_trays(mine: &mut Vec<Tray>, new: &[Object<TrayNow<'_>>], max: usize) {
     for tray in new.iter().filter_map(|t| t.0.as_ref()) {
@@ -141,6 +159,21 @@ impl Unit {
             4 => Some("AMS HT"),
             _ => None,
         }
+    }
+
+    /// The kind as the cloud names it; older firmware tells it by the number alone.
+    fn cloud_kind(&self) -> &'static str {
+        match (self.info.map(|i| i & 0xf), self.id) {
+            (Some(2 | 5), _) | (_, 16) => "bambu_ams_lite",
+            (Some(3), _) => "bambu_ams_2_pro",
+            (Some(4), _) | (_, 128..) => "bambu_ams_ht",
+            _ => "bambu_ams",
+        }
+    }
+
+    /// The nozzle that it feeds: 0 the main one, 1 the left one of two.
+    fn nozzle(&self) -> u8 {
+        u8::from(self.info.is_some_and(|i| i >> 8 & 0xf == 1))
     }
 
     /// Number of a slot over all units, as starts name it.
@@ -228,6 +261,47 @@ impl Materials {
                 .filter(move |tray| self.is_present(unit, tray))
                 .map(move |tray| (unit.global(tray.id), unit, tray))
         })
+    }
+
+    /// Every slot with what lies in it, counted per nozzle over its units, external spools last.
+    pub fn layout(&self) -> Vec<MaterialSlot> {
+        let mut next = [0u16; 2];
+        let mut all = Vec::new();
+        for unit in &self.units {
+            let nozzle = unit.nozzle();
+            for tray in &unit.trays {
+                let place = next.get_mut(usize::from(nozzle));
+                let position = place.map_or(0, |n| std::mem::replace(n, n.saturating_add(1)));
+                let loaded = self.is_present(unit, tray);
+                all.push(MaterialSlot {
+                    nozzle,
+                    position,
+                    unit_kind: unit.cloud_kind(),
+                    unit: unit.id,
+                    loaded: Some(loaded),
+                    // What lay in an empty slot last is no news of it.
+                    ..if loaded {
+                        tray.slot()
+                    } else {
+                        MaterialSlot {
+                            slot: tray.id,
+                            ..MaterialSlot::default()
+                        }
+                    }
+                });
+            }
+        }
+        let two = self.external.len() > 1;
+        for tray in &self.external {
+            all.push(MaterialSlot {
+                nozzle: u8::from(two && tray.id == 254),
+                position: EXTERNAL,
+                unit_kind: "virtual",
+                unit: tray.id,
+                ..tray.slot()
+            });
+        }
+        all
     }
 
     /// Unit and slot in use, on machines with one nozzle.
@@ -335,6 +409,41 @@ mod tests {
             material: Some(material.to_owned()),
             color: Some(color.to_owned()),
         }
+    }
+
+    #[test]
+    fn slots_count_per_nozzle_and_empty_ones_hold_nothing() {
+        let mut have = materials(&[("PETG", "FFFFFFFF"), ("PLA", "000000FF")]);
+        have.exist_bits = Some(0x20);
+        let unit = |id, info| Unit {
+            id,
+            info: Some(info),
+            trays: vec![Tray::default()],
+            ..Unit::default()
+        };
+        have.units.extend([unit(2, 0x103), unit(128, 0x4)]);
+        have.external = [254, 255]
+            .map(|id| Tray {
+                id,
+                ..Tray::default()
+            })
+            .to_vec();
+        let told: Vec<_> = have
+            .layout()
+            .into_iter()
+            .map(|s| (s.nozzle, s.position, s.unit_kind, s.loaded, s.material))
+            .collect();
+        assert_eq!(
+            told,
+            [
+                (0, 0, "bambu_ams", Some(false), None),
+                (0, 1, "bambu_ams", Some(true), Some("PLA".to_owned())),
+                (1, 0, "bambu_ams_2_pro", Some(false), None),
+                (0, 2, "bambu_ams_ht", Some(false), None),
+                (1, 256, "virtual", None, None),
+                (0, 256, "virtual", None, None),
+            ]
+        );
     }
 
     #[test]

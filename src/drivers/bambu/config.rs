@@ -1,14 +1,19 @@
 //! Settings of one Bambu Lab printer.
 
 use std::any::Any;
+use std::path::Path;
 use std::time::Duration;
 
-use super::faults;
 use super::orders::StartOptions;
 use super::shell::BambuDriver;
+use super::tls::PrinterTls;
+use super::{camera, faults, found, model};
+use bytes::Bytes;
+
 use crate::config::model::Common;
 use crate::config::{Secret, Section};
 use crate::drivers::{BoxFuture, Build, Context, Driver, Reach};
+use crate::printer::fault::Fault;
 
 /// How long `layerd check` waits for a printer.
 const REACH_LIMIT: Duration = Duration::from_secs(5);
@@ -137,15 +142,40 @@ impl Build for Config {
         self
     }
 
+    fn snapshot<'a>(
+        &'a self,
+        printer: &'a str,
+        state_dir: &'a Path,
+    ) -> Option<BoxFuture<'a, Result<Bytes, Fault>>> {
+        // A model that is not known by its serial number may have one.
+        if model::by_serial(&self.serial).is_some_and(|m| !m.jpeg_camera) {
+            return None;
+        }
+        Some(Box::pin(async move {
+            let tls = PrinterTls::new(state_dir, printer, &self.serial)
+                .map_err(|e| faults::CAMERA.with_raw(e.to_string()))?;
+            camera::snapshot(self, &tls).await
+        }))
+    }
+
     fn reachable<'a>(&'a self) -> BoxFuture<'a, Reach> {
         Box::pin(async {
             let address = (self.host.as_str(), self.mqtt_port);
             // Only the port: a second session may throw out the one that a running daemon has.
             let connected = tokio::time::timeout(REACH_LIMIT, tokio::net::TcpStream::connect(address)).await;
             match connected {
-                Ok(Ok(_)) => Reach::Yes(format!("{} answers on port {}", self.host, self.mqtt_port)),
-                Ok(Err(error)) => Reach::No(faults::UNREACHABLE.with_raw(error.to_string())),
-                Err(_) => Reach::No(faults::UNREACHABLE.with_raw("no answer in 5 s")),
+                Ok(Ok(_)) => {}
+                Ok(Err(error)) => return Reach::No(faults::UNREACHABLE.with_raw(error.to_string())),
+                Err(_) => return Reach::No(faults::UNREACHABLE.with_raw("no answer in 5 s")),
+            }
+            let place = format!("{} answers on port {}", self.host, self.mqtt_port);
+            match found::detect(&self.host).await {
+                Some(told) if told.serial != self.serial => {
+                    Reach::No(faults::OTHER_SERIAL.with_raw(format!("it is {}", told.serial)))
+                }
+                Some(told) if told.cloud => Reach::No(faults::CLOUD_MODE),
+                Some(told) => Reach::Yes(format!("{place}: {} {:?}", told.model, told.name)),
+                None => Reach::Yes(place),
             }
         })
     }

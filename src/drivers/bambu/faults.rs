@@ -58,6 +58,15 @@ pub const OTHER_SERIAL: Fault = Fault::new(
     "Correct `host` or `serial`; `layerd discover` shows both.",
 );
 
+/// It announces that it belongs to the cloud.
+pub const CLOUD_MODE: Fault = Fault::new(
+    Warning,
+    "bambu/cloud-mode",
+    "The printer is connected to the maker's cloud.",
+    "In this mode it shows its state at most, and takes no orders over the network.",
+    "Switch on LAN-only mode and Developer Mode on the printer's screen.",
+);
+
 /// No connection.
 pub const UNREACHABLE: Fault = Fault::new(
     Retry,
@@ -110,6 +119,15 @@ pub const UPLOAD: Fault = Fault::new(
     "The file did not reach the printer; nothing was started.",
     "The network broke off or the printer stopped answering.",
     "Start the print again.",
+);
+
+/// No picture.
+pub const CAMERA: Fault = Fault::new(
+    Retry,
+    "bambu/camera",
+    "The printer's camera gives no picture.",
+    "Its picture over the network (LAN live view) is off, another viewer has its only place, or it has no camera of this kind.",
+    "Switch the live view on at the printer's screen and close other viewers.",
 );
 
 /// The file cannot be read or wrapped.
@@ -237,8 +255,9 @@ pub fn hms_code(attr: u32, code: u32) -> String {
 /// "Command verification failed": Developer Mode is off.
 pub const HMS_SIGNED_ONLY: (u32, u32) = (0x0500_0500, 0x0001_0007);
 
-/// Words for a health message: its part and severity; the code itself is always shown.
-pub fn hms(attr: u32, code: u32) -> Fault {
+/// Words for a health message: its part and severity; the code itself is always shown. `wiki`: the
+/// model's folder in the maker's wiki, where known.
+pub fn hms(attr: u32, code: u32, wiki: Option<&str>) -> Fault {
     if (attr, code) == HMS_SIGNED_ONLY {
         return SIGNED_ONLY;
     }
@@ -246,7 +265,7 @@ pub fn hms(attr: u32, code: u32) -> Fault {
     let part = match attr >> 24 {
         0x03 => "motion controller",
         0x05 => "mainboard",
-        0x07 | 0x12 | 0x18 => "AMS",
+        0x07 => "AMS",
         0x08 => "toolhead",
         0x0c => "camera",
         _ => "printer",
@@ -262,11 +281,10 @@ pub fn hms(attr: u32, code: u32) -> Fault {
         .with_what(format!("The {part} reports {weight}: {shown}."))
         .with_raw(shown.clone());
     fault.code = format!("bambu/{shown}").into();
-    fault.remedy = format!(
-        "See https://wiki.bambulab.com/en/hms/error-code?e={}",
-        shown.replace('_', "")
-    )
-    .into();
+    if let Some(model) = wiki {
+        fault.remedy =
+            format!("See https://wiki.bambulab.com/en/{model}/troubleshooting/hmscode/{shown}").into();
+    }
     fault
 }
 
@@ -282,8 +300,10 @@ mod tests {
     #[test]
     fn codes_are_shown_in_full_and_unknown_ones_are_kept() {
         assert_eq!(hms_code(50331904, 65543), "0300_0100_0001_0007");
-        assert_eq!(hms(83887360, 65543).code, "bambu/developer-mode");
-        let odd = hms(0x0500_0600, 0x0002_0070);
+        assert_eq!(hms(83887360, 65543, None).code, "bambu/developer-mode");
+        let odd = hms(0x0500_0600, 0x0002_0070, Some("x1"));
+        let page = "https://wiki.bambulab.com/en/x1/troubleshooting/hmscode/0500_0600_0002_0070";
+        assert!(odd.remedy.ends_with(page), "{odd}");
         assert_eq!(odd.code, "bambu/0500_0600_0002_0070");
         assert!(odd.what.contains("mainboard reports a serious fault"), "{odd}");
         assert_eq!(print_error(50348044).raw.as_deref(), Some("0300_400C"));

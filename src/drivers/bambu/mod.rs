@@ -2,8 +2,10 @@
 
 pub mod ams;
 pub mod archive;
+pub mod camera;
 pub mod config;
 pub mod faults;
+pub mod found;
 pub mod ftps;
 pub mod lenient;
 pub mod model;
@@ -42,6 +44,10 @@ impl Factory for BambuFactory {
     }
 
     fn probe(&self) -> BoxFuture<'_, Vec<Found>> {
-        Box::pin(async { Vec::new() })
+        Box::pin(found::found())
+    }
+
+    fn probe_at<'a>(&'a self, host: &'a str) -> BoxFuture<'a, Vec<Found>> {
+        Box::pin(found::found_at(host))
     }
 }

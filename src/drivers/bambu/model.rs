@@ -13,6 +13,8 @@ pub struct Model {
     pub chamber: bool,
     /// The camera is a stream of JPEG pictures on a port of its own; others have RTSPS.
     pub jpeg_camera: bool,
+    /// Folder of the maker's wiki with its fault codes, where known.
+    pub wiki: Option<&'static str>,
     /// Slow controller: whole reports are asked for sparingly.
     pub slow: bool,
 }
@@ -30,7 +32,20 @@ const fn model(
         codes,
         chamber,
         jpeg_camera,
+        wiki: wiki(name.as_bytes()),
         slow: jpeg_camera,
+    }
+}
+
+/// The families have one folder each; models that may have one of their own have no link.
+const fn wiki(name: &[u8]) -> Option<&'static str> {
+    match name {
+        [b'X', b'1', ..] => Some("x1"),
+        b"P1P" | b"P1S" => Some("p1"),
+        b"A1" => Some("a1"),
+        b"A1 mini" => Some("a1-mini"),
+        [b'H', b'2', ..] => Some("h2"),
+        _ => None,
     }
 }
 

@@ -1,5 +1,8 @@
 //! What people are told beside the state: temperatures, progress, faults with buttons. Pure.
 
+use std::sync::Arc;
+
+use super::ams::Materials;
 use super::faults;
 use super::proto::Core;
 use super::stages;
@@ -7,7 +10,7 @@ use super::status::{Control, GcodeState, Temp};
 use crate::printer::capability::Capabilities;
 use crate::printer::event::Event;
 use crate::printer::fault::{Fault, Severity};
-use crate::printer::model::{Heater, Now, Progress};
+use crate::printer::model::{Heater, MaterialSlot, Now, Progress};
 use crate::printer::notice::{Level, Notice};
 
 /// What has been told, so that it is told once.
@@ -20,6 +23,9 @@ pub struct Shown {
     tool: Option<u8>,
     skipped: Vec<u32>,
     once: Vec<String>,
+    materials: Materials,
+    layout: Vec<MaterialSlot>,
+    stream: Option<String>,
 }
 
 impl Core {
@@ -41,6 +47,11 @@ impl Core {
             .copied()
             .collect();
         self.emit(Event::Capabilities(Capabilities::with(&supported)));
+    }
+
+    /// The model's folder in the maker's wiki.
+    pub(super) fn wiki(&self) -> Option<&'static str> {
+        self.model.and_then(|m| m.wiki)
     }
 
     /// A notice that stays, told once in the life of this driver.
@@ -76,6 +87,7 @@ impl Core {
             self.shown.skipped.clone_from(&self.status.skipped);
             self.emit(Event::Skipped(self.status.skipped.clone()));
         }
+        self.tell_equipment();
         // Percent and time of the last job stand there for days after it.
         if !self.status.state.is_busy() {
             self.shown.progress = None;
@@ -103,6 +115,22 @@ impl Core {
             if let Some(words) = self.status.stage.and_then(stages::words) {
                 self.emit(Event::Message(words));
             }
+        }
+    }
+
+    /// What is loaded, and where the video is.
+    fn tell_equipment(&mut self) {
+        if self.shown.materials != self.status.materials {
+            self.shown.materials.clone_from(&self.status.materials);
+            let layout = self.status.materials.layout();
+            if layout != self.shown.layout {
+                self.shown.layout.clone_from(&layout);
+                self.emit(Event::Materials(Arc::new(layout)));
+            }
+        }
+        if self.shown.stream != self.status.rtsp_url {
+            self.shown.stream.clone_from(&self.status.rtsp_url);
+            self.emit(Event::CameraStream(self.status.rtsp_url.clone()));
         }
     }
 
@@ -140,7 +168,7 @@ impl Core {
             if (attr, code) == faults::HMS_SIGNED_ONLY {
                 continue;
             }
-            let fault = faults::hms(attr, code);
+            let fault = faults::hms(attr, code, self.wiki());
             let level = match code >> 16 {
                 1 | 2 => Level::Error,
                 3 => Level::Warning,

@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub mod broker;
+pub mod camera;
 pub mod certificate;
 pub mod files;
 pub mod kind;
@@ -33,6 +34,8 @@ pub struct Options {
     pub mqtt_port: u16,
     /// Files; 0: any free one.
     pub ftps_port: u16,
+    /// Camera; 0: any free one.
+    pub camera_port: u16,
     /// Serial number.
     pub serial: String,
     /// Access code.
@@ -83,6 +86,8 @@ pub struct Sim {
     pub mqtt: SocketAddr,
     /// Where the files are.
     pub ftps: SocketAddr,
+    /// Where the pictures are.
+    pub camera: SocketAddr,
     stop: CancellationToken,
 }
 
@@ -107,7 +112,8 @@ impl Sim {
         let tls = certificate::server(&options.serial).map_err(std::io::Error::other)?;
         let mqtt = TcpListener::bind((options.host, options.mqtt_port)).await?;
         let ftps = TcpListener::bind((options.host, options.ftps_port)).await?;
-        let (mqtt_at, ftps_at) = (mqtt.local_addr()?, ftps.local_addr()?);
+        let camera = TcpListener::bind((options.host, options.camera_port)).await?;
+        let (mqtt_at, ftps_at, camera_at) = (mqtt.local_addr()?, ftps.local_addr()?, camera.local_addr()?);
         let shared = Arc::new(Shared {
             printer: Mutex::new(Printer::new(&options)),
             reports: broadcast::channel(64).0,
@@ -123,6 +129,13 @@ impl Sim {
             shared.clone(),
             stop.clone(),
             |s, shared, _| Box::pin(broker::serve(s, shared)),
+        ));
+        tracker.spawn(accept(
+            camera,
+            tls.clone(),
+            shared.clone(),
+            stop.clone(),
+            |s, shared, _| Box::pin(camera::serve(s, shared)),
         ));
         tracker.spawn(accept(
             ftps,
@@ -146,6 +159,7 @@ impl Sim {
             shared,
             mqtt: mqtt_at,
             ftps: ftps_at,
+            camera: camera_at,
             stop,
         })
     }

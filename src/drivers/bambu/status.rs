@@ -107,6 +107,15 @@ pub struct Fans {
     pub heatbreak: Option<i64>,
 }
 
+/// The address of a video stream without credentials; "disable" and the like are none.
+fn stream_address(url: &str) -> Option<String> {
+    let (kind, rest) = url
+        .split_once("://")
+        .filter(|(kind, _)| kind.starts_with("rtsp"))?;
+    let place = rest.rsplit_once('@').map_or(rest, |(_, place)| place);
+    Some(format!("{kind}://{place}").chars().take(NAME_MAX).collect())
+}
+
 /// Whether the printer obeys.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Control {
@@ -280,7 +289,7 @@ impl Status {
         }
         if let Some(url) = new.ipcam.0.as_ref().and_then(|c| c.rtsp_url.as_deref()) {
             self.rtsp_told = true;
-            self.rtsp_url = Some(url).filter(|u| u.starts_with("rtsp")).map(str::to_owned);
+            self.rtsp_url = stream_address(url);
         }
         let interfaces = new.net.0.as_ref().and_then(|n| n.info.as_ref());
         if let Some(ip) = interfaces

@@ -341,7 +341,9 @@ impl Core {
             return faults::print_error(self.status.print_error);
         }
         let worst = self.status.hms.iter().min_by_key(|(_, code)| code >> 16);
-        worst.map_or(faults::FAILED, |(attr, code)| faults::hms(*attr, *code))
+        worst.map_or(faults::FAILED, |(attr, code)| {
+            faults::hms(*attr, *code, self.wiki())
+        })
     }
 
     fn failed(&mut self, uid: Uuid, fault: Fault) {

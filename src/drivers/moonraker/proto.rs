@@ -113,6 +113,8 @@ pub struct Core {
     poll: Option<Instant>,
     tick: Option<Instant>,
     up: bool,
+    /// The objects have to be asked for: subscriptions end with Klipper's socket.
+    stale: bool,
     own_client: bool,
 }
 
@@ -174,6 +176,7 @@ impl Core {
             poll: None,
             tick: None,
             up: false,
+            stale: true,
             own_client: false,
         }
     }
@@ -188,6 +191,7 @@ impl Core {
         self.calls.clear();
         self.klippy = Klippy::Unknown;
         self.up = false;
+        self.stale = true;
         self.heard = Some(now.mono);
         self.tick = Some(now.mono);
         self.poll = None;
@@ -268,7 +272,8 @@ impl Core {
         self.out.push_back(Output::Event(event));
     }
 
-    /// The connection counts as up when Klipper's condition is known, not before.
+    /// The connection counts as up when Klipper's condition is known, not before: whoever sees it up
+    /// sees what the printer does as well.
     pub(super) fn came_up(&mut self, now: Now) {
         if self.up {
             return;
@@ -373,13 +378,15 @@ impl Core {
     /// Klipper's condition, from whoever tells it.
     fn klippy_is(&mut self, now: Now, state: Klippy) {
         match (&self.klippy, &state) {
-            (Klippy::Ready(true), Klippy::Ready(_)) => return,
+            (Klippy::Ready(true), Klippy::Ready(_)) if !self.stale => return,
+            (Klippy::Ready(true), Klippy::Ready(_)) => {}
             // The words come with `printer.info`; "shutdown" alone must not wipe them out.
             (Klippy::Fault(_), Klippy::Fault(_)) => {}
             _ => self.klippy = state.clone(),
         }
         match state {
             Klippy::Ready(_) => {
+                self.stale = true;
                 self.call(Call::PrinterInfo, "printer.info", Value::Null);
                 self.call(Call::List, "printer.objects.list", Value::Null);
                 let settings = json!({"objects": {"configfile": ["settings"]}});
@@ -410,7 +417,10 @@ impl Core {
             }));
         }
         if let Klippy::Fault(words) = &mut self.klippy {
-            *words = info.state_message.unwrap_or_default();
+            *words = info
+                .state_message
+                .filter(|words| !words.is_empty())
+                .unwrap_or_else(|| "Klipper has stopped.".to_owned());
             self.evaluate(now);
         }
     }
@@ -457,6 +467,7 @@ impl Core {
 
     fn on_snapshot(&mut self, now: Now, snapshot: &Map<String, Value>) {
         self.status.replace(snapshot);
+        self.stale = false;
         self.klippy = match self.status.klippy() {
             Some(("shutdown" | "error", words)) => Klippy::Fault(words.to_owned()),
             Some(("startup", _)) => Klippy::Startup,
@@ -490,8 +501,11 @@ impl Core {
                 }
                 self.evaluate(now);
             }
+            // `server.info` says ready a moment before this comes (seen): who has been told of a printer
+            // that is ready by then is right, and a start in between must not be refused. After a
+            // restart of Klipper the loss of its socket comes first.
             "notify_klippy_ready" => {
-                self.klippy = Klippy::Startup;
+                self.stale = true;
                 self.klippy_is(now, Klippy::Ready(false));
             }
             "notify_klippy_shutdown" if matches!(self.klippy, Klippy::Fault(_)) => {}

@@ -10,7 +10,7 @@ use super::super::sim::Sim;
 use super::*;
 use crate::printer::command::{CancelReason, Command, Program};
 use crate::printer::event::JobEvent;
-use crate::printer::model::{Activity, PrintObject};
+use crate::printer::model::{Activity, PrintObject, State, StateWord};
 
 struct Rig {
     core: Core,
@@ -135,7 +135,7 @@ fn connecting_tells_state_limits_and_capabilities() {
         .iter()
         .position(|e| *e == Event::Activity(Activity::Idle))
         .expect("idle");
-    assert!(up < idle);
+    assert!(idle < up, "nobody sees it up without seeing what it does");
     let limits = rig.events.iter().rev().find_map(|e| match e {
         Event::Limits(limits) => Some(*limits),
         _ => None,
@@ -143,6 +143,42 @@ fn connecting_tells_state_limits_and_capabilities() {
     let limits = limits.expect("limits");
     assert_eq!((limits.max_tool_c, limits.max_bed_c), (Some(280.0), Some(110.0)));
     assert_eq!(limits.reach_mm, Some(([0.0, 0.0, -2.0], [250.0, 210.0, 200.0])));
+}
+
+#[test]
+fn a_start_is_accepted_from_the_first_operational_on() {
+    // Moonraker says ready in `server.info`, and by notification a moment later (seen).
+    let mut rig = Rig::connected();
+    rig.core
+        .frame(rig.now, r#"{"jsonrpc":"2.0","method":"notify_klippy_ready"}"#);
+    let id = rig.ask(Command::Start(job()));
+    assert_eq!(rig.outcome(id), Some(&Outcome::Verified));
+    assert_eq!(
+        rig.sim.subscribed, 2,
+        "a subscription does not outlive Klipper's socket"
+    );
+}
+
+#[test]
+fn a_printer_that_starts_is_never_shown_as_ready() {
+    let mut rig = Rig::new(Watch::new(None, None));
+    rig.sim.starting = true;
+    rig.core.opened(rig.now);
+    rig.run();
+    let word = |rig: &Rig| {
+        let mut state = State::new(rig.now);
+        let seen = rig.events.iter().map(|e| {
+            crate::printer::reduce::reduce(&mut state, rig.now, e.clone());
+            state.word()
+        });
+        seen.filter(|w| *w != StateWord::Offline).collect::<Vec<_>>()
+    };
+    assert!(!word(&rig).is_empty() && word(&rig).iter().all(|w| *w == StateWord::NotReady));
+    rig.sim.starting = false;
+    rig.core
+        .frame(rig.now, r#"{"jsonrpc":"2.0","method":"notify_klippy_ready"}"#);
+    rig.run();
+    assert_eq!(word(&rig).last(), Some(&StateWord::Operational));
 }
 
 #[test]

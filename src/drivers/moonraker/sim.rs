@@ -14,6 +14,10 @@ pub struct Sim {
     pub file: String,
     /// Words of a shutdown.
     pub shutdown: Option<String>,
+    /// Klipper starts.
+    pub starting: bool,
+    /// Subscriptions that were asked for.
+    pub subscribed: u32,
     /// The bed heats: scripts wait.
     pub heating: bool,
     /// Target of the bed, °C.
@@ -51,11 +55,7 @@ impl Sim {
         let result = match method {
             "server.connection.identify" => json!({"connection_id": 1}),
             "server.info" => {
-                let state = if self.shutdown.is_some() {
-                    "shutdown"
-                } else {
-                    "ready"
-                };
+                let state = self.klippy();
                 json!({"klippy_connected": true, "klippy_state": state, "components": []})
             }
             "printer.info" => json!({"state_message": self.shutdown, "software_version": "sim"}),
@@ -67,7 +67,10 @@ impl Sim {
                 let settings = json!({"extruder": {"max_temp": 280}, "heater_bed": {"max_temp": 110}});
                 json!({"status": {"configfile": {"settings": settings}}})
             }
-            "printer.objects.subscribe" => json!({"eventtime": 1.0, "status": self.objects()}),
+            "printer.objects.subscribe" => {
+                self.subscribed += 1;
+                json!({"eventtime": 1.0, "status": self.objects()})
+            }
             "printer.emergency_stop" => {
                 self.shutdown = Some("Shutdown due to webhooks request".to_owned());
                 return vec![
@@ -94,6 +97,14 @@ impl Sim {
             .into_iter()
             .flat_map(|(id, script)| self.queue(id, script))
             .collect()
+    }
+
+    fn klippy(&self) -> &'static str {
+        match &self.shutdown {
+            Some(_) => "shutdown",
+            None if self.starting => "startup",
+            None => "ready",
+        }
     }
 
     fn queue(&mut self, id: u64, script: String) -> Vec<String> {
@@ -146,11 +157,7 @@ impl Sim {
     }
 
     fn objects(&self) -> Map<String, Value> {
-        let state = if self.shutdown.is_some() {
-            "shutdown"
-        } else {
-            "ready"
-        };
+        let state = self.klippy();
         let all = json!({
             "webhooks": {"state": state, "state_message": self.shutdown.as_deref().unwrap_or("Printer is ready")},
             "print_stats": {"state": self.state, "filename": self.file, "total_duration": 1.0, "message": ""},

@@ -200,7 +200,6 @@ impl Core {
         if matches!(self.klippy, Klippy::Unknown | Klippy::Ready(false)) {
             return;
         }
-        self.came_up(now);
         match self.klippy.clone() {
             Klippy::Unknown | Klippy::Ready(false) => {}
             Klippy::Fault(words) => {
@@ -213,6 +212,7 @@ impl Core {
             Klippy::Startup | Klippy::Disconnected => self.away(now),
             Klippy::Ready(true) => self.live(now),
         }
+        self.came_up(now);
         self.check_orders(now);
     }
 
