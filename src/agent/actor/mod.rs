@@ -39,17 +39,17 @@ use crate::printer::notice::{Level, Notice};
 use crate::printer::outcome::{Outcome, Refusal};
 use crate::printer::reduce::{reduce, settle};
 
+mod bed_side;
 mod driver_side;
 mod jobs;
 mod progress;
-mod release_side;
 mod start;
 mod supply_side;
 mod told;
 
+use bed_side::ReleaseSide;
 use driver_side::DriverSide;
 use jobs::JobInHand;
-use release_side::ReleaseSide;
 use start::{Held, Preparing};
 
 /// How often the actor looks around although nothing happens.
@@ -140,7 +140,7 @@ impl Actor {
             // Unknown is not clear: with `require_clear_bed` a person looks once more.
             true
         });
-        let release = release_side::load(
+        let release = bed_side::load(
             &means.store,
             (shared.id, &*shared.name),
             settings.release.as_ref(),
