@@ -255,12 +255,6 @@ pub async fn take_over(
     job.set_program(program);
     let paused = job.record().pauses.last().is_some_and(|p| p.to.is_none());
     let adopt = job.adopt(state).map(|adopt| Adopt { paused, ..adopt });
-    if adopt.is_some() {
-        // Until the printer has been asked it is what it was seen to be last. "Idle" with a print in hand
-        // would tell a cloud that the print is over.
-        let why = job.record().pauses.last().filter(|p| p.to.is_none());
-        state.activity = why.map_or(Activity::Printing, |pause| Activity::Paused(pause.why));
-    }
     (Some(job), adopt)
 }
 
