@@ -5,6 +5,7 @@ The first byte of most targets' inputs is not text but a choice that the target 
 
 import gzip
 import io
+import json
 import sys
 import zipfile
 from pathlib import Path
@@ -117,11 +118,22 @@ def seeds(target: str):
             yield name, b"\x0f" + text
     elif target == "containers":
         yield from containers()
+    elif target == "bambu":
+        yield from reports()
     elif target == "thumbnails":
         for kind in ("png", "jpg", "qoi"):
             yield kind, b"\x00" + picture(kind)
             if kind == "qoi":
                 yield kind, b"\x01" + picture(kind)
+
+
+BAMBU = GCODE.parent / "bambu"
+
+
+def reports():
+    for path in sorted(BAMBU.glob("*.json")):
+        yield path.stem, json.dumps(json.loads(path.read_text()), separators=(",", ":")).encode()
+    yield "two", b'{"print":{"ams":{"ams":[{"id":"0","info":"2103","tray":[{"id":"0","tray_type":"PLA"}]}]}}}\n{"print":{"hms":[{"attr":1,"code":2}],"s_obj":[1],"ams":{"ams":[{"id":"0","tray":[{"id":"0"}]}]}}}'
 
 
 def main() -> None:

@@ -11,6 +11,27 @@ pub mod config {
     pub mod secrets;
 }
 
+/// Plain types of printers.
+#[path = "../../../src/printer"]
+pub mod printer {
+    pub mod capability;
+    pub mod fault;
+    pub mod model;
+    pub mod notice;
+}
+
+/// What reads a Bambu Lab printer's reports.
+#[path = "../../../src/drivers"]
+pub mod drivers {
+    pub mod bambu {
+        pub mod ams;
+        pub mod lenient;
+        pub mod report;
+        pub mod stages;
+        pub mod status;
+    }
+}
+
 /// What reads the cloud's words.
 #[path = "../../../src/upstream"]
 pub mod upstream {
