@@ -8,10 +8,12 @@
 //!
 //! The daemon is a process of its own under a simulated cloud on loopback. Each printer is a pty that answers
 //! `ok` MS_PER_LINE after a line, one line at a time: a tuning command can go out only when the line before
-//! it was answered, so a part of each sample is the printer's own time, up to MS_PER_LINE.
+//! it was answered, so a part of each sample is the printer's own time, up to MS_PER_LINE. `own_…` is the
+//! time from when the line was free (the demand, or the first answer after it) to the arrival.
 
 #![allow(clippy::disallowed_methods, reason = "a measuring instrument, not the daemon")]
 
+use std::collections::VecDeque;
 use std::error::Error;
 use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
@@ -25,8 +27,11 @@ use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 
 type Failure = Box<dyn Error + Send + Sync>;
 
+/// When a tuning command came, and when the last lines before it were answered.
+type Arrival = (Instant, Vec<Instant>);
+
 /// A pty that answers; tells when a tuning command arrives.
-fn printer(work: Duration, number: usize, arrived: Sender<(usize, Instant)>) -> Result<PathBuf, Failure> {
+fn printer(work: Duration, arrived: Sender<Arrival>) -> Result<PathBuf, Failure> {
     let master: OwnedFd = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY)?;
     grantpt(&master)?;
     unlockpt(&master)?;
@@ -42,6 +47,7 @@ fn printer(work: Duration, number: usize, arrived: Sender<(usize, Instant)>) -> 
         let _slave = slave;
         let mut buffer = [0_u8; 4096];
         let mut line = Vec::new();
+        let mut answered: VecDeque<Instant> = VecDeque::new();
         while let Ok(n) = port.read(&mut buffer) {
             let now = Instant::now();
             for byte in buffer.iter().take(n) {
@@ -52,7 +58,7 @@ fn printer(work: Duration, number: usize, arrived: Sender<(usize, Instant)>) -> 
                 let text = String::from_utf8_lossy(&line).into_owned();
                 line.clear();
                 if text.contains("M220 S") {
-                    let _ = arrived.send((number, now));
+                    let _ = arrived.send((now, answered.iter().copied().collect()));
                 }
                 let answer = if text.contains("M115") {
                     "FIRMWARE_NAME:Marlin 2.1.2 MACHINE_TYPE:bench\nCap:EMERGENCY_PARSER:1\nok\n"
@@ -66,6 +72,10 @@ fn printer(work: Duration, number: usize, arrived: Sender<(usize, Instant)>) -> 
                 };
                 if port.write_all(answer.as_bytes()).is_err() {
                     return;
+                }
+                answered.push_back(Instant::now());
+                if answered.len() > 64 {
+                    answered.pop_front();
                 }
             }
         }
@@ -146,9 +156,9 @@ async fn main() -> Result<(), Failure> {
         ..Options::default()
     })
     .await?;
-    let (arrived, arrivals): (Sender<(usize, Instant)>, Receiver<_>) = channel();
+    let (arrived, arrivals): (Sender<Arrival>, Receiver<_>) = channel();
     let ports: Vec<PathBuf> = (0..printers)
-        .map(|n| printer(Duration::from_millis(work_ms), n, arrived.clone()))
+        .map(|_| printer(Duration::from_millis(work_ms), arrived.clone()))
         .collect::<Result<_, _>>()?;
     let config_path = dir.join("layerd.toml");
     std::fs::write(&config_path, config(&dir, &cloud, &ports))?;
@@ -193,6 +203,7 @@ async fn main() -> Result<(), Failure> {
     let before = cost(pid)?;
     let began = Instant::now();
     let mut samples = Vec::new();
+    let mut own = Vec::new();
     let mut lost = 0;
     let mut turn = 0_usize;
     while began.elapsed() < Duration::from_secs(seconds) {
@@ -206,7 +217,12 @@ async fn main() -> Result<(), Failure> {
         let mut got = None;
         while got.is_none() && asked.elapsed() < Duration::from_secs(2) {
             match arrivals.try_recv() {
-                Ok((_, at)) => got = Some(at.saturating_duration_since(asked)),
+                Ok((at, answered)) => {
+                    // One line is in flight at a time: before its answer nothing can go out.
+                    let free = answered.into_iter().find(|t| *t >= asked).unwrap_or(asked);
+                    own.push(at.saturating_duration_since(free));
+                    got = Some(at.saturating_duration_since(asked));
+                }
                 Err(_) => tokio::time::sleep(Duration::from_micros(200)).await,
             }
         }
@@ -219,16 +235,20 @@ async fn main() -> Result<(), Failure> {
     let after = cost(pid)?;
     let took = began.elapsed().as_secs_f64();
     samples.sort();
-    let at = |share: f64| -> f64 {
+    own.sort();
+    let share_of = |samples: &[Duration], share: f64| -> f64 {
         let index = ((samples.len() as f64 * share) as usize).min(samples.len().saturating_sub(1));
         samples.get(index).map_or(f64::NAN, |d| d.as_secs_f64() * 1e3)
     };
+    let at = |share: f64| share_of(&samples, share);
+    let own_at = |share: f64| share_of(&own, share);
     let per = printers as f64;
     println!(
         "{}",
         serde_json::json!({
             "printers": printers, "ms_per_line": work_ms, "samples": samples.len(), "lost": lost,
             "p50_ms": at(0.5), "p90_ms": at(0.9), "p99_ms": at(0.99), "max_ms": at(1.0),
+            "own_p50_ms": own_at(0.5), "own_p99_ms": own_at(0.99), "own_max_ms": own_at(1.0),
             "rss_mb": after.1 as f64 / 1024.0, "anon_mb": after.2 as f64 / 1024.0,
             "idle_rss_mb": idle.1 as f64 / 1024.0, "idle_anon_mb": idle.2 as f64 / 1024.0,
             "idle_cpu_percent_per_printer": idle_cpu / 5.0 * 100.0 / per,

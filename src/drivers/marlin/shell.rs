@@ -2,12 +2,14 @@
 //!
 //! The serial line has its own OS thread with a small runtime and, where allowed, a raised priority,
 //! so that nothing else in the daemon (analysis, TLS, disk) can delay the next line. On that thread
-//! are the core and the port only. The program is read by a blocking task of the main runtime, two
-//! batches ahead. Requests come through channels; events leave without ever waiting.
+//! are the core and the port only. The program is read beside it, by the main runtime, two batches
+//! ahead. Requests come through channels; events leave without ever waiting.
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
@@ -123,6 +125,8 @@ impl MarlinDriver {
 
         let mut end_rx = end_rx;
         let mut stopping = false;
+        // One, and a moment longer the one before it.
+        let mut readers = FuturesUnordered::new();
         loop {
             tokio::select! {
                 biased;
@@ -138,7 +142,8 @@ impl MarlinDriver {
                     let mode = if mode == StopMode::Leave { StopMode::Leave } else { mode };
                     let _ = stop_tx.try_send(mode);
                 }
-                Some(order) = read_orders.recv() => read_program(order),
+                Some(order) = read_orders.recv() => readers.push(read_program(order)),
+                Some(()) = readers.next(), if !readers.is_empty() => {}
                 Some(request) = link.requests.recv() => match request.command {
                     Command::Ping => {
                         let _ = request.reply.send(Outcome::Sent);
@@ -177,35 +182,45 @@ fn forward(to: &mpsc::Sender<Request>, request: Request) {
     }
 }
 
-/// Reads a program on a blocking thread until it is through or nobody wants it any more.
-fn read_program(order: ReadOrder) {
-    // Owned by its channel: it ends when the session drops the receiver.
-    let handle = tokio::task::spawn_blocking(move || {
-        let path = &order.opening.job.program.path;
-        let words = |error: std::io::Error| format!("{}: {error}", path.display());
-        let mut source = match open_program(&order.opening) {
-            Ok(source) => source,
-            Err(error) => {
-                let _ = order.to.blocking_send(Err(words(error)));
-                return;
-            }
-        };
-        loop {
+/// Reads a program until it is through or nobody wants it any more. A blocking thread is held for one
+/// batch at a time only: there are few of them, and a print takes hours.
+async fn read_program(order: ReadOrder) {
+    let ReadOrder { opening, to } = order;
+    let path = opening.job.program.path.clone();
+    let words = |error: std::io::Error| format!("{}: {error}", path.display());
+    let lost = || Err("the reader of the program failed".to_owned());
+    let Ok(opened) = tokio::task::spawn_blocking(move || open_program(&opening)).await else {
+        let _ = to.send(lost()).await;
+        return;
+    };
+    let mut source = match opened {
+        Ok(source) => source,
+        Err(error) => {
+            let _ = to.send(Err(words(error))).await;
+            return;
+        }
+    };
+    // Ends also when the session drops the receiver.
+    while let Ok(place) = to.reserve().await {
+        let read = tokio::task::spawn_blocking(move || {
             let begin = source
                 .place()
                 .can_skip()
                 .then(|| Arc::new(source.place().clone()));
-            let piece = source
-                .next_batch(BATCH_BYTES)
-                .map(|batch| Piece { batch, begin })
-                .map_err(words);
-            let last = piece.as_ref().map_or(true, |p| p.batch.last);
-            if order.to.blocking_send(piece).is_err() || last {
-                return;
-            }
+            let batch = source.next_batch(BATCH_BYTES);
+            (batch.map(|batch| Piece { batch, begin }), source)
+        });
+        let Ok((piece, back)) = read.await else {
+            place.send(lost());
+            return;
+        };
+        source = back;
+        let last = piece.as_ref().map_or(true, |p| p.batch.last);
+        place.send(piece.map_err(words));
+        if last {
+            return;
         }
-    });
-    drop(handle);
+    }
 }
 
 /// Opens a program where it is to be read, so that objects can be left out of it.

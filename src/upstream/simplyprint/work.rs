@@ -97,6 +97,26 @@ pub async fn command(printer: PrinterHandle, command: Command) -> Done {
     }
 }
 
+/// The supply on or off. `keepalive`: only if it is not on.
+pub async fn power(printer: PrinterHandle, on: bool, keepalive: bool) -> Done {
+    let is = printer.snapshot().state.supply.as_ref().and_then(|s| s.on);
+    if keepalive && is == Some(on) {
+        return Done::Nothing;
+    }
+    let outcome = printer.power(on).await;
+    if outcome.is_ok() {
+        return Done::Nothing;
+    }
+    let message = outcome.message();
+    tracing::info!(
+        printer = printer.name(),
+        demand = "power",
+        code = outcome.code(),
+        "{message}"
+    );
+    Done::Refused(printer.id(), "Not switched.", message)
+}
+
 /// G-code of a demand.
 pub async fn gcode(
     printer: PrinterHandle,

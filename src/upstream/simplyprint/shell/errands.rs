@@ -89,7 +89,7 @@ impl Loop {
                 member.console = on.then(|| handle.wire().dump().last().cloned().unwrap_or_default());
                 return;
             }
-            Action::Power { .. } => return,
+            Action::Power { on, keepalive } => Box::pin(work::power(handle, on, keepalive)),
             Action::Host(what) => return self.host(what),
             Action::ClearBed { pid, success, token } => Box::pin(work::clear_bed(tools, pid, success, token)),
             Action::ShowCode(code) => {
