@@ -41,6 +41,7 @@ mod backup;
 mod counters;
 pub mod demand;
 pub mod dialect_rules;
+mod drain;
 pub mod envelope;
 mod files;
 pub mod gcode_body;
@@ -110,6 +111,7 @@ pub fn router(agent: AgentHandle, account: i64) -> Router {
             "/printers/notification/ResolveAll",
             post(notifications::resolve_all),
         )
+        .route("/agent/Drain", post(drain::drain))
         .layer(DefaultBodyLimit::max(BODY_MAX_BYTES))
         .route("/agent/Backup", get(backup::backup))
         .route(

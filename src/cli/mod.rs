@@ -12,9 +12,11 @@ mod act;
 mod analyze;
 mod check;
 pub mod client;
+mod cool;
 mod counters;
 mod demo;
 mod discover;
+mod drain;
 pub mod exit;
 mod generate;
 mod log;
@@ -32,6 +34,7 @@ pub mod settings;
 mod simulate;
 mod simulate_bambu;
 mod simulate_cloud;
+mod simulate_klipper;
 mod trust;
 
 use client::Client;
@@ -141,6 +144,10 @@ enum Verb {
     Rename(moving::PairArgs),
     /// Another printer stands where one stood: the cloud identity moves to it (service stopped)
     Replace(moving::PairArgs),
+    /// Finish what prints and start nothing new; waits for the end of prints that need this host
+    Drain(drain::Args),
+    /// Heaters off on serial printers that a dead service left printing (it runs by itself when the service fails)
+    Cool,
     /// Whether this machine and this binary can do the work; needs no network and no printer
     SelfTest,
     /// A stand-in for a printer, to try this or another host on
@@ -222,6 +229,8 @@ fn dispatch(cli: &Cli) -> Done {
         Verb::Adopt => moving::adopt(globals),
         Verb::Rename(args) => moving::rename(globals, args),
         Verb::Replace(args) => moving::replace(globals, args),
+        Verb::Drain(args) => drain::run(globals, args),
+        Verb::Cool => cool::run(globals),
         Verb::SelfTest => self_test::run(globals),
         Verb::Simulate(args) => simulate::run(globals, args),
         Verb::Trust(args) => trust::run(globals, args),

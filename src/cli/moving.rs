@@ -42,7 +42,7 @@ fn database(globals: &Globals) -> Result<PathBuf, Failure> {
     Ok(config.agent.state_dir.join(FILE_NAME))
 }
 
-fn open(path: &Path) -> Result<Store, Failure> {
+pub(super) fn open(path: &Path) -> Result<Store, Failure> {
     if !path.exists() {
         return Err(Failure::new(format!(
             "{}: there is no database yet; nothing to do.",
@@ -61,7 +61,7 @@ fn failed(error: StoreError) -> Failure {
     Failure::new(error.to_string())
 }
 
-async fn closed<T>(store: Store, done: Result<T, Failure>) -> Result<T, Failure> {
+pub(super) async fn closed<T>(store: Store, done: Result<T, Failure>) -> Result<T, Failure> {
     store.close(CLOSE_LIMIT).await.map_err(failed)?;
     done
 }

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::capability::Capabilities;
+use super::equipment::Equipment;
 use super::fault::Fault;
 use super::notice::Notice;
 
@@ -352,6 +353,8 @@ pub struct State {
     pub mesh: Option<Arc<BedMesh>>,
     /// Filament sensors by their number, from 0; empty: none is known.
     pub filament: BTreeMap<u8, Filament>,
+    /// What stands around it, where it tells of that.
+    pub equipment: Option<Arc<Equipment>>,
     /// The switch of the supply; `None`: there is none.
     pub supply: Option<Supply>,
     /// Address of the printer's own video stream.
@@ -447,6 +450,7 @@ impl State {
             limits: None,
             mesh: None,
             filament: BTreeMap::new(),
+            equipment: None,
             supply: None,
             camera_stream: None,
             materials: None,

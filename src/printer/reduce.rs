@@ -106,6 +106,7 @@ pub fn reduce(state: &mut State, now: Now, event: Event) -> Changes {
                 state.filament.remove(&sensor);
             }
         },
+        Event::Equipment(equipment) => state.equipment = Some(equipment),
         Event::Supply(supply) => state.supply = Some(supply),
         Event::CameraStream(url) => state.camera_stream = url,
         Event::Materials(slots) => state.materials = Some(slots),

@@ -1,6 +1,7 @@
 //! Settings of one Marlin printer.
 
 use std::any::Any;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::port::{self, PortSpec};
@@ -11,6 +12,7 @@ use crate::config::model::{Common, Origin};
 use crate::config::section::WordOrInteger;
 use crate::drivers::{BoxFuture, Build, Context, Driver, Reach};
 use crate::host::serial::Roots;
+use crate::printer::fault::Fault;
 
 /// Speeds that are tried for `baud = "auto"`, the usual first.
 pub const BAUDS: &[u32] = &[
@@ -116,6 +118,11 @@ fn read_pause(section: &mut Section<'_>, common: &Common) -> PauseActions {
     }
 }
 
+/// Where the port of `port = "auto"` is kept, once it is known.
+pub fn pin_file(state_dir: &Path, printer: &str) -> PathBuf {
+    state_dir.join(format!("port-{printer}"))
+}
+
 impl Build for Config {
     fn build(&self, context: Context) -> Box<dyn Driver> {
         Box::new(MarlinDriver::new(self.clone(), context))
@@ -131,6 +138,12 @@ impl Build for Config {
 
     fn as_any(&self) -> &dyn Any {
         self
+    }
+
+    fn cool<'a>(&'a self, state_dir: &'a Path, printer: &'a str) -> Option<BoxFuture<'a, Result<(), Fault>>> {
+        Some(Box::pin(async move {
+            super::cool::cool(self, &pin_file(state_dir, printer)).await
+        }))
     }
 
     fn reachable<'a>(&'a self) -> BoxFuture<'a, Reach> {
