@@ -60,10 +60,13 @@ class Relay:
             threading.Thread(target=self.pump, args=(far, near, False), daemon=True).start()
 
     def pump(self, source, sink, note):
-        while data := source.recv(65536):
-            if note:
-                self.seen.append(time.monotonic())
-            sink.sendall(data)
+        try:
+            while data := source.recv(65536):
+                if note:
+                    self.seen.append(time.monotonic())
+                sink.sendall(data)
+        except OSError:
+            pass  # one end is gone; layerd connects anew
 
 
 class Local(http.client.HTTPConnection):
@@ -96,6 +99,10 @@ class Host:
         binary = os.path.join(os.path.dirname(sys.executable), "moonraker")
         self.moonraker = subprocess.Popen([binary, "-d", f"{work}/data", "-c", f"{work}/data/config/moonraker.conf",
                                            "-l", f"{work}/data/logs/moonraker.log"], **quiet)
+        end = time.monotonic() + 60
+        while socket.socket().connect_ex(("127.0.0.1", self.port)):
+            assert time.monotonic() < end, "Moonraker does not start"
+            time.sleep(0.1)
 
     def post(self, path, body):
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
@@ -125,7 +132,9 @@ class Daemon:
         end = time.monotonic() + seconds
         while True:
             done = subprocess.run([self.layerd, "--config", self.config, "--json", "printers"], capture_output=True, text=True)
-            seen = [p["state"] for p in json.loads(done.stdout or "[]")]
+            # Before the daemon listens the answer is an error, and no list.
+            told = json.loads(done.stdout or "[]")
+            seen = [p["state"] for p in told] if isinstance(told, list) else []
             if seen.count(state) == count:
                 return
             assert time.monotonic() < end, seen
