@@ -37,6 +37,9 @@ pub struct Args {
     /// Objects to leave out, by id
     #[arg(long, value_name = "ID", num_args = 1..)]
     skip: Vec<String>,
+    /// Only upload and check; nothing heats before `layerd begin PRINTER`
+    #[arg(long, conflicts_with = "follow")]
+    hold: bool,
     /// Stay until the print has ended
     #[arg(long, conflicts_with = "no_wait")]
     follow: bool,
@@ -70,7 +73,7 @@ async fn print(globals: &Globals, client: &Client, args: &Args) -> Done {
         "file_id": file_id,
         "skipped_objects": args.skip,
         // The same demand twice (a retry of the connection) starts one print.
-        "layerd": {"start_id": uuid::Uuid::new_v4().to_string()},
+        "layerd": {"start_id": uuid::Uuid::new_v4().to_string(), "hold": args.hold},
     });
     let answer = demand(client, &printer, "CreateJob", body, !args.no_wait).await?;
     let exit = Exit::of_outcome(answer.get("layerd").unwrap_or(&Value::Null));
