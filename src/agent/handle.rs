@@ -49,6 +49,14 @@ pub struct PrintOrder {
     pub start_id: Option<String>,
 }
 
+/// A start that stops when it is checked, and waits for the word to heat and print.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Hold {
+    /// Id of the file in the spool that is deleted when the start comes to nothing: it was fetched for
+    /// this print alone.
+    pub discard: Option<String>,
+}
+
 /// What an accepted print is known by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Accepted {
@@ -94,6 +102,12 @@ pub(super) enum Ask {
     /// A print; the first answer is the pre-flight's.
     Print {
         order: PrintOrder,
+        /// Stop before the first heater and wait for [`Ask::Release`].
+        hold: Option<Hold>,
+        accepted: oneshot::Sender<Result<(Accepted, Pending), Refusal>>,
+    },
+    /// A held print may heat and print.
+    Release {
         accepted: oneshot::Sender<Result<(Accepted, Pending), Refusal>>,
     },
     /// The bed was cleared.
@@ -207,7 +221,33 @@ impl PrinterHandle {
     /// Asks for a print; returns when the pre-flight has passed or the order was refused.
     pub async fn print(&self, order: PrintOrder) -> Result<(Accepted, Pending), Refusal> {
         let (accepted, answer) = oneshot::channel();
-        self.ask(Ask::Print { order, accepted })?;
+        self.ask(Ask::Print {
+            order,
+            hold: None,
+            accepted,
+        })?;
+        answer.await.unwrap_or_else(|_| Err(busy()))
+    }
+
+    /// Asks for a print in steps: returns when the pre-flight has passed and the start is durable as
+    /// held. Nothing is heated or moved before [`PrinterHandle::release`]; a cancel before leaves
+    /// nothing behind, and a restart of the daemon ends it.
+    pub async fn print_held(&self, order: PrintOrder, hold: Hold) -> Result<Accepted, Refusal> {
+        let (accepted, answer) = oneshot::channel();
+        let hold = Some(hold);
+        self.ask(Ask::Print {
+            order,
+            hold,
+            accepted,
+        })?;
+        let (accepted, _) = answer.await.unwrap_or_else(|_| Err(busy()))?;
+        Ok(accepted)
+    }
+
+    /// A held print may heat and print.
+    pub async fn release(&self) -> Result<(Accepted, Pending), Refusal> {
+        let (accepted, answer) = oneshot::channel();
+        self.ask(Ask::Release { accepted })?;
         answer.await.unwrap_or_else(|_| Err(busy()))
     }
 

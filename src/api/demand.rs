@@ -28,6 +28,10 @@ pub enum Demand {
     },
     /// A print.
     Print(JobDemand),
+    /// A print that was held may heat and print.
+    Begin,
+    /// A print that has not begun does not begin.
+    CancelPending,
     /// Leave objects out of the running print: ids or names, both are documented.
     Skip(Vec<String>),
 }
@@ -59,6 +63,10 @@ pub struct JobDemand {
     pub start_id: Option<String>,
     /// Options that were given and have no meaning on this host.
     pub ignored: Vec<String>,
+    /// Stop when the file is checked, until the word to begin.
+    pub hold: bool,
+    /// The file was uploaded for this print alone: it goes when the held print does not begin.
+    pub discard: bool,
 }
 
 /// How the requester wants to be treated.
@@ -122,7 +130,8 @@ pub fn read(action: &str, body: &Value) -> Result<Demand, Problem> {
             rating: small(body, "rating", 1, 4)?,
         },
         "CreateJob" => Demand::Print(job(body)?),
-        "CancelPendingPrint" => return Err(Problem::said("No pending prints to cancel")),
+        "BeginPrint" => Demand::Begin,
+        "CancelPendingPrint" => Demand::CancelPending,
         "RefreshMaterialData" => {
             return Err(Problem::said(
                 "This printer has no reader for material data, so there is nothing to refresh.",
@@ -218,6 +227,8 @@ fn job(body: &Value) -> Result<JobDemand, Problem> {
         skip: skipped_objects(body)?,
         start_id,
         ignored: start_options(body)?,
+        hold: flag(body, "hold")?,
+        discard: flag(body, "discard")?,
     })
 }
 

@@ -110,10 +110,6 @@ fn options_come_as_json_or_as_text() {
 
 #[test]
 fn documented_words_for_what_a_host_does_not_have() {
-    assert_eq!(
-        fails("CancelPendingPrint", Value::Null).message,
-        "No pending prints to cancel"
-    );
     assert_eq!(fails("Explode", Value::Null).status.as_u16(), 404);
     assert_eq!(fails("Pause", json!([1])).status.as_u16(), 400);
 }

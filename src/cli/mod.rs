@@ -13,6 +13,7 @@ mod analyze;
 mod check;
 pub mod client;
 mod cool;
+mod counters;
 mod demo;
 mod discover;
 mod drain;
@@ -33,6 +34,7 @@ pub mod settings;
 mod simulate;
 mod simulate_bambu;
 mod simulate_cloud;
+mod simulate_klipper;
 mod trust;
 
 use client::Client;
@@ -118,12 +120,16 @@ enum Verb {
     Send(act::SendArgs),
     /// Upload a sliced file and print it
     Print(print::Args),
+    /// A print that waits (print --hold) may heat and begin
+    Begin(act::Args),
     /// Stop a printer at once, heaters off
     Estop(act::Args),
     /// The bed was cleared; the next print may start
     Clear(act::ClearArgs),
     /// Press a button of a printer's prompt
     Answer(act::AnswerArgs),
+    /// Hours, prints and filament of the printers, in all and since their service
+    Counters(counters::Args),
     /// What happened to a printer, or its raw traffic
     Logs(logs::Args),
     /// Pair the printers with the cloud: shows the code of each one and waits until it is claimed
@@ -211,6 +217,8 @@ fn dispatch(cli: &Cli) -> Done {
         Verb::Recover(args) => recover::run(globals, args),
         Verb::Send(args) => act::send(globals, args),
         Verb::Print(args) => print::run(globals, args),
+        Verb::Begin(args) => act::run(globals, "BeginPrint", args),
+        Verb::Counters(args) => counters::run(globals, args),
         Verb::Estop(args) => act::run(globals, "EmergencyStop", args),
         Verb::Clear(args) => act::clear(globals, args),
         Verb::Answer(args) => act::answer(globals, args),
