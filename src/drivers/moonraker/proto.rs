@@ -218,7 +218,7 @@ impl Core {
     fn identify(&mut self, agent: bool) {
         let who = json!({
             "client_name": "layerd", "version": env!("CARGO_PKG_VERSION"),
-            "type": if agent { "agent" } else { "other" }, "url": "https://crates.io/crates/layerd",
+            "type": if agent { "agent" } else { "other" }, "url": "urn:layerd",
         });
         self.call(Call::Identify { agent }, "server.connection.identify", who);
     }
