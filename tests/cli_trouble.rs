@@ -230,6 +230,19 @@ fn a_file_of_many_parts_arrives_whole() {
 /// The service failed for good with a print on the bed: its last resort reads the printer's own word.
 #[test]
 fn a_printer_that_a_dead_daemon_left_printing_is_cooled() {
+    cooled_after_death(|_| {});
+    // Nor does it stay hot because nobody can tell any more what was printed.
+    cooled_after_death(|state| {
+        for entry in std::fs::read_dir(state).expect("readable") {
+            let path = entry.expect("an entry").path();
+            if path.to_string_lossy().contains(".db") {
+                std::fs::write(path, b"no database").expect("written");
+            }
+        }
+    });
+}
+
+fn cooled_after_death(harm: impl Fn(&Path)) {
     let mut house = House::build(2.0);
     let running = house.verb(&["cool"]);
     assert_eq!(running.status.code(), Some(1), "{}", words(&running));
@@ -248,6 +261,7 @@ fn a_printer_that_a_dead_daemon_left_printing_is_cooled() {
         house.sim.with(|sim| sim.tool_target_c(0)) > 0.0,
         "nothing was hot"
     );
+    harm(&house.dir.path().join("state"));
     let cooled = house.verb(&["cool"]);
     assert_eq!(cooled.status.code(), Some(0), "{}", words(&cooled));
     let said = String::from_utf8_lossy(&cooled.stdout).into_owned();

@@ -6,23 +6,37 @@ use super::client::block_on;
 use super::exit::{Done, Exit, Failure};
 use super::{Globals, moving, out};
 use crate::daemon::read_config;
-use crate::job::store::FILE_NAME;
+use crate::job::store::{FILE_NAME, Store, StoreError};
 
 /// Turns the heaters of printers off that a dead daemon left printing.
 pub fn run(globals: &Globals) -> Done {
     let config =
         read_config(globals.config_path()).map_err(|mistakes| Failure::usage(mistakes.to_string()))?;
     let state_dir = config.agent.state_dir.clone();
+    let path = state_dir.join(FILE_NAME);
     // Refused while the service runs: it minds the heaters then.
-    let store = moving::open(&state_dir.join(FILE_NAME))?;
+    let store = match Store::open(&path) {
+        Ok(store) => Some(store),
+        Err(error @ StoreError::InUse { .. }) => return Err(moving::not_open(error)),
+        Err(error) => {
+            out::err(format!("layerd: {error} Every serial printer is cooled."));
+            None
+        }
+    };
     block_on(async {
+        // What was printed cannot be known from a database that had to be replaced by an empty one.
+        let known = match &store {
+            Some(store) => matches!(store.set_aside().await, Ok(None)),
+            None => false,
+        };
         let mut told = Vec::new();
         let mut hot = false;
         for printer in &config.printers {
             let name = &printer.name;
-            let left = store.active_job(name).await;
             // A database that cannot be read is no reason to leave a heater on.
-            if matches!(left, Ok(None)) {
+            if let Some(store) = store.as_ref().filter(|_| known)
+                && matches!(store.active_job(name).await, Ok(None))
+            {
                 continue;
             }
             let Some(cooling) = printer.driver.cool(&state_dir, name) else {
@@ -41,7 +55,9 @@ pub fn run(globals: &Globals) -> Done {
         } else if told.is_empty() {
             out::line("No printer was left printing by this host.");
         }
-        moving::closed(store, Ok(())).await?;
+        if let Some(store) = store {
+            moving::closed(store, Ok(())).await?;
+        }
         Ok(if hot { Exit::Unverified } else { Exit::Good })
     })?
 }

@@ -42,19 +42,24 @@ fn database(globals: &Globals) -> Result<PathBuf, Failure> {
     Ok(config.agent.state_dir.join(FILE_NAME))
 }
 
-pub(super) fn open(path: &Path) -> Result<Store, Failure> {
+fn open(path: &Path) -> Result<Store, Failure> {
     if !path.exists() {
         return Err(Failure::new(format!(
             "{}: there is no database yet; nothing to do.",
             path.display()
         )));
     }
-    Store::open(path).map_err(|error| match error {
+    Store::open(path).map_err(not_open)
+}
+
+/// Why the database cannot be worked on.
+pub(super) fn not_open(error: StoreError) -> Failure {
+    match error {
         StoreError::InUse { .. } => {
             Failure::new("The service is running. Stop it first: systemctl stop layerd")
         }
         other => Failure::new(other.to_string()),
-    })
+    }
 }
 
 fn failed(error: StoreError) -> Failure {

@@ -3,6 +3,7 @@
 //! Apart from the sender, its numbers and its memory on purpose: whatever brought the daemon down must
 //! not be needed here. The lines go without numbers, which every firmware takes.
 
+use std::io;
 use std::path::Path;
 use std::time::Duration;
 
@@ -63,7 +64,7 @@ async fn said_cold(path: &Path, baud: u32, roots: &Roots) -> Result<bool, Fault>
         while let Ok(read) = tokio::time::timeout_at(turn, stream.read(&mut buffer)).await {
             let read = read.map_err(|error| port::lost(path, &error))?;
             if read == 0 {
-                break;
+                return Err(port::lost(path, &io::ErrorKind::UnexpectedEof.into()));
             }
             for byte in buffer.iter().take(read) {
                 if *byte != b'\n' {
