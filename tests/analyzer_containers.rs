@@ -118,6 +118,35 @@ fn gzipped_text_equals_the_text() {
 }
 
 #[test]
+fn a_flashforge_file_is_its_program_with_a_picture() {
+    let packed = fixture("drawing.gx");
+    let (a, b) = (
+        analyze(&fixture("slic3r.gcode")).expect("text"),
+        analyze(&packed).expect("gx"),
+    );
+    assert_eq!(
+        (a.bounds, a.layers.count, a.lines),
+        (b.bounds, b.layers.count, b.lines)
+    );
+    assert_eq!((a.time.slicer_s, b.time.slicer_s), (None, Some(754.0)));
+    assert_eq!((b.format, b.size), (Format::Gx, packed.len() as u64));
+    assert!(b.sha256.is_some_and(|hash| hash.len() == 64));
+    let picture = picture_of(&packed).expect("whole").expect("there");
+    assert_eq!((picture.kind, picture.width, picture.height), (Kind::Bmp, 80, 60));
+    let shown = picture.for_browsers().expect("checked");
+    assert_eq!((shown.kind, shown.width, shown.height), (Kind::Png, 80, 60));
+    let why = analyze(&packed[..9000]).expect_err("cut");
+    assert!(why.contains("cut short"), "{why}");
+    // A picture inside the program is found where it lies.
+    let mut both = packed[..14_512].to_vec();
+    both[0x10..0x14].fill(0);
+    both.extend_from_slice(&commented("thumbnail", &fixture("pictures/small.png")));
+    both.extend_from_slice(PLATE);
+    let inner = picture_of(&both).expect("whole").expect("there");
+    assert_eq!((inner.kind, inner.width), (Kind::Png, 32));
+}
+
+#[test]
 fn binary_files_cut_or_changed_anywhere_are_refused() {
     let good = fixture("prusa_cube.bgcode");
     assert!(analyze(&good).is_ok());

@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::view::rfc3339;
+use crate::gcode::analysis::Analysis;
 use crate::job::record::{JobRecord, JobState};
 use crate::job::usage;
 use crate::printer::model::Origin;
@@ -83,7 +84,12 @@ pub fn listed(job: &JobRecord, printer_id: Option<i64>, now: Timestamp) -> Value
 }
 
 /// The detail form.
-pub fn detailed(job: &JobRecord, printer_id: Option<i64>, now: Timestamp) -> Value {
+pub fn detailed(
+    job: &JobRecord,
+    printer_id: Option<i64>,
+    analysis: Option<&Analysis>,
+    now: Timestamp,
+) -> Value {
     let ago = |at: Timestamp| (now.as_second() - at.as_second()).max(0);
     let cancelled = job.state == JobState::Cancelled;
     let mut out = json!({
@@ -125,9 +131,10 @@ pub fn detailed(job: &JobRecord, printer_id: Option<i64>, now: Timestamp) -> Val
         for (name, list) in lists {
             members.insert(name.to_owned(), Value::Array(list));
         }
-        for name in ["queued", "users", "analysis"] {
+        for name in ["queued", "users"] {
             members.insert(name.to_owned(), Value::Null);
         }
+        members.insert("analysis".to_owned(), json!(analysis.map(|a| &a.simplyprint)));
         members.insert("outsideSystem".to_owned(), json!(job.origin == Origin::Outside));
         members.insert("filament".to_owned(), filament(job));
         members.insert("filUsage".to_owned(), json!(usage::total_mm(&job.filament_mm)));
@@ -208,7 +215,7 @@ mod tests {
         assert_eq!(shown["printTime"], 60);
         assert_eq!(shown["currentPercentage"], 41);
         assert_eq!(shown["startDate"], "2023-11-14T22:13:30.000Z");
-        let shown = detailed(&job, None, now);
+        let shown = detailed(&job, None, None, now);
         assert_eq!(shown["started"], 90, "seconds ago");
         assert_eq!(shown["ended"], 30, "seconds ago");
         assert_eq!(shown["currentTime"], 1_700_000_100);
@@ -226,7 +233,7 @@ mod tests {
             "Power.",
             "Look.",
         ));
-        let shown = detailed(&job, Some(1), at(1_700_000_100));
+        let shown = detailed(&job, Some(1), None, at(1_700_000_100));
         assert_eq!(shown["state"], "failed");
         assert_eq!(shown["failedReason"], "It reset. Power. Look.");
         assert_eq!(shown["layerd"]["state"], "interrupted");

@@ -59,7 +59,12 @@ pub async fn details(State(api): State<Api>, params: Params) -> Result<Answer<Va
         demand::job_source(&json!(id)).ok_or_else(|| Problem::bad("`id` must be the id or uid of a job."))?;
     let job = find(&api, &source).await?;
     let printer_id = api.agent.by_name(&job.printer).map(|p| p.id());
-    let shown = job_view::detailed(&job, printer_id, clock::now().wall);
+    // Of a print that was started elsewhere there is no file here, and so no analysis.
+    let analysis = match &job.sha256 {
+        Some(sha256) => api.agent.pool().known(sha256).await,
+        None => None,
+    };
+    let shown = job_view::detailed(&job, printer_id, analysis.as_deref(), clock::now().wall);
     Ok(Answer(json!({"status": true, "message": null, "job": shown})))
 }
 

@@ -21,7 +21,7 @@ const BIG: u64 = 20 << 20;
 /// Arguments of `analyze`.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
-    /// G-code files: .gcode, .bgcode, .gcode.gz, .3mf
+    /// G-code files: .gcode, .bgcode, .gcode.gz, .3mf, .gx
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
     /// Draw the plate from above

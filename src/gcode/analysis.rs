@@ -83,6 +83,9 @@ pub enum Format {
     /// Plain text, gzipped.
     #[serde(rename = "gcode.gz")]
     GcodeGz,
+    /// FlashForge's header and picture before plain text.
+    #[serde(rename = "gx")]
+    Gx,
 }
 
 /// Who sliced a file.

@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 use super::analysis::{Analysis, Format, Object, ObjectSource, Thumbnail};
 use super::analyze::{Analyzer, Options};
 use super::container::threemf::Plate;
-use super::container::{ContainerError, bgcode, gzip, sniff, threemf};
+use super::container::{ContainerError, HEAD_LEN, bgcode, gx, gzip, sniff, threemf};
 use super::index::Index;
 
 /// Bytes read at a time.
@@ -93,8 +93,8 @@ fn analyze(
         return Err(ContainerError::Nothing("not a regular file"));
     }
     let size = meta.len();
-    let mut head = Vec::with_capacity(4);
-    file.by_ref().take(4).read_to_end(&mut head)?;
+    let mut head = Vec::new();
+    file.by_ref().take(HEAD_LEN).read_to_end(&mut head)?;
     file.seek(SeekFrom::Start(0))?;
     let format = sniff(&head);
     let mut analyzer = Analyzer::new(*options);
@@ -107,7 +107,7 @@ fn analyze(
         progress,
     };
     let mut pictures = Vec::new();
-    let mut project = None;
+    let (mut project, mut ahead) = (None, 0);
     match format {
         Format::Gcode => plain(&mut input, &mut analyzer)?,
         Format::GcodeGz => gzip::read(&mut input, size, &mut |chunk| analyzer.push(chunk))?,
@@ -122,6 +122,21 @@ fn analyze(
                 size,
                 &mut sink,
             )?;
+        }
+        Format::Gx => {
+            analyzer.in_container();
+            let header = gx::read_header(&mut input, size)?;
+            plain(&mut input, &mut analyzer)?;
+            facts_of_gx(&header, &mut analyzer);
+            pictures.extend(header.picture.map(|(offset, bytes)| Thumbnail {
+                format: "bmp".to_owned(),
+                width: gx::PICTURE.0,
+                height: gx::PICTURE.1,
+                bytes,
+                offset,
+                entry: None,
+            }));
+            ahead = header.program;
         }
         Format::ThreeMf => {
             analyzer.in_container();
@@ -148,6 +163,9 @@ fn analyze(
         for inner in &mut analysis.thumbnails {
             inner.entry = Some(threemf::program_of(project.number));
         }
+    }
+    for inner in &mut analysis.thumbnails {
+        inner.offset += ahead;
     }
     // In binary G-code pictures are blocks; comments of its program have no place in the file.
     if format != Format::Bgcode {
@@ -264,6 +282,20 @@ fn facts_of(plate: &Plate, analyzer: &mut Analyzer) {
     analyzer.fact("filament used [g]", &list(&|f| f.g.map(|g| g.to_string()), ","));
     analyzer.fact("filament_type", &list(&|f| f.material.clone(), ";"));
     analyzer.fact("filament_colour", &list(&|f| f.color.clone(), ";"));
+}
+
+/// What the header says and the program itself does not.
+fn facts_of_gx(header: &gx::Header, analyzer: &mut Analyzer) {
+    if let Some(seconds) = header.print_s {
+        analyzer.fact("total estimated time", &seconds.to_string());
+    }
+    if let Some(mm) = header.layer_mm {
+        analyzer.fact("layer_height", &mm.to_string());
+    }
+    let [right, left] = header.filament_mm;
+    if right > 0 || left > 0 {
+        analyzer.fact("filament used [mm]", &format!("{right},{left}"));
+    }
 }
 
 /// Names from the project; where the program marks nothing, the project's boxes.

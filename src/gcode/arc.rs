@@ -7,12 +7,15 @@
 use std::f64::consts::{FRAC_PI_2, PI, TAU};
 
 use super::lex::{Micro, UNIT};
-use super::modal::{Move, Plane, to_mm};
+use super::modal::{Move, Plane};
 
 /// Most full turns that a `P` word may ask for; more is nonsense.
 const MAX_TURNS: Micro = 1000;
 /// Ends closer than this are the same point: a full circle, mm.
 const CLOSED: f64 = 1e-6;
+/// Arcs that bulge no more than this are drawn by their ends and their middle: off by a quarter of it, which is a
+/// tenth of the width of a line of plastic.
+const ONE_POINT_MM: f64 = 0.2;
 /// What an outline needs: pieces of at most a sixteenth of a half turn.
 const OUTLINE_STEP: f64 = FRAC_PI_2 / 8.0;
 
@@ -52,10 +55,10 @@ impl Arc {
             Plane::Xz => [2, 0, 1],
             Plane::Yz => [1, 2, 0],
         };
-        let pick = |v: [Micro; 3]| axes.map(|a| to_mm(v.get(a).copied().unwrap_or(0)));
+        let pick = |v: [Micro; 3]| axes.map(|a| mm(v.get(a).copied().unwrap_or(0)));
         let (start, end) = (pick(moved.from), pick(moved.to));
         let offset = match radius {
-            Some(radius) => offset_of(start, end, clockwise, to_mm(radius))?,
+            Some(radius) => offset_of(start, end, clockwise, mm(radius))?,
             None => {
                 let [a, b, _] = pick(offset.map(|o| o.unwrap_or(0)));
                 [a, b]
@@ -67,8 +70,70 @@ impl Arc {
     /// A level arc in the plane of X and Y, around a point given from its start.
     #[inline]
     pub fn level(moved: &Move, clockwise: bool, offset: [Micro; 2]) -> Option<Arc> {
-        let (start, end) = (moved.from.map(to_mm), moved.to.map(to_mm));
-        Self::around([0, 1, 2], start, end, offset.map(to_mm), clockwise, 0)
+        let (start, end) = (moved.from.map(mm), moved.to.map(mm));
+        Self::around([0, 1, 2], start, end, offset.map(mm), clockwise, 0)
+    }
+
+    /// A box that holds a level arc in the plane of X and Y, found without angles and roots; of more than half a
+    /// turn, and of one whose ends are not equally far from its centre, there is none.
+    #[inline]
+    pub fn rough_box(moved: &Move, clockwise: bool, offset: [Micro; 2]) -> Option<[[Micro; 2]; 2]> {
+        let ([x0, y0, _], [x1, y1, _]) = (moved.from, moved.to);
+        let d = [(x1 - x0) as f64, (y1 - y0) as f64];
+        let centre = offset.map(|v| v as f64);
+        let (chord2, radius2) = (dot(d, d), dot(centre, centre));
+        let across = cross(d, centre);
+        let half = if clockwise { -across } else { across } >= 0.0;
+        // Square of the end's distance from the centre less that of the start.
+        let skew2 = chord2 - 2.0 * dot(d, centre);
+        // The end is off the circle by at most an eighth of the chord, and an arc of half a turn lies within half
+        // a chord beside it: together less than three quarters of the sum of its sides.
+        if !half || chord2 < 4.0 || 64.0 * skew2 * skew2 > radius2 * chord2 {
+            return None;
+        }
+        let sum = (x1 - x0).abs() + (y1 - y0).abs();
+        let beside = sum - (sum >> 2) + 1;
+        Some([
+            [x0.min(x1) - beside, y0.min(y1) - beside],
+            [x0.max(x1) + beside, y0.max(y1) + beside],
+        ])
+    }
+
+    /// The point half way on an arc that has a [`Arc::rough_box`], mm, without angles; `None` if it bulges so far that
+    /// an outline needs more points.
+    #[inline]
+    pub fn middle(moved: &Move, clockwise: bool, offset: [Micro; 2]) -> Option<[f64; 2]> {
+        let ([x0, y0, _], [x1, y1, _]) = (moved.from, moved.to);
+        let [dx, dy] = [mm(x1 - x0), mm(y1 - y0)];
+        let centre = offset.map(mm);
+        let chord2 = dx * dx + dy * dy;
+        // Chord by radius is twice the sine of half the angle; height by chord half the tangent of its quarter.
+        let ratio2 = chord2 / dot(centre, centre);
+        let height = ratio2.sqrt() / (4.0 + 4.0 * (1.0 - 0.25 * ratio2).max(0.0).sqrt());
+        let height = if clockwise { -height } else { height };
+        let middle = [mm(x0 + x1) * 0.5 + dy * height, mm(y0 + y1) * 0.5 - dx * height];
+        (height * height * chord2 <= ONE_POINT_MM * ONE_POINT_MM).then_some(middle)
+    }
+
+    /// Length and angle of a level arc that has a [`Arc::rough_box`], mm and radians, by a series; `None` if it goes
+    /// round by more than 60°.
+    #[inline]
+    pub fn rough_length(moved: &Move, offset: [Micro; 2]) -> Option<(f64, f64)> {
+        let ([x0, y0, z0], [x1, y1, z1]) = (moved.from, moved.to);
+        let (d, centre) = ([mm(x1 - x0), mm(y1 - y0)], offset.map(mm));
+        let chord2 = dot(d, d);
+        let ratio2 = chord2 / dot(centre, centre);
+        // 2 · asin(k / 2) / k, to a millionth.
+        const TERMS: [f64; 6] = [
+            1.0 / 24.0,
+            3.0 / 640.0,
+            5.0 / 7168.0,
+            35.0 / 294_912.0,
+            63.0 / 2_883_584.0,
+            231.0 / 54_525_952.0,
+        ];
+        let sum = TERMS.iter().rev().fold(0.0, |sum, term| (sum + term) * ratio2);
+        (ratio2 <= 1.0 && z0 == z1).then(|| (chord2.sqrt() * (1.0 + sum), ratio2.sqrt() * (1.0 + sum)))
     }
 
     #[inline]
@@ -92,7 +157,9 @@ impl Arc {
         let sweep = if closed {
             full.max(TAU)
         } else {
-            full + if clockwise { turn(to, from) } else { turn(from, to) }
+            // Which way round changes from arc to arc: better chosen than branched on.
+            let across = cross(from, to);
+            full + turn(dot(from, to), if clockwise { -across } else { across })
         };
         Some(Arc {
             axes,
@@ -139,17 +206,10 @@ impl Arc {
         })
     }
 
-    /// Sine and cosine of the angle between points when the arc is cut into so many pieces.
-    #[inline]
-    pub fn step(&self, pieces: u32) -> [f64; 2] {
-        let (sin, cos) = sin_cos(self.sweep / f64::from(pieces.max(1)));
-        [sin, cos]
-    }
-
     /// The first `count` of so many points, evenly along the arc in its plane; the last of all is its end.
     #[inline]
     pub fn points(&self, count: u32, of: u32) -> impl Iterator<Item = [f64; 2]> + use<> {
-        let ([cx, cy], step) = (self.centre, self.step(of));
+        let ([cx, cy], step) = (self.centre, step_of(self.sweep, of));
         let mut spoke = self.from;
         // Turning one spoke again and again takes no angle functions; over 500 turns the error stays
         // below a millionth of the radius.
@@ -198,6 +258,12 @@ impl Arc {
     }
 }
 
+/// Millimetres; by a product, which is quicker than the quotient and may differ from it in the last bit.
+#[inline]
+fn mm(value: Micro) -> f64 {
+    value as f64 * 1e-6
+}
+
 /// The centre from the start, for an arc that is given by its radius; a negative one asks for the long way.
 fn offset_of(start: [f64; 3], end: [f64; 3], clockwise: bool, radius: f64) -> Option<[f64; 2]> {
     let ([x, y, _], [to_x, to_y, _]) = (start, end);
@@ -222,6 +288,13 @@ fn cross([ax, ay]: [f64; 2], [bx, by]: [f64; 2]) -> f64 {
     ax * by - ay * bx
 }
 
+/// Sine and cosine of the angle between points when a sweep is cut into so many pieces.
+#[inline]
+pub fn step_of(sweep: f64, pieces: u32) -> [f64; 2] {
+    let (sin, cos) = sin_cos(sweep / f64::from(pieces.max(1)));
+    [sin, cos]
+}
+
 /// A spoke turned by an angle of this sine and cosine.
 #[inline]
 pub fn turned([x, y]: [f64; 2], [sin, cos]: [f64; 2]) -> [f64; 2] {
@@ -242,24 +315,25 @@ fn quadrant([x, y]: [f64; 2]) -> u8 {
     }
 }
 
-/// Tangent up to which an angle is taken off, its tangent, and the angle.
-const KNOWN_ANGLES: [(f64, f64, f64); 3] = [
-    (0.25, 0.0, 0.0),
-    (0.85, 0.5, 0.463_647_609_000_806_1),
-    (2.5, 1.4, 0.950_546_840_812_075_1),
-];
+/// Tangents up to which the angle before is taken off; the tangents of these angles, and the angles.
+const BELOW: [f64; 3] = [0.25, 0.85, 2.5];
+const TANGENTS: [f64; 3] = [0.0, 0.5, 1.4];
+const ANGLES: [f64; 3] = [0.0, 0.463_647_609_000_806_1, 0.950_546_840_812_075_1];
 
-/// Angle from one spoke to another, counter-clockwise, 0 to a full turn.
+/// The angle counter-clockwise, 0 to a full turn, of so much along and across.
 #[inline]
-fn turn(from: [f64; 2], to: [f64; 2]) -> f64 {
-    let (along, across) = (dot(from, to), cross(from, to));
-    if along > 0.0 && across >= 0.0 {
+fn turn(along: f64, across: f64) -> f64 {
+    let [first, second, third] = BELOW.map(|tangent| across >= along * tangent);
+    if along > 0.0 && across >= 0.0 && !third {
         // tan(a − b) = (tan a − tan b) / (1 + tan a · tan b): taking off a known angle leaves a small one.
-        for (most, tangent, angle) in KNOWN_ANGLES {
-            if across < along * most {
-                return angle + small_atan((across - tangent * along) / (along + tangent * across));
-            }
-        }
+        // How big angles are changes from arc to arc: chosen, not branched on.
+        let pick = |of: [f64; 3]| {
+            let [none, some, much] = of;
+            let low = if first { some } else { none };
+            if second { much } else { low }
+        };
+        let (tangent, angle) = (pick(TANGENTS), pick(ANGLES));
+        return angle + small_atan((across - tangent * along) / (along + tangent * across));
     }
     let angle = across.atan2(along);
     if angle < 0.0 { angle + TAU } else { angle }
@@ -462,9 +536,52 @@ mod tests {
         }
 
         #[test]
+        fn the_rough_box_holds_the_arc(
+            from in -200_000i64..200_000, by in (-9_000i64..9_000, -9_000i64..9_000),
+            centre in (-9_000i64..9_000, -9_000i64..9_000), on in 0.0..6.3f64, off in -0.02..0.02f64, clockwise: bool,
+        ) {
+            // Half of the ends lie on the circle, or nearly.
+            let ((cx, cy), (dx, dy)) = (centre, by);
+            let radius = (cx as f64).hypot(cy as f64) * (1.0 + off);
+            let end = if dx & 1 == 0 {
+                [cx + (radius * on.cos()) as i64, cy + (radius * on.sin()) as i64]
+            } else {
+                [dx, dy]
+            };
+            let micro = |v: i64| v * 1_000;
+            let moved = Move {
+                from: [micro(from), micro(-from), 0],
+                to: [micro(from + end[0]), micro(end[1] - from), 0],
+                e: 0,
+                placed: 7,
+            };
+            let offset = [micro(cx), micro(cy)];
+            if let Some([low, high]) = Arc::rough_box(&moved, clockwise, offset) {
+                let arc = Arc::level(&moved, clockwise, offset).unwrap();
+                prop_assert!(arc.sweep.abs() < 3.1416);
+                if let Some((length, angle)) = Arc::rough_length(&moved, offset) {
+                    // As far as its ends are equally far from its centre.
+                    let skew = (arc.to[0].hypot(arc.to[1]) - arc.radius).abs();
+                    prop_assert!((length - arc.length_mm()).abs() < 1e-5 + 2.0 * skew, "{length} {arc:?}");
+                    prop_assert!((angle - arc.sweep.abs()).abs() < 1e-5 + 2.0 * skew / arc.radius);
+                }
+                if let Some([x, y]) = Arc::middle(&moved, clockwise, offset) {
+                    let [on_x, on_y] = arc.points(1, 2).next().unwrap();
+                    let skew = (arc.to[0].hypot(arc.to[1]) - arc.radius).abs();
+                    prop_assert!((x - on_x).hypot(y - on_y) < 1e-6 + 2.0 * skew, "{x} {y} {on_x} {on_y}");
+                }
+                for point in arc.points(32, 32).chain(arc.extremes()) {
+                    for (value, (low, high)) in point.into_iter().zip(low.into_iter().zip(high)) {
+                        prop_assert!(value >= mm(low) && value <= mm(high), "{value} {low} {high}");
+                    }
+                }
+            }
+        }
+
+        #[test]
         fn the_series_are_the_functions(t in -0.25..0.25f64, wide in 0.0..10.0f64, angle in -0.5..0.5f64) {
             prop_assert!((small_atan(t) - t.atan()).abs() < 1e-11);
-            prop_assert!((turn([2.0, 0.0], [2.0, 2.0 * wide]) - wide.atan()).abs() < 1e-11);
+            prop_assert!((turn(2.0, 2.0 * wide) - wide.atan()).abs() < 1e-11);
             let (sin, cos) = sin_cos(angle);
             prop_assert!((sin - angle.sin()).abs() < 1e-12 && (cos - angle.cos()).abs() < 1e-12);
         }

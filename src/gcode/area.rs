@@ -49,6 +49,23 @@ impl Area {
         grew
     }
 
+    /// Whether it reaches at least so far on X and Y.
+    #[inline]
+    pub fn holds(&self, [x0, y0]: [Micro; 2], [x1, y1]: [Micro; 2]) -> bool {
+        let ([x_min, y_min, _], [x_max, y_max, _]) = (self.min, self.max);
+        (x0 >= x_min) & (x1 <= x_max) & (y0 >= y_min) & (y1 <= y_max)
+    }
+
+    /// What both boxes hold.
+    pub fn common(&self, other: &Area) -> Area {
+        let ([x0, y0, z0], [x1, y1, z1]) = (self.min, self.max);
+        let ([u0, v0, w0], [u1, v1, w1]) = (other.min, other.max);
+        Area {
+            min: [x0.max(u0), y0.max(v0), z0.max(w0)],
+            max: [x1.min(u1), y1.min(v1), z1.min(w1)],
+        }
+    }
+
     /// Takes in another box.
     pub fn join(&mut self, other: &Area) {
         for (a, b) in self.min.iter_mut().zip(other.min) {
@@ -97,7 +114,9 @@ mod tests {
         );
         let mut b = Area::default();
         b.grow_axes([9_000_000, 5_000_000, 7], 2);
+        assert!(a.common(&b).is_empty());
         a.join(&b);
+        assert!(a.holds([1_000_000, 0], [2_000_000, 5_000_000]) && !a.holds([0, 0], [2_000_000, 0]));
         assert_eq!(
             a.to_box().map(|b| (b.min, b.max)),
             Some(([1.0, -2.0, 0.0], [3.0, 5.0, 0.0]))

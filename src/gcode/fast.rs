@@ -136,10 +136,8 @@ pub struct FastArc {
 /// grammar.
 #[inline]
 pub fn arc(text: &[u8]) -> Option<FastArc> {
-    let clockwise = match text {
-        [b'G', b'2', b' ', ..] => true,
-        [b'G', b'3', b' ', ..] => false,
-        _ => return None,
+    let [b'G', number @ (b'2' | b'3'), b' ', ..] = text else {
+        return None;
     };
     let ([x, y, z, e, f, i, j], mask, len) = words::<7>(text)?;
     (mask & (I | J) != 0).then_some(FastArc {
@@ -148,7 +146,7 @@ pub fn arc(text: &[u8]) -> Option<FastArc> {
             mask: mask & !(I | J),
         },
         centre: [i, j],
-        clockwise,
+        clockwise: *number == b'2',
         len,
     })
 }
@@ -214,6 +212,7 @@ fn digit_at(text: &[u8], at: usize) -> Option<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::gcode::arc::Arc;
     use crate::gcode::lex::{self, Body, Dialect};
     use crate::gcode::modal::{Modal, Step};
     use proptest::prelude::*;
@@ -271,9 +270,10 @@ mod tests {
                     modal.apply(b"G1 X3 Y4 Z1 F900");
                 }
                 let by_grammar = long.step(&lex::line(text.as_bytes(), Dialect::default()).body);
-                let short_way = match short.go_round(&read) {
-                    (moved, Some(arc)) => Step::Curve(moved, arc),
-                    (moved, None) => Step::BadCurve(moved),
+                let moved = short.go(&read.words);
+                let short_way = match Arc::level(&moved, read.clockwise, short.centre_of(&read)) {
+                    Some(arc) => Step::Curve(moved, arc),
+                    None => Step::BadCurve(moved),
                 };
                 prop_assert_eq!(short_way, by_grammar);
                 prop_assert_eq!(short, long);

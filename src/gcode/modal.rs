@@ -337,12 +337,10 @@ impl Modal {
         }
     }
 
-    /// Takes an arc that was read the short way; only in the plane of X and Y. `None`: its centre is its start.
+    /// The centre of an arc that was read the short way, from its start.
     #[inline]
-    pub fn go_round(&mut self, read: &FastArc) -> (Move, Option<Arc>) {
-        let centre = read.centre.map(|v| if self.inches { in_mm(v) } else { v });
-        let moved = self.go(&read.words);
-        (moved, Arc::level(&moved, read.clockwise, centre))
+    pub fn centre_of(&self, read: &FastArc) -> [Micro; 2] {
+        read.centre.map(|v| if self.inches { in_mm(v) } else { v })
     }
 
     fn home(&mut self, code: &Code<'_>) -> Step {

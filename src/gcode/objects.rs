@@ -3,11 +3,10 @@
 use std::collections::HashMap;
 
 use super::analysis::{Object, ObjectSource};
-use super::arc::Arc;
 use super::area::Area;
 use super::hull::Hull;
 use super::lex::{Micro, trim};
-use super::modal::{Move, to_mm};
+use super::modal::to_mm;
 
 /// Objects that are told apart; a file with more gets a warning.
 pub const MAX_OBJECTS: usize = 10_000;
@@ -197,19 +196,18 @@ impl Objects {
         }
     }
 
-    /// Whether a whole arc in the plane of X and Y lies where points change nothing.
+    /// Whether points of such a box change nothing, mm.
     #[inline]
-    pub fn knows(&self, arc: &Arc, moved: &Move) -> bool {
-        let within = |[x, y]: [f64; 2]| {
-            let [x0, x1, y0, y1] = self.inner.map(f64::from);
-            x > x0 && x < x1 && y > y0 && y < y1
-        };
-        let flat = |[x, y, _]: [Micro; 3]| [to_mm(x), to_mm(y)];
-        // An arc lies in the box around its ends and its extremes.
-        arc.axes == [0, 1, 2]
-            && within(flat(moved.from))
-            && within(flat(moved.to))
-            && arc.extremes().all(within)
+    pub fn knows(&self, low: [f64; 2], high: [f64; 2]) -> bool {
+        let [x0, x1, y0, y1] = self.inner.map(f64::from);
+        let ([low_x, low_y], [high_x, high_y]) = (low, high);
+        self.current.is_none() || (low_x > x0) & (high_x < x1) & (low_y > y0) & (high_y < y1)
+    }
+
+    /// Where the object being printed lies so far; `None`: there is none.
+    pub fn current_area(&self) -> Option<&Area> {
+        let track = self.current.and_then(|i| self.tracks.get(i as usize));
+        track.map(|track| &track.area)
     }
 
     fn flush(&mut self) {

@@ -48,8 +48,8 @@ fn read(path: &Path, thumbnail: &Thumbnail) -> Result<Picture, ContainerError> {
         return Err(ContainerError::Hostile("its picture is too big".to_owned()));
     }
     let mut file = File::open(path)?;
-    let mut head = Vec::with_capacity(4);
-    file.by_ref().take(4).read_to_end(&mut head)?;
+    let mut head = Vec::new();
+    file.by_ref().take(container::HEAD_LEN).read_to_end(&mut head)?;
     file.seek(SeekFrom::Start(0))?;
     let bytes = match (container::sniff(&head), &thumbnail.entry) {
         (Format::ThreeMf, Some(entry)) => threemf::part(file, entry, offset, len)?,

@@ -72,21 +72,30 @@ impl AnalysisPool {
         })
     }
 
+    /// The analysis of a file that was analyzed before, even if it has left the spool since.
+    pub async fn known(&self, sha256: &str) -> Option<Arc<Analysis>> {
+        if let Some(known) = find(&self.kept, sha256) {
+            return Some(known);
+        }
+        let text = self
+            .spool
+            .store()
+            .analysis(sha256, ANALYZER)
+            .await
+            .ok()
+            .flatten()?;
+        let analysis = Arc::new(serde_json::from_str::<Analysis>(&text.body).ok()?);
+        keep(&self.kept, sha256, &analysis);
+        Some(analysis)
+    }
+
     /// The analysis of a spool file: kept, or made now.
     ///
     /// # Errors
     /// Too many files wait, or this one cannot be read.
     pub async fn analysis(&self, sha256: &str) -> Result<Arc<Analysis>, Fault> {
-        if let Some(known) = find(&self.kept, sha256) {
+        if let Some(known) = self.known(sha256).await {
             return Ok(known);
-        }
-        let store = self.spool.store();
-        if let Ok(Some(text)) = store.analysis(sha256, ANALYZER).await
-            && let Ok(analysis) = serde_json::from_str::<Analysis>(&text.body)
-        {
-            let analysis = Arc::new(analysis);
-            keep(&self.kept, sha256, &analysis);
-            return Ok(analysis);
         }
         let (kept, sha, path) = (self.kept.clone(), sha256.to_owned(), self.spool.path_of(sha256));
         let analyze = self.analyze;
@@ -104,7 +113,11 @@ impl AnalysisPool {
             })
             .await?;
         if let Ok(body) = serde_json::to_string(analysis.as_ref())
-            && let Err(e) = store.analysis_put(sha256, ANALYZER, body, Timestamp::now()).await
+            && let Err(e) = self
+                .spool
+                .store()
+                .analysis_put(sha256, ANALYZER, body, Timestamp::now())
+                .await
         {
             tracing::debug!(code = e.code(), "an analysis was not kept: {e}");
         }

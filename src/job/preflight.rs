@@ -168,6 +168,7 @@ fn content(analysis: &Analysis, limits: &Limits, file: &str, out: &mut Vec<Probl
         Format::Bgcode => Some("binary G-code (.bgcode)"),
         Format::ThreeMf => Some("a project (.3mf)"),
         Format::GcodeGz => Some("compressed G-code (.gz)"),
+        Format::Gx => Some("a file for FlashForge printers (.gx)"),
     };
     if let (Some(kind), true) = (container, limits.plain_gcode_only) {
         let text = format!(

@@ -46,6 +46,18 @@ async fn a_file_is_analyzed_once_even_over_a_restart() {
     assert_eq!(RUNS.load(Ordering::SeqCst), 1);
 }
 
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn files_are_analyzed_behind_everything_else() {
+    let dir = tempfile::tempdir().expect("dir");
+    let (spool, _) = spool_with(dir.path(), PART).await;
+    let pool = AnalysisPool::start(spool, analyze_path).expect("starts");
+    let nice = || rustix::process::getpriority_process(Some(rustix::thread::gettid())).ok();
+    let before = nice();
+    assert_eq!(pool.order(move || Ok(nice())).await.expect("done"), Some(19));
+    assert_eq!(nice(), before, "the others stay as they are");
+}
+
 #[tokio::test]
 async fn a_refusal_names_the_line_when_asked_for_one_printer() {
     let dir = tempfile::tempdir().expect("dir");

@@ -53,6 +53,7 @@ async fn a_print_is_started_paused_resumed_cancelled_and_remembered() {
     assert_eq!(job["cancelInfo"]["reason"], 4);
     assert_eq!(job["cancelInfo"]["comment"], "came off");
     assert_eq!(job["pauses"].as_array().expect("a list").len(), 1);
+    assert_eq!(job["analysis"]["v"], 12, "{details}");
     let uid = job["uid"].as_str().expect("an identity").to_owned();
     let (_, same) = rig.get(&format!("0/jobs/GetDetails?id={uid}")).await;
     assert_eq!(same["job"]["id"], id);

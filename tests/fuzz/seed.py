@@ -107,6 +107,7 @@ def containers():
         yield f"3mf-{compression}", b"\x01" + project(LINES, compression)
     yield "gz", b"\x02" + gzip.compress(LINES, mtime=0)
     yield "heatshrink", b"\x03" + (GCODE / "prusa_cube.bgcode").read_bytes()[600:3000]
+    yield "gx", b"\x05" + (GCODE / "drawing.gx").read_bytes()
     yield "meatpack", b"\x04\xff\xff\xfb\xff\xff\xf7" + LINES[:500]
 
 
@@ -121,7 +122,7 @@ def seeds(target: str):
     elif target == "bambu":
         yield from reports()
     elif target == "thumbnails":
-        for kind in ("png", "jpg", "qoi"):
+        for kind in ("png", "jpg", "qoi", "bmp"):
             yield kind, b"\x00" + picture(kind)
             if kind == "qoi":
                 yield kind, b"\x01" + picture(kind)

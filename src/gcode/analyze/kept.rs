@@ -14,6 +14,8 @@ pub(super) struct Run {
     pub radius2: f64,
     /// The last move extruded: its end is already counted.
     pub open: bool,
+    /// What extended nothing before this run extends nothing in it; `None`: not looked up yet.
+    pub known: Option<Group>,
 }
 
 /// What is kept per kind of extrusion.

@@ -151,12 +151,9 @@ impl Pass {
             if let Some(read) = fast::linear(rest)
                 && read.len <= MAX_LINE
             {
-                let end = match rest.get(read.len) {
-                    Some(b'\n') => Some(read.len + 1),
-                    // A comment behind a move, or `\r`.
-                    _ => end_of_line(rest).map(|(_, end)| end),
+                let Some(end) = end_behind(rest, read.len) else {
+                    return;
                 };
-                let Some(end) = end else { return };
                 self.lines += 1;
                 self.commands += 1;
                 at += end;
@@ -166,21 +163,17 @@ impl Pass {
                 self.linear(&moved, read.words.mask);
                 continue;
             }
-            if self.modal.plane == Plane::Xy
-                && let Some(read) = fast::arc(rest)
-                // Longer ones are looked at by the grammar.
-                && read.len <= MARLIN_COMMAND
-            {
-                let Some((_, end)) = end_of_line(rest) else { return };
+            if let Some(read) = self.short_arc(rest) {
+                let Some(end) = end_behind(rest, read.len) else {
+                    return;
+                };
                 self.lines += 1;
                 self.commands += 1;
                 at += end;
                 self.byte = start + at as u64;
                 self.end_thumbnail();
-                match self.modal.go_round(&read) {
-                    (moved, Some(arc)) => self.curve(&moved, &arc),
-                    (moved, None) => self.bad_arc(&moved),
-                }
+                let moved = self.modal.go(&read.words);
+                self.round(&moved, read.clockwise, self.modal.centre_of(&read));
                 continue;
             }
             let Some((len, end)) = end_of_line(rest) else {
@@ -197,6 +190,13 @@ impl Pass {
             });
             at += end;
         }
+    }
+
+    /// An arc that can be read the short way. Longer lines are looked at by the grammar.
+    #[inline]
+    fn short_arc(&self, text: &[u8]) -> Option<fast::FastArc> {
+        let level = self.modal.plane == Plane::Xy;
+        fast::arc(text).filter(|read| level && read.len <= MARLIN_COMMAND)
     }
 
     /// Any line, by the grammar.
@@ -488,17 +488,34 @@ impl Pass {
             self.run = Run::default();
             return;
         }
-        let group = if !self.counts_as_part() {
+        let run = self.run;
+        let group = self.group();
+        group.area.join(&run.area);
+        group.radius2 = group.radius2.max(run.radius2);
+        self.objects.settle(&self.run.area, self.run.extruded, self.byte);
+        self.run = Run::default();
+    }
+
+    /// Where the run will be counted.
+    fn group(&mut self) -> &mut Group {
+        if !self.counts_as_part() {
             &mut self.apart
         } else if self.layers.layer() == 0 {
             &mut self.before
         } else {
             &mut self.part
-        };
-        group.area.join(&self.run.area);
-        group.radius2 = group.radius2.max(self.run.radius2);
-        self.objects.settle(&self.run.area, self.run.extruded, self.byte);
-        self.run = Run::default();
+        }
+    }
+
+    /// What a run extends: less than this is nothing new, as to bounds and distance from the origin.
+    #[cold]
+    pub(super) fn known(&mut self) -> Group {
+        let mut known = *self.group();
+        if let Some(area) = self.objects.current_area() {
+            known.area = known.area.common(area);
+        }
+        self.run.known = Some(known);
+        known
     }
 
     fn code(&mut self, code: &Code<'_>, step: Step, raw: &RawLine<'_>) {
@@ -510,7 +527,11 @@ impl Pass {
                 }
                 self.linear(&moved, mask);
             }
-            Step::Curve(moved, arc) => self.curve(&moved, &arc),
+            // As in a block of whole lines, so that both ways give the same outline to the last bit.
+            Step::Curve(moved, arc) => match self.short_arc(raw.bytes) {
+                Some(read) => self.round(&moved, read.clockwise, self.modal.centre_of(&read)),
+                None => self.curve(&moved, &arc),
+            },
             Step::BadCurve(moved) => self.bad_arc(&moved),
             Step::Target(heater, value) => self.target(heater, value),
             Step::Tool(_) => self.nozzle = Nozzle::Unchecked,
@@ -588,6 +609,16 @@ impl Pass {
             HeaterOf::Chamber => self.modal.chamber_target = Some(value),
         }
         self.target(heater, value);
+    }
+}
+
+/// Where the line ends of which so much was read.
+#[inline]
+fn end_behind(rest: &[u8], len: usize) -> Option<usize> {
+    match rest.get(len) {
+        Some(b'\n') => Some(len + 1),
+        // A comment behind a move, or `\r`.
+        _ => end_of_line(rest).map(|(_, end)| end),
     }
 }
 

@@ -1,7 +1,8 @@
-//! Containers: Prusa's binary G-code, sliced 3mf projects, gzipped text. Everything is streamed, and
+//! Containers: Prusa's binary G-code, sliced 3mf projects, FlashForge's `.gx`, gzipped text. Everything is streamed, and
 //! every size is held against a limit before memory is taken.
 
 pub mod bgcode;
+pub mod gx;
 pub mod gzip;
 pub mod heatshrink;
 pub mod meatpack;
@@ -40,12 +41,16 @@ pub enum ContainerError {
     Nothing(&'static str),
 }
 
-/// Tells the container from its first bytes (four are enough).
+/// First bytes that are needed to tell a container.
+pub const HEAD_LEN: u64 = 8;
+
+/// Tells the container from its first [`HEAD_LEN`] bytes.
 pub fn sniff(head: &[u8]) -> Format {
     match head {
         [b'G', b'C', b'D', b'E', ..] => Format::Bgcode,
         [b'P', b'K', 3, 4, ..] => Format::ThreeMf,
         [0x1f, 0x8b, ..] => Format::GcodeGz,
+        _ if head.starts_with(gx::MAGIC) => Format::Gx,
         _ => Format::Gcode,
     }
 }

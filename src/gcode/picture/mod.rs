@@ -1,6 +1,7 @@
 //! The pictures that slicers put into files: taken out of the comments and checked as a whole, so
 //! that nothing broken or hostile is handed to a browser or a cloud.
 
+pub mod bmp;
 pub mod jpg;
 pub mod png;
 pub mod qoi;
@@ -34,6 +35,8 @@ pub enum Kind {
     Jpg,
     /// The "quite OK image format".
     Qoi,
+    /// Windows bitmap.
+    Bmp,
 }
 
 /// A picture that was found whole.
@@ -52,8 +55,8 @@ pub struct Picture {
 /// Why there is no picture.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PictureError {
-    /// Neither PNG nor JPEG nor QOI.
-    #[error("it is neither PNG nor JPEG nor QOI")]
+    /// None of the kinds.
+    #[error("it is neither PNG nor JPEG nor QOI nor BMP")]
     Unknown,
     /// It is cut short or changed.
     #[error("the picture is damaged: {0}")]
@@ -74,6 +77,7 @@ impl Picture {
             Kind::Png => png::check(&bytes)?,
             Kind::Jpg => jpg::check(&bytes)?,
             Kind::Qoi => qoi::check(&bytes)?,
+            Kind::Bmp => bmp::check(&bytes)?,
         };
         Ok(Picture {
             kind,
@@ -111,12 +115,14 @@ impl Picture {
         Picture::new(bytes)
     }
 
-    /// The same as something that every browser shows: QOI becomes PNG.
+    /// The same as something small that every browser shows: QOI and BMP become PNG.
     pub fn for_browsers(self) -> Result<Picture, PictureError> {
-        if self.kind != Kind::Qoi {
-            return Ok(self);
-        }
-        let bytes = png::write(self.width, self.height, &qoi::pixels(&self.bytes)?);
+        let pixels = match self.kind {
+            Kind::Png | Kind::Jpg => return Ok(self),
+            Kind::Qoi => qoi::pixels(&self.bytes)?,
+            Kind::Bmp => bmp::pixels(&self.bytes)?,
+        };
+        let bytes = png::write(self.width, self.height, &pixels);
         Ok(Picture {
             kind: Kind::Png,
             bytes,
@@ -133,6 +139,8 @@ fn kind_of(bytes: &[u8]) -> Option<Kind> {
         Some(Kind::Jpg)
     } else if bytes.starts_with(b"qoif") {
         Some(Kind::Qoi)
+    } else if bytes.starts_with(bmp::MAGIC) {
+        Some(Kind::Bmp)
     } else {
         None
     }

@@ -5,7 +5,7 @@ use std::io::Cursor;
 
 use layerd_fuzz::gcode::analyze::{Analyzer, Options};
 use layerd_fuzz::gcode::container::meatpack::MeatPack;
-use layerd_fuzz::gcode::container::{bgcode, gzip, heatshrink, threemf};
+use layerd_fuzz::gcode::container::{bgcode, gx, gzip, heatshrink, threemf};
 
 struct Sink(Analyzer);
 
@@ -25,7 +25,7 @@ fn analyzer() -> Analyzer {
 
 libfuzzer_sys::fuzz_target!(|data: &[u8]| {
     let Some((&kind, rest)) = data.split_first() else { return };
-    match kind % 5 {
+    match kind % 6 {
         0 => {
             let mut sink = Sink(analyzer());
             let _ = bgcode::read(rest, rest.len() as u64, &mut sink);
@@ -43,10 +43,16 @@ libfuzzer_sys::fuzz_target!(|data: &[u8]| {
             let unpacked = heatshrink::unpack(rest, 12, 4, 60_000);
             assert!(unpacked.is_none_or(|u| u.len() == 60_000));
         }
-        _ => {
+        4 => {
             let mut out = Vec::new();
             MeatPack::default().push(rest, &mut out);
             assert!(out.len() <= rest.len() * 2);
+        }
+        _ => {
+            let mut input = rest;
+            if let Ok(header) = gx::read_header(&mut input, rest.len() as u64) {
+                assert_eq!(header.program as usize + input.len(), rest.len());
+            }
         }
     }
 });

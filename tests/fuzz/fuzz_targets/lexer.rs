@@ -1,6 +1,7 @@
 //! Any line has a reading, and the short way equals the grammar.
 #![no_main]
 
+use layerd_fuzz::gcode::arc::Arc;
 use layerd_fuzz::gcode::fast::{self, MoveWords};
 use layerd_fuzz::gcode::lex::{self, Body, Dialect};
 use layerd_fuzz::gcode::modal::{Modal, Plane, Step};
@@ -34,7 +35,9 @@ libfuzzer_sys::fuzz_target!(|data: &[u8]| {
                 Step::BadCurve(moved) => (moved, None),
                 other => panic!("{other:?}"),
             };
-            assert_eq!(short.go_round(&read), by_grammar);
+            let moved = short.go(&read.words);
+            let arc = Arc::level(&moved, read.clockwise, short.centre_of(&read));
+            assert_eq!((moved, arc), by_grammar);
             assert_eq!(short, long);
         }
         modal.apply(text);
