@@ -2,6 +2,7 @@
 # Builds layerd for a machine, on any Linux PC.
 #
 #   cross/build.sh aarch64|armv7|armv6|x86_64 [--deb] [--profile NAME]
+#   cross/build.sh ARCH --target          only says what Rust calls it
 #
 #   aarch64  64-bit boards (Pi 3 and newer with a 64-bit system)      glibc 2.31 and newer
 #   armv7    32-bit boards (Pi 2 and newer)                           glibc 2.31 and newer
@@ -20,11 +21,12 @@ usage() {
     exit 2
 }
 
-arch=${1:-} deb='' profile=dist
+arch=${1:-} deb='' profile=dist ask=''
 [ $# -gt 0 ] && shift
 while [ $# -gt 0 ]; do
     case $1 in
     --deb) deb=1 ;;
+    --target) ask=1 ;;
     --profile) profile=${2:?a profile} && shift ;;
     *) usage ;;
     esac
@@ -38,6 +40,7 @@ armv6) target=arm-unknown-linux-musleabihf floor='' debian=armhf ;;
 x86_64) target=x86_64-unknown-linux-gnu floor=.2.31 debian=amd64 ;;
 *) usage ;;
 esac
+[ -z "$ask" ] || { echo "$target" && exit; }
 [ -z "$deb" ] || [ -n "$debian" ] ||
     { echo "armv7 comes as a plain binary: the armhf package holds the armv6 build, which runs on every 32-bit Pi" >&2; exit 2; }
 
