@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use super::confirm::Confirm;
 use super::faults;
 use super::history::{Place, Tag, WIRE_MAX};
 use super::memory_record::Record;
@@ -478,7 +479,11 @@ impl Marlin {
         if self.uses_print_timer() {
             self.then([Step::fixed("M77")]);
         }
-        self.then([Step::Mark(Mark::Done)]);
+        self.then([
+            Step::Await,
+            Step::Confirm(Confirm::default()),
+            Step::Mark(Mark::Done),
+        ]);
     }
 
     pub(super) fn done(&mut self, now: Now) {

@@ -261,6 +261,9 @@ impl Marlin {
         if self.phase == Phase::Hello {
             self.hello_line(now, raw, &answer);
         }
+        if self.confirm_line(&answer) {
+            return self.drain_acks(now);
+        }
         match answer {
             Answer::Resend(number) => self.resend(now, number),
             Answer::Refused { cause, last } => {

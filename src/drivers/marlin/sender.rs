@@ -228,6 +228,11 @@ impl Sender {
         self.acked == self.history.next() && !self.flight.iter().any(|f| f.what == What::Probe)
     }
 
+    /// A refusal is being dealt with: lines may go out again.
+    pub fn is_refused(&self) -> bool {
+        self.rewind != Rewind::None
+    }
+
     /// What the oldest unanswered line may take.
     pub fn patience(&self) -> Patience {
         for f in &self.flight {
