@@ -2,7 +2,7 @@
 //!
 //! An `ok` names no line. On a bad cable surplus ones (doubled, late, of a question that was given up)
 //! can stand for lines that were never taken, and nothing comes after the last line that would bring it
-//! to light. So a line is sent whose number cannot be right: the printer refuses it, and says which line
+//! to light. A print without any such trouble needs no question. So a line is sent whose number cannot be right: the printer refuses it, and says which line
 //! it took last and which it wants next. Only when both agree with each other the answer counts.
 
 use std::time::{Duration, Instant};
@@ -16,14 +16,19 @@ use crate::printer::model::Now;
 /// Asked again after so long without an answer that can be read.
 const AGAIN: Duration = Duration::from_secs(2);
 
-/// A firmware that never answers such a question has no line numbers; then the `ok`s have to do.
-const TRIES_MAX: u8 = 6;
+/// Asked so often when some answer came, but none that agreed with itself.
+const TRIES_MAX: u8 = 8;
+
+/// A firmware that never answers such a question does not check line numbers; then the `ok`s have to do.
+const UNHEARD_MAX: u8 = 3;
 
 /// How far the question is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Confirm {
     asked: Option<Instant>,
     tries: u8,
+    /// A refusal came, readable or not.
+    heard: bool,
     /// The last line that the printer took, as its refusal says.
     last: Option<u32>,
     /// The line that it asked for before.
@@ -40,18 +45,31 @@ impl Confirm {
 }
 
 impl Marlin {
+    /// The answer is awaited: a line with a number now would be taken for what is missing.
+    pub(super) fn is_confirming(&self) -> bool {
+        matches!(self.script.front(), Some(Step::Confirm(confirm)) if confirm.asked.is_some())
+    }
+
     /// The step of the script. `false`: it has to wait.
     pub(super) fn confirm(&mut self, now: Now, confirm: Confirm) -> bool {
-        // What it missed is sent again first.
         if !self.sender.is_idle() || self.sender.is_refused() {
+            // What it missed is sent again first.
+            if let Some(Step::Confirm(confirm)) = self.script.front_mut() {
+                confirm.asked = None;
+            }
             return false;
         }
-        if confirm.agreed || confirm.tries >= TRIES_MAX {
+        let enough = if confirm.heard { TRIES_MAX } else { UNHEARD_MAX };
+        if confirm.agreed || self.sender.is_beyond_doubt() {
             self.script.pop_front();
             return true;
         }
         if confirm.due().is_some_and(|due| now.mono < due) {
             return false;
+        }
+        if confirm.tries >= enough {
+            self.script.pop_front();
+            return true;
         }
         self.sender.tx.extend_from_slice(impossible_question().as_bytes());
         if let Some(Step::Confirm(confirm)) = self.script.front_mut() {
@@ -74,10 +92,12 @@ impl Marlin {
         }
         match answer {
             Answer::Refused { last, .. } => {
+                confirm.heard = true;
                 confirm.last = *last;
                 true
             }
             Answer::Resend(Some(wanted)) => {
+                confirm.heard = true;
                 let agrees = confirm.last.take().and_then(|last| last.checked_add(1)) == Some(*wanted)
                     || confirm.earlier == Some(*wanted);
                 confirm.earlier = Some(*wanted);
@@ -92,7 +112,10 @@ impl Marlin {
                 }
                 true
             }
-            Answer::Resend(None) => true,
+            Answer::Resend(None) => {
+                confirm.heard = true;
+                true
+            }
             _ => false,
         }
     }

@@ -225,6 +225,7 @@ impl Marlin {
         });
         self.reports.job_begins(now.mono);
         self.idle_heat.job_begins();
+        self.sender.trust();
         // Small numbers make short lines. But a renumbering that gets lost, while a surplus `ok` seems
         // to answer it, would let old and new numbers be mistaken for each other: only when it pays,
         // and with a marked answer before the first line of the program.

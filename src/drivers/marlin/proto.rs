@@ -147,6 +147,8 @@ pub struct Marlin {
     pub(super) skipping: Option<Skipping>,
     /// Heaters go off once the printer answers.
     pub(super) cool_at_ready: bool,
+    /// The session is over: what still comes is not acted upon.
+    hung_up: bool,
     pub(super) out: VecDeque<Output>,
 }
 
@@ -184,6 +186,7 @@ impl Marlin {
             plan: Arc::default(),
             skipping: None,
             cool_at_ready: false,
+            hung_up: false,
             out: VecDeque::with_capacity(32),
             settings,
         };
@@ -422,7 +425,13 @@ impl Marlin {
                 }
                 break;
             }
-            if self.next_step(now) || self.next_user(now) || self.poll_due(now) {
+            if self.next_step(now) {
+                continue;
+            }
+            if self.is_confirming() {
+                break;
+            }
+            if self.next_user(now) || self.poll_due(now) {
                 continue;
             }
             if self.phase == Phase::Printing && self.script.is_empty() && self.next_program(now) {
@@ -484,6 +493,9 @@ impl Marlin {
     }
 
     fn trouble(&mut self, now: Now, trouble: Trouble) {
+        if self.hung_up {
+            return;
+        }
         let fault = match trouble {
             Trouble::Silent => faults::SILENT,
             Trouble::NoOk => faults::NO_OK,
@@ -496,8 +508,17 @@ impl Marlin {
             }
         };
         self.end_job_as_failed(now, fault.clone());
+        if trouble == Trouble::NoOk {
+            self.end_card_writing(now.mono);
+        }
         self.last_words();
         self.hangup(fault);
+    }
+
+    /// `N28 …` may have been damaged to `M28 …`: what follows, heaters off too, would be written to the
+    /// card. Harmless when nothing is written.
+    fn end_card_writing(&mut self, now: Instant) {
+        self.sender.push_loose(now, b"M29", true);
     }
 
     /// Heaters-off attempted on a link that may be dead, before it is closed.
@@ -555,6 +576,14 @@ impl Marlin {
             return;
         }
         if self.other_identity(text) || self.filament_line(text) {
+            return;
+        }
+        if self.job.is_some() && super::scan::starts_no_case(text, b"Writing to file") {
+            self.end_card_writing(now.mono);
+            self.fail_job(
+                now,
+                faults::WRITES_TO_CARD.with_raw(String::from_utf8_lossy(text)),
+            );
             return;
         }
         self.mesh_line(text);
@@ -645,6 +674,7 @@ impl Marlin {
     }
 
     pub(super) fn hangup(&mut self, fault: Fault) {
+        self.hung_up = true;
         self.users.refuse_all(&mut self.out, &fault.what);
         self.out.push_back(Output::Hangup(fault));
     }

@@ -35,8 +35,21 @@ const LOOSE_EXPIRES: Duration = Duration::from_secs(5);
 /// run us a few lines ahead, never more.
 const BELIEVED_BACK: u32 = 8;
 
-/// The same line asked for so often: stuck.
+/// The same line asked for so often: what still comes is waited for before it is sent again.
+const SAME_RESEND_QUIET: u32 = 5;
+
+/// No further request for so long: the rest of the burst has come.
+const QUIET: Duration = Duration::from_secs(1);
+
+/// Requests for the same line, with pauses between them: stuck.
 const SAME_RESEND_MAX: u32 = 10;
+
+/// Requests for the same line, however they came: stuck.
+const BURST_MAX: u32 = 200;
+
+/// Where `M105` is answered with temperatures, so many bare `ok`s in a row in their place mean that the
+/// printer takes lines without executing them.
+const UNMARKED_MAX: u8 = 8;
 
 /// Requests out of reach in a row before the job is given up.
 const BAD_ROUNDS_MAX: u8 = 3;
@@ -88,6 +101,12 @@ enum Rewind {
         to: u32,
         until: Instant,
     },
+    /// The same line was asked for several times: answers to old copies may still be on their way.
+    /// Until none came for a while, nothing is sent and nothing is counted.
+    Quiet {
+        to: u32,
+        until: Instant,
+    },
 }
 
 /// The sending side of the line protocol.
@@ -109,17 +128,20 @@ pub struct Sender {
     probe_wanted: bool,
     probes: u8,
     last_probe: Option<Instant>,
-    stray_probes: u8,
+    /// Bare `ok`s while the answer to a question was awaited.
+    unmarked: u8,
+    /// Whatever left a doubt about which line an `ok` belonged to.
+    doubts: u32,
     /// `M105` is answered with `ok T:…` in one line: its `ok` can be told from others.
     inline_temps: Option<bool>,
     /// Cause of the last refusal, until its `Resend` comes.
     cause: Option<Cause>,
     same_resend: (u32, u32),
     equal_ignored: u32,
+    burst: u32,
     bad_rounds: u8,
     bad_number: Option<u32>,
     no_checksum: (u32, u8),
-    renumber_tried: bool,
     resends_without_ok: u8,
     /// Any line came.
     last_rx: Instant,
@@ -149,15 +171,16 @@ impl Sender {
             probe_wanted: false,
             probes: 0,
             last_probe: None,
-            stray_probes: 0,
+            unmarked: 0,
+            doubts: 0,
             inline_temps: None,
             cause: None,
             same_resend: (0, 0),
             equal_ignored: 0,
+            burst: 0,
             bad_rounds: 0,
             bad_number: None,
             no_checksum: (0, 0),
-            renumber_tried: false,
             resends_without_ok: 0,
             last_rx: now,
             last_alive: now,
@@ -178,13 +201,13 @@ impl Sender {
         self.uncertain = None;
         self.probe_wanted = false;
         self.probes = 0;
-        self.stray_probes = 0;
+        self.unmarked = 0;
         self.cause = None;
         self.same_resend = (0, 0);
         self.equal_ignored = 0;
+        self.burst = 0;
         self.bad_rounds = 0;
         self.bad_number = None;
-        self.renumber_tried = false;
         self.last_alive = now;
     }
 
@@ -231,6 +254,17 @@ impl Sender {
     /// A refusal is being dealt with: lines may go out again.
     pub fn is_refused(&self) -> bool {
         self.rewind != Rewind::None
+    }
+
+    /// Since [`Sender::trust`] everything went as it should: no line again, no `ok` too many, no question;
+    /// and the `ok` of an `M105` can be told from others, so that one too many would have been seen.
+    pub fn is_beyond_doubt(&self) -> bool {
+        self.doubts == 0 && self.inline_temps == Some(true)
+    }
+
+    /// From here on doubts are counted.
+    pub fn trust(&mut self) {
+        self.doubts = 0;
     }
 
     /// What the oldest unanswered line may take.
@@ -369,10 +403,8 @@ impl Sender {
         self.probe_wanted = false;
         self.probes = self.probes.saturating_add(1);
         self.last_probe = Some(now);
-        if self.flight.iter().any(|f| f.what == What::Probe) {
-            self.stray_probes = self.stray_probes.saturating_add(1);
-            self.flight.retain(|f| f.what != What::Probe);
-        }
+        self.doubts = self.doubts.saturating_add(1);
+        self.flight.retain(|f| f.what != What::Probe);
         self.tx.extend_from_slice(b"M105\n");
         self.flight.push_back(Flight {
             what: What::Probe,
@@ -386,9 +418,8 @@ impl Sender {
         self.uncertain = None;
         self.bad_rounds = 0;
         self.bad_number = None;
-        self.renumber_tried = false;
         match self.rewind {
-            Rewind::Hold { to, .. } if to <= number => self.rewind = Rewind::None,
+            Rewind::Hold { to, .. } | Rewind::Quiet { to, .. } if to <= number => self.rewind = Rewind::None,
             Rewind::AwaitOk {
                 to: Some(to), since, ..
             } if to <= number => {
@@ -403,7 +434,9 @@ impl Sender {
         if number >= self.same_resend.0 {
             self.same_resend = (0, 0);
             self.equal_ignored = 0;
+            self.burst = 0;
         }
+        self.unmarked = 0;
     }
 
     /// Any line came from the printer.
@@ -457,11 +490,14 @@ impl Sender {
                 // The answer to a probe given up, or to an M105 that a surplus `ok` seemed to answer.
                 None if self.inline_temps.is_some() => {
                     self.inline_temps = Some(true);
-                    self.surplus = self.surplus.saturating_add(1);
-                    self.stray_probes = self.stray_probes.saturating_sub(1);
+                    self.too_many();
                 }
                 None => self.plain_ok(),
             }
+            return;
+        }
+        if matches!(self.rewind, Rewind::Quiet { .. }) {
+            self.too_many();
             return;
         }
         if let Rewind::Hold { to, .. } = self.rewind {
@@ -472,6 +508,12 @@ impl Sender {
             return;
         }
         self.plain_ok();
+    }
+
+    /// An `ok` that belongs to nothing.
+    fn too_many(&mut self) {
+        self.surplus = self.surplus.saturating_add(1);
+        self.doubts = self.doubts.saturating_add(1);
     }
 
     fn is_user_m105(&self, number: u32) -> bool {
@@ -491,6 +533,7 @@ impl Sender {
             .take(index)
             .any(|f| matches!(f.what, What::Numbered(_)));
         self.flight.drain(..=index);
+        self.unmarked = 0;
         match entry.what {
             // Numbers are accepted in order only: everything before it was.
             What::Numbered(n) => self.ack_through(n),
@@ -525,7 +568,7 @@ impl Sender {
 
     fn plain_ok(&mut self) {
         let Some(front) = self.flight.front().copied() else {
-            self.surplus = self.surplus.saturating_add(1);
+            self.too_many();
             return;
         };
         match front.what {
@@ -537,12 +580,14 @@ impl Sender {
                 if self.inline_temps != Some(true) {
                     self.flight.pop_front();
                     self.stray_or_released(false);
+                } else {
+                    self.unmarked = self.unmarked.saturating_add(1);
                 }
             }
             What::Numbered(n) => {
                 let polled = self.tag(n) == Some(Tag::Temps);
                 if polled && self.inline_temps == Some(true) {
-                    self.surplus = self.surplus.saturating_add(1);
+                    self.too_many();
                     return;
                 }
                 if polled {
@@ -558,7 +603,7 @@ impl Sender {
     pub fn deadline(&self, planned: Duration) -> Option<Instant> {
         let mut due = match self.rewind {
             Rewind::AwaitOk { since, .. } => Some(since + OK_AFTER_RESEND),
-            Rewind::Hold { until, .. } => Some(until),
+            Rewind::Hold { until, .. } | Rewind::Quiet { until, .. } => Some(until),
             Rewind::None => None,
         };
         if let Some(front) = self.flight.front() {
@@ -584,7 +629,7 @@ impl Sender {
                 }
                 self.end_of_refusal(now, to, hold);
             }
-            Rewind::Hold { to, until } if now >= until => {
+            Rewind::Hold { to, until } | Rewind::Quiet { to, until } if now >= until => {
                 self.rewind = Rewind::None;
                 self.go_back(to);
             }
@@ -608,6 +653,7 @@ impl Sender {
         }
         match trouble {
             Some(trouble) => Err(trouble),
+            None if self.unmarked >= UNMARKED_MAX => Err(Trouble::NoOk),
             None => {
                 self.probe(now);
                 Ok(())

@@ -2,7 +2,10 @@
 
 use std::time::Instant;
 
-use super::{BAD_ROUNDS_MAX, BELIEVED_BACK, HOLD, Rewind, SAME_RESEND_MAX, Sender, Trouble, What};
+use super::{
+    BAD_ROUNDS_MAX, BELIEVED_BACK, BURST_MAX, HOLD, QUIET, Rewind, SAME_RESEND_MAX, SAME_RESEND_QUIET,
+    Sender, Trouble, What,
+};
 use crate::drivers::marlin::answer::Cause;
 
 impl Sender {
@@ -30,6 +33,7 @@ impl Sender {
     pub fn resend(&mut self, now: Instant, wanted: Option<u32>) -> Result<(), Trouble> {
         self.last_alive = now;
         self.probes = 0;
+        self.doubts = self.doubts.saturating_add(1);
         let cause = self.cause.take();
         let believable = wanted.filter(|n| {
             *n >= self
@@ -51,19 +55,37 @@ impl Sender {
             self.await_ok(now, None, false);
             return Ok(());
         }
+        self.burst = if self.same_resend.0 == number {
+            self.burst.saturating_add(1)
+        } else {
+            0
+        };
+        if self.burst > BURST_MAX {
+            return Err(Trouble::Stuck(number));
+        }
+        if let Rewind::Quiet { .. } = self.rewind {
+            self.rewind = Rewind::Quiet {
+                to: number,
+                until: now + QUIET,
+            };
+            return Ok(());
+        }
         let count = if self.same_resend.0 == number {
             self.same_resend.1 + 1
         } else {
             1
         };
         self.same_resend = (number, count);
+        // Making the printer count from here (M110) is no way out: when the requests are old ones that
+        // come late, it would take lines a second time.
         if count > SAME_RESEND_MAX {
-            if self.renumber_tried {
-                return Err(Trouble::Stuck(number));
-            }
-            self.renumber_tried = true;
-            self.same_resend.1 = SAME_RESEND_MAX / 2;
-            self.renumber(now, number);
+            return Err(Trouble::Stuck(number));
+        }
+        if count > SAME_RESEND_QUIET {
+            self.rewind = Rewind::Quiet {
+                to: number,
+                until: now + QUIET,
+            };
             return Ok(());
         }
         // With this one line in flight the printer refused something else than it, or a copy of the
@@ -85,7 +107,7 @@ impl Sender {
         // A second request before the first one's ok: the newer number counts, if it has one.
         let to = match self.rewind {
             Rewind::AwaitOk { to: before, .. } => to.or(before),
-            Rewind::Hold { to: before, .. } => to.or(Some(before)),
+            Rewind::Hold { to: before, .. } | Rewind::Quiet { to: before, .. } => to.or(Some(before)),
             Rewind::None => to,
         };
         if self.resends_without_ok >= 3 {
@@ -138,19 +160,5 @@ impl Sender {
         self.await_ok(now, None, false);
         self.probe_wanted = true;
         Ok(())
-    }
-
-    /// Last resort against an endless resend: makes the printer count from here.
-    fn renumber(&mut self, now: Instant, number: u32) {
-        let before = number.saturating_sub(1);
-        let mut line = format!("N{before} M110 N{before}");
-        let sum = line.bytes().fold(0u8, |s, b| s ^ b);
-        line.push_str(&format!("*{sum}"));
-        self.push_loose(now, line.as_bytes(), true);
-        self.rewind = Rewind::AwaitOk {
-            to: Some(number),
-            since: now,
-            hold: false,
-        };
     }
 }
