@@ -91,7 +91,9 @@ impl House {
             .spawn();
         self.daemon = Some(daemon.expect("started"));
         let socket = self.path("run/layerd.sock");
-        self.until("an answer", || std::os::unix::net::UnixStream::connect(&socket).is_ok());
+        self.until("an answer", || {
+            std::os::unix::net::UnixStream::connect(&socket).is_ok()
+        });
     }
 
     fn stop(&mut self) {

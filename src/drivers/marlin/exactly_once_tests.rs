@@ -9,7 +9,7 @@ use super::bench::Bench;
 use super::settings::{Settings, Window};
 use super::sim::{LineFaults, Options};
 use crate::printer::command::Command;
-use crate::printer::event::{Event, JobEvent};
+use crate::printer::event::JobEvent;
 
 /// A program whose lines are all different, so that none can stand for another.
 fn program(lines: usize) -> String {
@@ -25,10 +25,7 @@ fn program(lines: usize) -> String {
 
 /// Whether a prompt with a button is open.
 pub(super) fn prompt_is_open(b: &Bench) -> bool {
-    let place = |wanted: &dyn Fn(&Event) -> bool| b.events.iter().rposition(wanted);
-    let asked = place(&|e| matches!(e, Event::Notice(n) if !n.buttons.is_empty()));
-    let closed = place(&|e| matches!(e, Event::NoticeCleared(_)));
-    asked > closed
+    !b.asked.is_empty()
 }
 
 /// Runs until something is so, beside a person who presses the button of an open prompt, and again
@@ -268,4 +265,39 @@ fn lines_that_once_fooled_the_driver() {
         };
         assert_eq!(print(options, window, 300), Ok(()), "{faults:?}");
     }
+}
+
+#[test]
+fn zz_debug() {
+    let f: Vec<u64> = std::env::var("FAULTS")
+        .unwrap_or_default()
+        .split(',')
+        .filter_map(|x| x.trim().parse().ok())
+        .collect();
+    if f.len() < 9 {
+        return;
+    }
+    let window = match f[0] {
+        0 => Window::Off,
+        9 => Window::Auto,
+        n => Window::Lines(n as u8),
+    };
+    let faults = LineFaults {
+        seed: f[1],
+        corrupt_in: f[2] as u32,
+        drop_in: f[3] as u32,
+        corrupt_out: f[4] as u32,
+        drop_ok: f[5] as u32,
+        double_ok: f[6] as u32,
+        delay_ok: f[7] as u32,
+        delay: Duration::from_millis(f[8]),
+    };
+    let options = Options {
+        speed: 50.0,
+        advanced_ok: window == Window::Auto,
+        faults,
+        ..Options::default()
+    };
+    let r = print(options, window, 300);
+    eprintln!("result {r:?}");
 }

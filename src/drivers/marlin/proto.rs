@@ -348,7 +348,7 @@ impl Marlin {
         earlier(self.outside_deadline());
         earlier(self.reports.deadline());
         // Without room a poll could not go out: what makes room wakes us anyway.
-        if self.sender.room() {
+        if self.sender.room() && !self.is_confirming() {
             earlier(self.reports.poll_deadline(self.phase));
         }
         due

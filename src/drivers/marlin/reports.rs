@@ -205,11 +205,10 @@ impl Marlin {
             return self.hello_progress(now);
         }
         let marked = match self.sender.inline_temps() {
-            Some(true) if self.sender.surplus() > 0 => MARK_EVERY_SURPLUS,
-            Some(true) => MARK_EVERY,
-            _ => u64::MAX,
+            Some(true) if self.sender.surplus() == 0 && self.sender.window() == 1 => MARK_EVERY,
+            _ => MARK_EVERY_SURPLUS,
         };
-        let by_count = self.sender.window() == 1
+        let by_count = self.sender.may_be_marked()
             && self.phase == Phase::Printing
             && self.sender.lines.saturating_sub(self.reports.marked_at) >= marked;
         let by_time = self.reports.next_poll.is_some_and(|at| now.mono >= at);

@@ -184,7 +184,8 @@ impl Marlin {
     pub(super) fn script_deadline(&self) -> Option<Instant> {
         match self.script.front() {
             Some(Step::Heat { until, .. } | Step::Cold { until }) => *until,
-            Some(Step::Confirm(confirm)) => confirm.due(),
+            // Without room nothing could go out: what makes room wakes us anyway.
+            Some(Step::Confirm(confirm)) if self.sender.room() => confirm.due(),
             _ => None,
         }
     }

@@ -22,11 +22,18 @@ use super::silence::{self, PROBE_SPACING, PROBES_MAX, Patience};
 /// Bytes that may be unread by the printer at once (its receive buffer is 128).
 const BYTES_IN_FLIGHT: usize = 127;
 
+/// The same where an `ok` does not name its line: surplus ones, which nobody can tell, open the window
+/// further than it seems, and a buffer that overflows joins two lines, which the checksum may not notice.
+const BYTES_IN_FLIGHT_UNNAMED: usize = 64;
+
 /// How long the `ok` behind a `Resend` is awaited; some firmwares leave it out.
 const OK_AFTER_RESEND: Duration = Duration::from_millis(500);
 
 /// How long a line that may have been accepted after all keeps its chance before it is sent again.
 const HOLD: Duration = Duration::from_millis(300);
+
+/// The same after a request that is taken for an echo of the one before.
+const HOLD_ECHO: Duration = Duration::from_secs(2);
 
 /// An answer to an out-of-band line (M108) is awaited so long.
 const LOOSE_EXPIRES: Duration = Duration::from_secs(5);
@@ -46,6 +53,10 @@ const SAME_RESEND_MAX: u32 = 10;
 
 /// Requests for the same line, however they came: stuck.
 const BURST_MAX: u32 = 200;
+
+/// So many `M105`s with a bare `ok`, and none with temperatures in the same line, prove that it is the
+/// firmware's way.
+const BARE_PROVES: u8 = 4;
 
 /// Where `M105` is answered with temperatures, so many bare `ok`s in a row in their place mean that the
 /// printer takes lines without executing them.
@@ -94,7 +105,7 @@ enum Rewind {
     AwaitOk {
         to: Option<u32>,
         since: Instant,
-        hold: bool,
+        hold: Option<Duration>,
     },
     /// The refused line was perhaps a copy; the `ok` of the real one may still come.
     Hold {
@@ -134,8 +145,12 @@ pub struct Sender {
     doubts: u32,
     /// `M105` is answered with `ok T:…` in one line: its `ok` can be told from others.
     inline_temps: Option<bool>,
-    /// Cause of the last refusal, until its `Resend` comes.
-    cause: Option<Cause>,
+    /// `M105`s that a bare `ok` answered, since the last one that was answered in one line.
+    bare_temps: u8,
+    /// `ok`s name their lines.
+    named: bool,
+    /// Cause of the last refusal and the line it says was taken last, until its `Resend` comes.
+    cause: Option<(Cause, Option<u32>)>,
     same_resend: (u32, u32),
     equal_ignored: u32,
     burst: u32,
@@ -174,6 +189,8 @@ impl Sender {
             unmarked: 0,
             doubts: 0,
             inline_temps: None,
+            bare_temps: 0,
+            named: false,
             cause: None,
             same_resend: (0, 0),
             equal_ignored: 0,
@@ -248,7 +265,7 @@ impl Sender {
 
     /// Nothing is unanswered.
     pub fn is_idle(&self) -> bool {
-        self.acked == self.history.next() && !self.flight.iter().any(|f| f.what == What::Probe)
+        self.acked == self.history.next() && !self.flight.iter().any(|f| f.what != What::Loose)
     }
 
     /// A refusal is being dealt with: lines may go out again.
@@ -300,6 +317,12 @@ impl Sender {
         self.inline_temps
     }
 
+    /// Whether it is worth an `M105` to see where its `ok` stands among the others. A single bare answer
+    /// proves nothing: it may have been an `ok` too many.
+    pub fn may_be_marked(&self) -> bool {
+        !self.named && (self.inline_temps == Some(true) || self.bare_temps < BARE_PROVES)
+    }
+
     /// Whether a new line may be pushed now.
     pub fn room(&self) -> bool {
         self.sent == self.history.next() && self.uncertain.is_none() && self.may_transmit(32)
@@ -320,7 +343,12 @@ impl Sender {
                 }
             }
         }
-        lines == 0 || (lines < self.window && total + bytes <= BYTES_IN_FLIGHT)
+        let (window, room) = match self.named {
+            true => (self.window, BYTES_IN_FLIGHT),
+            false if self.surplus == 0 => (self.window, BYTES_IN_FLIGHT_UNNAMED),
+            false => (1, BYTES_IN_FLIGHT_UNNAMED),
+        };
+        lines == 0 || (lines < window && total + bytes <= room)
     }
 
     /// Numbers and sends a line. `Err`: too long for the wire, or there is no room for one.
@@ -426,7 +454,7 @@ impl Sender {
                 self.rewind = Rewind::AwaitOk {
                     to: None,
                     since,
-                    hold: false,
+                    hold: None,
                 };
             }
             _ => {}
@@ -463,6 +491,10 @@ impl Sender {
             return;
         }
         self.probes = 0;
+        self.named |= info.line.is_some();
+        if info.temps {
+            self.bare_temps = 0;
+        }
         if let Some(line) = info.line
             && line < self.sent
         {
@@ -592,6 +624,7 @@ impl Sender {
                 }
                 if polled {
                     self.inline_temps = Some(false);
+                    self.bare_temps = self.bare_temps.saturating_add(1);
                 }
                 self.flight.pop_front();
                 self.ack_through(n);

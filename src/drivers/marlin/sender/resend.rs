@@ -1,17 +1,17 @@
 //! Requests to send lines again: what is believed, what is done, and when it is enough.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::{
-    BAD_ROUNDS_MAX, BELIEVED_BACK, BURST_MAX, HOLD, QUIET, Rewind, SAME_RESEND_MAX, SAME_RESEND_QUIET,
-    Sender, Trouble, What,
+    BAD_ROUNDS_MAX, BELIEVED_BACK, BURST_MAX, HOLD, HOLD_ECHO, QUIET, Rewind, SAME_RESEND_MAX,
+    SAME_RESEND_QUIET, Sender, Trouble, What,
 };
 use crate::drivers::marlin::answer::Cause;
 
 impl Sender {
     /// The printer refused a line; its `Resend` should follow.
     pub fn refused(&mut self, cause: Cause, last: Option<u32>) -> Result<(), Trouble> {
-        self.cause = Some(cause);
+        self.cause = Some((cause, last));
         if cause == Cause::NoChecksum
             && let Some(last) = last
         {
@@ -34,25 +34,28 @@ impl Sender {
         self.last_alive = now;
         self.probes = 0;
         self.doubts = self.doubts.saturating_add(1);
-        let cause = self.cause.take();
-        let believable = wanted.filter(|n| {
-            *n >= self
-                .history
-                .oldest()
-                .max(self.acked.saturating_sub(BELIEVED_BACK))
-                && *n <= self.sent
-        });
+        let (cause, last) = self.cause.take().unzip();
+        // No checksum protects a request, but a firmware that also says which line it took last says the
+        // same thing twice. Number 0 is `M110` and must never go out again.
+        let agrees = |n: u32| last.flatten().is_none_or(|last| last.checked_add(1) == Some(n));
+        let oldest = self
+            .history
+            .oldest()
+            .max(self.acked.saturating_sub(BELIEVED_BACK))
+            .max(1);
+        let believable = wanted.filter(|n| (oldest..=self.sent).contains(n) && agrees(*n));
         let Some(number) = believable else {
             return self.bad_number(now, wanted);
         };
         if number == self.sent {
             // All was accepted: the answer to a copy. Its ok is still to be swallowed.
-            self.await_ok(now, None, false);
+            self.await_ok(now, None, None);
             return Ok(());
         }
         if self.same_resend.0 == number && self.equal_ignored > 0 {
             self.equal_ignored -= 1;
-            self.await_ok(now, None, false);
+            // Unless the printer means the copy that was sent just now: then its ok does not come.
+            self.await_ok(now, Some(number), Some(HOLD_ECHO));
             return Ok(());
         }
         self.burst = if self.same_resend.0 == number {
@@ -99,16 +102,21 @@ impl Sender {
                 .filter(|f| matches!(f.what, What::Numbered(_)))
                 .count()
                 == 1;
-        self.await_ok(now, Some(number), hold);
+        self.await_ok(now, Some(number), hold.then_some(HOLD));
         Ok(())
     }
 
-    fn await_ok(&mut self, now: Instant, to: Option<u32>, hold: bool) {
+    fn await_ok(&mut self, now: Instant, to: Option<u32>, hold: Option<Duration>) {
         // A second request before the first one's ok: the newer number counts, if it has one.
-        let to = match self.rewind {
-            Rewind::AwaitOk { to: before, .. } => to.or(before),
-            Rewind::Hold { to: before, .. } | Rewind::Quiet { to: before, .. } => to.or(Some(before)),
-            Rewind::None => to,
+        let (to, hold) = match self.rewind {
+            Rewind::AwaitOk {
+                to: Some(before),
+                hold: None,
+                ..
+            } => (to.or(Some(before)), None),
+            Rewind::AwaitOk { to: before, .. } => (to.or(before), hold),
+            Rewind::Hold { to: before, .. } | Rewind::Quiet { to: before, .. } => (to.or(Some(before)), hold),
+            Rewind::None => (to, hold),
         };
         if self.resends_without_ok >= 3 {
             self.rewind = Rewind::None;
@@ -118,16 +126,17 @@ impl Sender {
         }
     }
 
-    pub(super) fn end_of_refusal(&mut self, now: Instant, to: Option<u32>, hold: bool) {
-        self.rewind = match to {
-            Some(to) if hold => Rewind::Hold {
-                to,
-                until: now + HOLD,
-            },
-            _ => Rewind::None,
-        };
-        if !hold && let Some(to) = to {
-            self.go_back(to);
+    pub(super) fn end_of_refusal(&mut self, now: Instant, to: Option<u32>, hold: Option<Duration>) {
+        self.rewind = Rewind::None;
+        match (to, hold) {
+            (Some(to), Some(hold)) => {
+                self.rewind = Rewind::Hold {
+                    to,
+                    until: now + hold,
+                };
+            }
+            (Some(to), None) => self.go_back(to),
+            (None, _) => {}
         }
     }
 
@@ -157,7 +166,7 @@ impl Sender {
             _ => {}
         }
         // Swallow its ok, then ask, then let the next numbered line bring a clean request.
-        self.await_ok(now, None, false);
+        self.await_ok(now, None, None);
         self.probe_wanted = true;
         Ok(())
     }
