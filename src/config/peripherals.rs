@@ -3,12 +3,13 @@
 use std::path::PathBuf;
 
 use super::model::{Camera, Power, PowerKind};
+use super::secrets::Secret;
 use super::section::Section;
 
 pub(super) fn read_camera(section: &mut Section<'_>) -> Option<Camera> {
     let camera = Camera {
-        snapshot: address(section, "snapshot"),
-        stream: address(section, "stream"),
+        snapshot: address(section, "snapshot").map(Secret::new),
+        stream: address(section, "stream").map(Secret::new),
     };
     if camera.snapshot.is_none() && camera.stream.is_none() {
         section.mistake(
