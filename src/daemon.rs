@@ -140,6 +140,7 @@ fn settings(common: &Common, plain_gcode_only: bool) -> Settings {
         require_clear_bed: common.require_clear_bed,
         checkpoint: common.checkpoint,
         pause_on_restart: common.pause_on_restart,
+        release: common.release.clone(),
     }
 }
 

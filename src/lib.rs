@@ -50,6 +50,7 @@
 //! | how `ok`, resend, busy are understood | `drivers/marlin/`: `proto`, `dialect`; new case: `fixtures/marlin/` |
 //! | what a Bambu Lab report means, and what follows from it | `drivers/bambu/`: `status`, `track`; fixtures in `fixtures/bambu/` |
 //! | how Klipper's state is read, what a command waits for | `drivers/moonraker/`: `proto`, `watch`, `orders` |
+//! | the simulated Klipper, and its port | `drivers/moonraker/sim/` |
 //! | words for a firmware's error | `drivers/*/faults.rs` |
 //! | which command is refused when | [`printer::guard`], per line of G-code [`printer::gcode_rules`] |
 //! | what "printing", "offline" mean | [`printer::reduce`] |

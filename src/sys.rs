@@ -1,7 +1,7 @@
 //! The only unsafe code of the project: what the safe system crates do not cover.
 //!
-//! Three things: taking over descriptors whose numbers come from the service manager, turning an
-//! owned descriptor into a serial stream, and the serial driver's low-latency flag. Each function is
+//! Taking over descriptors whose numbers come from the service manager, turning an
+//! owned descriptor into a serial stream, and calls of terminals and serial drivers. Each function is
 //! safe to call in any order and from any thread; the reason stands beside each block.
 
 #![allow(unsafe_code)]
@@ -232,4 +232,125 @@ pub fn set_low_latency(_fd: impl AsFd) -> io::Result<()> {
 pub fn serial_fd(stream: &SerialStream) -> BorrowedFd<'_> {
     // SAFETY: the stream keeps its descriptor open at least as long as it is borrowed itself.
     unsafe { BorrowedFd::borrow_raw(stream.as_raw_fd()) }
+}
+
+/// `struct termios` of the kernel, the old form.
+#[cfg(target_os = "linux")]
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+struct OldTermios {
+    input: u32,
+    output: u32,
+    control: u32,
+    local: u32,
+    line: u8,
+    codes: [u8; 19],
+}
+
+/// Makes a terminal raw (8N1, no flow control, no hang-up on close) by the calls of old, which know the
+/// usual speeds only: for emulators that lack the newer ones (`TCGETS2`), where packages are tried.
+#[cfg(all(
+    target_os = "linux",
+    any(
+        target_arch = "x86_64",
+        target_arch = "x86",
+        target_arch = "aarch64",
+        target_arch = "arm",
+        target_arch = "riscv64"
+    )
+))]
+pub fn make_raw_the_old_way(fd: impl AsFd, baud: Option<u32>) -> rustix::io::Result<()> {
+    use rustix::ioctl::{Getter, Setter, ioctl};
+    const TCGETS: rustix::ioctl::Opcode = 0x5401;
+    const TCSETS: rustix::ioctl::Opcode = 0x5402;
+    // Of asm-generic/termbits.h: ISTRIP and what translates or breaks input; OPOST; CS8, CREAD, CLOCAL.
+    const INPUT: u32 = 0o1 | 0o2 | 0o10 | 0o40 | 0o100 | 0o200 | 0o400 | 0o2000 | 0o10000;
+    const CBAUD: u32 = 0o10017;
+    const CONTROL: u32 = 0o60 | 0o200 | 0o4000;
+    // CSIZE, CSTOPB, PARENB, HUPCL, CRTSCTS.
+    const CONTROL_OFF: u32 = 0o60 | 0o100 | 0o400 | 0o2000 | 0o20_000_000_000;
+    // ISIG, ICANON, ECHO, ECHONL, IEXTEN.
+    const LOCAL: u32 = 0o1 | 0o2 | 0o10 | 0o100 | 0o100_000;
+    const VTIME: usize = 5;
+    const VMIN: usize = 6;
+
+    // SAFETY: the structure has the layout of the kernel's, which writes no more than it.
+    let mut settings = unsafe { ioctl(fd.as_fd(), Getter::<TCGETS, OldTermios>::new()) }?;
+    settings.input &= !INPUT;
+    settings.output &= !1;
+    settings.local &= !LOCAL;
+    settings.control = settings.control & !CONTROL_OFF | CONTROL;
+    for (index, value) in [(VTIME, 0), (VMIN, 1)] {
+        if let Some(code) = settings.codes.get_mut(index) {
+            *code = value;
+        }
+    }
+    let speed = match baud {
+        None => None,
+        Some(9600) => Some(0o15),
+        Some(19_200) => Some(0o16),
+        Some(38_400) => Some(0o17),
+        Some(57_600) => Some(0o10001),
+        Some(115_200) => Some(0o10002),
+        Some(230_400) => Some(0o10003),
+        Some(500_000) => Some(0o10005),
+        Some(1_000_000) => Some(0o10010),
+        Some(_) => return Err(rustix::io::Errno::INVAL),
+    };
+    if let Some(speed) = speed {
+        settings.control = settings.control & !CBAUD | speed;
+    }
+    // SAFETY: as above; the kernel only reads it.
+    unsafe { ioctl(fd.as_fd(), Setter::<TCSETS, OldTermios>::new(settings)) }
+}
+
+/// Not known here.
+#[cfg(not(all(
+    target_os = "linux",
+    any(
+        target_arch = "x86_64",
+        target_arch = "x86",
+        target_arch = "aarch64",
+        target_arch = "arm",
+        target_arch = "riscv64"
+    )
+)))]
+pub fn make_raw_the_old_way(_fd: impl AsFd, _baud: Option<u32>) -> rustix::io::Result<()> {
+    Err(rustix::io::Errno::NOSYS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustix::termios::{ControlModes, LocalModes, OutputModes, SpecialCodeIndex, tcgetattr};
+
+    /// The two ways lead to the same settings.
+    #[test]
+    fn the_old_way_to_a_raw_terminal_says_the_same_as_the_new_one() {
+        use rustix::pty::{OpenptFlags, openpt, ptsname, unlockpt};
+        let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).expect("a pty");
+        unlockpt(&master).expect("unlocked");
+        let name = ptsname(&master, Vec::new()).expect("a name");
+        let flags = rustix::fs::OFlags::RDWR | rustix::fs::OFlags::NOCTTY;
+        let fd = rustix::fs::open(&*name, flags, rustix::fs::Mode::empty()).expect("opened");
+        let mut wanted = tcgetattr(&fd).expect("settings");
+        wanted.make_raw();
+        make_raw_the_old_way(&fd, Some(115_200)).expect("set");
+        let got = tcgetattr(&fd).expect("settings");
+        assert_eq!(got.output_speed(), 115_200);
+        assert_eq!(got.local_modes, wanted.local_modes);
+        assert_eq!(got.input_modes, wanted.input_modes);
+        assert!(!got.output_modes.contains(OutputModes::OPOST));
+        assert!(!got.local_modes.contains(LocalModes::ECHO));
+        assert!(
+            got.control_modes
+                .contains(ControlModes::CS8 | ControlModes::CLOCAL)
+        );
+        assert!(
+            !got.control_modes
+                .intersects(ControlModes::HUPCL | ControlModes::CRTSCTS)
+        );
+        assert_eq!(got.special_codes[SpecialCodeIndex::VMIN], 1);
+        assert!(make_raw_the_old_way(&fd, Some(12_345)).is_err());
+    }
 }

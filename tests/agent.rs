@@ -15,9 +15,11 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use layerd::agent::actor::{Means, Settings};
-use layerd::agent::handle::{AgentHandle, PrintOrder, PrinterHandle};
+use layerd::agent::handle::{AgentHandle, Hold, PrintOrder, PrinterHandle};
 use layerd::agent::plan::PrinterPlan;
 use layerd::agent::run::Agent;
+use layerd::config::model::Release;
+use layerd::config::template::{Moment, Snippets, parse};
 use layerd::drivers::{BoxFuture, Build, Context, Driver, Link, Reach, Stop, StopMode};
 use layerd::gcode::analysis::Analysis;
 use layerd::gcode::analyze::Options;
@@ -31,7 +33,7 @@ use layerd::job::store::{JobFilter, Store};
 use layerd::printer::command::{Command, Request};
 use layerd::printer::event::{Event, JobEvent};
 use layerd::printer::fault::{Fault, Severity};
-use layerd::printer::model::{Activity, PauseReason, State, StateWord};
+use layerd::printer::model::{Activity, BedStage, Heater, PauseReason, State, StateWord};
 use layerd::printer::outcome::Outcome;
 
 /// A printer that does what it is told, and remembers it; and can be made to misbehave.
@@ -44,6 +46,8 @@ struct Puppet {
     /// Loses its link at the next request, and finds it no more.
     unplugged: AtomicBool,
     stopped: Mutex<Option<StopMode>>,
+    /// What it is to report next.
+    says: Mutex<Option<tokio::sync::mpsc::Sender<Event>>>,
 }
 
 #[derive(Clone, Debug)]
@@ -92,11 +96,17 @@ impl Driver for PuppetDriver {
             let _ = link.events.send(Event::Up).await;
             let _ = link.events.send(Event::Activity(Activity::Idle)).await;
             let mut uid = None;
+            let (says, mut said) = tokio::sync::mpsc::channel(16);
+            *puppet.says.lock().unwrap() = Some(says);
             loop {
                 if puppet.wedged.swap(false, Ordering::SeqCst) {
                     std::future::pending::<()>().await;
                 }
                 let request = tokio::select! {
+                    Some(event) = said.recv() => {
+                        let _ = link.events.send(event).await;
+                        continue;
+                    }
                     mode = stop.ordered() => {
                         *puppet.stopped.lock().unwrap() = Some(mode);
                         if let (StopMode::Park, Some(uid)) = (mode, uid) {
@@ -111,7 +121,11 @@ impl Driver for PuppetDriver {
                     return Ok(());
                 };
                 if command != Command::Ping {
-                    puppet.seen.lock().unwrap().push(command.name().to_owned());
+                    let text = match &command {
+                        Command::SendGcode { lines, .. } => lines.join("|"),
+                        other => other.name().to_owned(),
+                    };
+                    puppet.seen.lock().unwrap().push(text);
                 }
                 if puppet.unplugged.load(Ordering::SeqCst) {
                     return Err(unplugged());
@@ -172,6 +186,10 @@ fn slow_analysis(path: &Path, _: &Options) -> std::io::Result<Analysis> {
 }
 
 async fn rig(count: usize) -> Rig {
+    rig_with(count, None).await
+}
+
+async fn rig_with(count: usize, release: Option<Release>) -> Rig {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::memory().unwrap();
     let spool = Spool::open(
@@ -205,6 +223,7 @@ async fn rig(count: usize) -> Rig {
                 require_clear_bed: true,
                 checkpoint: Duration::from_secs(60),
                 pause_on_restart: false,
+                release: release.clone(),
             },
             on_stop: StopMode::Park,
         })
@@ -237,16 +256,34 @@ async fn rig(count: usize) -> Rig {
     rig
 }
 
+/// With a clock that does not jump: a file is checked by another thread, which takes its time.
+async fn in_real_time<T>(work: impl Future<Output = T>) -> T {
+    tokio::time::resume();
+    let done = work.await;
+    tokio::time::pause();
+    done
+}
+
 impl Rig {
     fn printer(&self, n: usize) -> PrinterHandle {
         self.handle.by_name(&format!("p{n}")).unwrap()
     }
 
+    /// Waits until a printer is so. A clock that is made to run is no measure: real time counts.
     async fn until(&self, n: usize, what: impl Fn(&State) -> bool) {
+        let began = std::time::Instant::now();
         let mut watch = self.printer(n).watch();
-        let seen = watch.wait_for(|s| what(&s.state));
-        let waited = tokio::time::timeout(Duration::from_secs(300), seen).await;
-        assert!(waited.is_ok(), "p{n} is {:?}", self.printer(n).snapshot().state);
+        loop {
+            let seen = watch.wait_for(|s| what(&s.state));
+            if tokio::time::timeout(Duration::from_secs(300), seen).await.is_ok() {
+                return;
+            }
+            assert!(
+                began.elapsed() < Duration::from_secs(60),
+                "p{n} is {:?}",
+                self.printer(n).snapshot().state
+            );
+        }
     }
 
     async fn order(&self, content: &'static [u8]) -> PrintOrder {
@@ -257,6 +294,7 @@ impl Rig {
             sha256: row.sha256,
             name: row.name,
             skip: Vec::new(),
+            materials: Vec::new(),
             start_id: None,
         }
     }
@@ -266,6 +304,28 @@ impl Rig {
         jobs.first()
             .map(|j| (j.state, j.fault.as_ref().map(|f| f.code.to_string())))
             .unwrap()
+    }
+
+    /// The printer reports this.
+    async fn says(&self, n: usize, event: Event) {
+        let says = self.puppets[n].says.lock().unwrap().clone().unwrap();
+        says.send(event).await.unwrap();
+    }
+
+    async fn prints_to_the_end(&self) {
+        let accepted = in_real_time(async {
+            let order = self.order(b"G28\n").await;
+            let (accepted, pending) = self.printer(0).print(order).await.unwrap();
+            assert_eq!(pending.outcome().await, Outcome::Verified);
+            accepted
+        })
+        .await;
+        let done = JobEvent::Done {
+            uid: accepted.uid,
+            filament_mm: Some(vec![12.0]),
+        };
+        self.says(0, Event::Job(done)).await;
+        self.says(0, Event::Activity(Activity::Idle)).await;
     }
 
     fn seen(&self, n: usize) -> Vec<String> {
@@ -310,6 +370,7 @@ async fn a_print_is_recorded_seen_and_ends_as_it_was_ended() {
 async fn the_same_start_twice_starts_one_print() {
     let rig = rig(2).await;
     let order = PrintOrder {
+        materials: Vec::new(),
         start_id: Some("demand-7".to_owned()),
         ..rig.order(b"G28\n").await
     };
@@ -413,4 +474,153 @@ async fn a_lost_printer_fails_its_job_before_it_counts_as_offline() {
     assert_eq!(refused.code(), "refused/offline");
     rig.puppets[0].unplugged.store(false, Ordering::SeqCst);
     rig.until(0, |s| s.word() == StateWord::Operational).await;
+}
+
+#[tokio::test]
+async fn a_held_start_touches_nothing_until_the_word_and_reports_its_heat_once() {
+    let rig = rig(1).await;
+    let printer = rig.printer(0);
+    let order = rig.order(b"G28\n").await;
+    let held = printer.print_held(order.clone(), Hold::default()).await.unwrap();
+    rig.until(0, |s| s.job.as_ref().is_some_and(|j| j.held)).await;
+    assert_eq!(printer.snapshot().state.word(), StateWord::Downloading);
+    assert_eq!(rig.last_job().await.0, JobState::Armed);
+    assert_eq!(rig.seen(0), Vec::<String>::new());
+    let second = printer.print(order).await.unwrap_err();
+    assert_eq!(second.code, "refused/wrong-state");
+    let (begun, pending) = printer.release().await.unwrap();
+    assert_eq!(begun, held);
+    assert_eq!(pending.outcome().await, Outcome::Verified);
+    assert_eq!(rig.seen(0), ["start"]);
+    assert_eq!(printer.release().await.unwrap_err().code, "refused/nothing-held");
+    // Bed first, then the nozzle: warm when both are, told once.
+    for (heater, actual_c, target_c) in [
+        (Heater::Bed, 60.0, 60.0),
+        (Heater::Tool(0), 100.0, 210.0),
+        (Heater::Tool(0), 209.0, 210.0),
+        (Heater::Tool(0), 150.0, 210.0),
+        (Heater::Tool(0), 210.0, 210.0),
+    ] {
+        let target_c = Some(target_c);
+        rig.says(
+            0,
+            Event::Heat {
+                heater,
+                actual_c,
+                target_c,
+            },
+        )
+        .await;
+    }
+    rig.says(0, Event::Message("all said".to_owned())).await;
+    rig.until(0, |s| s.message.is_some()).await;
+    assert!(printer.snapshot().state.job.as_ref().unwrap().heated.is_some());
+    let (jobs, _) = rig.store.jobs(JobFilter::default()).await.unwrap();
+    let heated = jobs[0].timeline.iter().filter(|e| e.what == "heated").count();
+    assert_eq!(heated, 1, "{:?}", jobs[0].timeline);
+    rig.end().await;
+}
+
+#[tokio::test]
+async fn a_held_start_that_is_cancelled_leaves_no_heat_and_no_file() {
+    let rig = rig(1).await;
+    let printer = rig.printer(0);
+    let order = rig.order(b"M109 S210\n").await;
+    let file = rig.spool.files().await.into_iter().next().unwrap();
+    let hold = Hold {
+        discard: Some(file.id.clone()),
+    };
+    printer.print_held(order, hold).await.unwrap();
+    rig.until(0, |s| s.job.as_ref().is_some_and(|j| j.held)).await;
+    assert_eq!(
+        printer.command(Command::Cancel(Default::default())).await,
+        Outcome::Verified
+    );
+    rig.until(0, |s| s.word() == StateWord::Operational && s.job.is_none())
+        .await;
+    assert_eq!(rig.last_job().await.0, JobState::Cancelled);
+    assert_eq!(rig.seen(0), Vec::<String>::new());
+    let gone = async {
+        while rig.spool.path_of(&file.sha256).exists() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), gone)
+        .await
+        .expect("the file is deleted");
+    assert!(!printer.snapshot().state.bed_dirty, "nothing was printed");
+    rig.end().await;
+}
+
+#[tokio::test]
+async fn a_held_start_does_not_outlive_the_service() {
+    let rig = rig(1).await;
+    let order = rig.order(b"G28\n").await;
+    rig.printer(0).print_held(order, Hold::default()).await.unwrap();
+    let (puppet, store) = (rig.puppets[0].clone(), rig.store.clone());
+    rig.end().await;
+    assert_eq!(*puppet.seen.lock().unwrap(), Vec::<String>::new());
+    let (jobs, _) = store.jobs(JobFilter::default()).await.unwrap();
+    assert_eq!(jobs[0].state, JobState::Cancelled);
+}
+
+fn release() -> Release {
+    let text = |text: &str, moment| parse(text, &Snippets::new(), moment).unwrap();
+    Release {
+        below_c: Some(35.0),
+        after: Some(Duration::from_secs(120)),
+        done: text("G1 Y200", Moment::Done),
+        clear: text("M117 {printer}\nG1 Y0", Moment::Clear),
+        max_prints: Some(2),
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_completed_print_leaves_the_bed_by_itself_and_is_counted_for_good() {
+    let rig = rig_with(1, Some(release())).await;
+    let printer = rig.printer(0);
+    for n in 1..=2 {
+        rig.prints_to_the_end().await;
+        rig.until(0, |s| s.bed_cycle.is_some_and(|c| c.stage == BedStage::Waiting))
+            .await;
+        let order = rig.order(b"G28\n").await;
+        let early = printer.print(order).await.unwrap_err();
+        assert_eq!(early.code, "refused/bed-not-cleared");
+        // No reading of a bed at all: the time alone counts.
+        rig.until(0, |s| {
+            !s.bed_dirty && s.bed_cycle.is_some_and(|c| c.in_a_row == n)
+        })
+        .await;
+    }
+    let lines = ["start", "G1 Y200|M400", "M117 p0|G1 Y0|M400"];
+    assert_eq!(rig.seen(0), [lines, lines].concat());
+    // Two in a row are allowed: the third waits for a person, and says so.
+    rig.prints_to_the_end().await;
+    rig.until(0, |s| s.notices.iter().any(|n| n.key == "bed")).await;
+    assert!(printer.snapshot().state.bed_dirty);
+    assert_eq!(printer.clear_bed(None).await, Outcome::Verified);
+    rig.until(0, |s| !s.notices.iter().any(|n| n.key == "bed")).await;
+    let kept = rig
+        .store
+        .setting(&format!("release/{}", printer.id()))
+        .await
+        .unwrap();
+    assert_eq!(kept.as_deref(), Some(r#"{"in_a_row":0,"cleared":2}"#));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cancelled_print_is_never_pushed_off() {
+    let rig = rig_with(1, Some(release())).await;
+    let printer = rig.printer(0);
+    in_real_time(async {
+        let order = rig.order(b"G28\n").await;
+        printer.print(order).await.unwrap().1.outcome().await;
+    })
+    .await;
+    printer.command(Command::Cancel(Default::default())).await;
+    rig.until(0, |s| s.word() == StateWord::Operational && s.bed_dirty)
+        .await;
+    tokio::time::sleep(Duration::from_secs(7200)).await;
+    assert_eq!(rig.seen(0), ["start", "cancel"]);
+    assert!(printer.snapshot().state.bed_dirty);
 }

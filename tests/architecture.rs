@@ -68,6 +68,8 @@ const PURE_NAMES: &[&str] = &[
     "relay",
     "rules",
     "mesh",
+    "template",
+    "release",
 ];
 
 /// Folders that are pure but for the files named.

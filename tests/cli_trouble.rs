@@ -226,3 +226,65 @@ fn a_file_of_many_parts_arrives_whole() {
         .any(|f| f.metadata().is_ok_and(|m| m.len() == content.len() as u64));
     assert!(whole, "the file lies in the spool as it was sent");
 }
+
+/// The service failed for good with a print on the bed: its last resort reads the printer's own word.
+#[test]
+fn a_printer_that_a_dead_daemon_left_printing_is_cooled() {
+    cooled_after_death(|_| {});
+    // Nor does it stay hot because nobody can tell any more what was printed.
+    cooled_after_death(|state| {
+        for entry in std::fs::read_dir(state).expect("readable") {
+            let path = entry.expect("an entry").path();
+            if path.to_string_lossy().contains(".db") {
+                std::fs::write(path, b"no database").expect("written");
+            }
+        }
+    });
+}
+
+fn cooled_after_death(harm: impl Fn(&Path)) {
+    let mut house = House::build(2.0);
+    let running = house.verb(&["cool"]);
+    assert_eq!(running.status.code(), Some(1), "{}", words(&running));
+    assert!(
+        words(&running).contains("service is running"),
+        "{}",
+        words(&running)
+    );
+    let mut print = following(&house);
+    house.daemon.kill().expect("killed");
+    house.daemon.wait().expect("gone");
+    // It would wait for the daemon to come back.
+    print.kill().expect("ended");
+    print.wait().expect("ended");
+    assert!(
+        house.sim.with(|sim| sim.tool_target_c(0)) > 0.0,
+        "nothing was hot"
+    );
+    harm(&house.dir.path().join("state"));
+    let cooled = house.verb(&["cool"]);
+    assert_eq!(cooled.status.code(), Some(0), "{}", words(&cooled));
+    let said = String::from_utf8_lossy(&cooled.stdout).into_owned();
+    assert!(said.contains("ender3: its heaters are off"), "{said}");
+    let left = house.sim.with(|sim| (sim.tool_target_c(0), sim.bed_target_c()));
+    assert_eq!(left, (0.0, 0.0));
+}
+
+#[test]
+fn a_draining_host_finishes_what_prints_and_starts_nothing() {
+    let house = House::build(200.0);
+    let mut print = following(&house);
+    let drained = house.verb(&["drain"]);
+    assert_eq!(drained.status.code(), Some(0), "{}", words(&drained));
+    assert_eq!(
+        print.wait().expect("ended").code(),
+        Some(0),
+        "the print was not finished"
+    );
+    house.until("operational");
+    let refused = house.verb(&["print", "ender3", PLATE]);
+    assert_eq!(refused.status.code(), Some(4), "{}", words(&refused));
+    assert_eq!(house.verb(&["drain", "--off"]).status.code(), Some(0));
+    let taken = house.verb(&["print", "ender3", PLATE]);
+    assert_eq!(taken.status.code(), Some(0), "{}", words(&taken));
+}

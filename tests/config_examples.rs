@@ -37,7 +37,9 @@ fn every_example_loads_and_every_driver_has_one() {
     for file in &files {
         let text = fs::read_to_string(file).expect("readable");
         let config = loaded(&text, &file.display().to_string());
-        assert!(!config.printers.is_empty(), "{}", file.display());
+        // What a package puts in place waits for its owner.
+        let fresh = file.ends_with("installed.toml");
+        assert_eq!(config.printers.is_empty(), fresh, "{}", file.display());
     }
     for factory in layerd::drivers::REGISTRY {
         let name = format!("{}.toml", factory.kind());

@@ -21,12 +21,24 @@ fn prints_pauses_resumes_cancels_and_stops_on_a_foreign_printer() {
 
 #[test]
 fn prints_skips_and_stops_on_klipper_behind_the_real_moonraker() {
+    // With the stand-in written by others where it is there, and then with our own, which tells what it executed.
+    run(&["tests/peers/klipper", "pause-heating", "skip"]);
     run(&[
         "tests/peers/klipper",
+        "--simulated",
+        "prints",
         "pause-heating",
         "skip",
+        "skip-at-start",
+        "outside",
         "estop-heating",
+        "shutdown",
+        "restart",
+        "process-lost",
+        "moonraker-restarts",
         "killed",
+        "stale-pause",
+        "wrong-key",
     ]);
 }
 

@@ -243,6 +243,7 @@ impl Bench {
                 require_clear_bed: false,
                 checkpoint: Duration::from_secs(60),
                 pause_on_restart: false,
+                release: None,
             },
             on_stop: StopMode::Leave,
             peripherals: Peripherals {

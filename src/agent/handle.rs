@@ -19,7 +19,7 @@ use crate::job::analysis_pool::AnalysisPool;
 use crate::job::record::JobRecord;
 use crate::job::spool::Spool;
 use crate::job::store::Store;
-use crate::printer::command::{Command, Request, RequestId};
+use crate::printer::command::{Command, MaterialPlace, Request, RequestId};
 use crate::printer::fault::Fault;
 use crate::printer::model::{Now, State};
 use crate::printer::outcome::{Missing, Outcome, Refusal};
@@ -47,8 +47,18 @@ pub struct PrintOrder {
     pub name: String,
     /// Objects to leave out, by id or name.
     pub skip: Vec<String>,
+    /// Where each filament of the file comes from, by its number; empty: the driver chooses.
+    pub materials: Vec<Option<MaterialPlace>>,
     /// Identity of the demand: the same one twice starts one print.
     pub start_id: Option<String>,
+}
+
+/// A start that stops when it is checked, and waits for the word to heat and print.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Hold {
+    /// Id of the file in the spool that is deleted when the start comes to nothing: it was fetched for
+    /// this print alone.
+    pub discard: Option<String>,
 }
 
 /// What an accepted print is known by.
@@ -96,6 +106,12 @@ pub(super) enum Ask {
     /// A print; the first answer is the pre-flight's.
     Print {
         order: PrintOrder,
+        /// Stop before the first heater and wait for [`Ask::Release`].
+        hold: Option<Hold>,
+        accepted: oneshot::Sender<Result<(Accepted, Pending), Refusal>>,
+    },
+    /// A held print may heat and print.
+    Release {
         accepted: oneshot::Sender<Result<(Accepted, Pending), Refusal>>,
     },
     /// The bed was cleared.
@@ -211,7 +227,33 @@ impl PrinterHandle {
     /// Asks for a print; returns when the pre-flight has passed or the order was refused.
     pub async fn print(&self, order: PrintOrder) -> Result<(Accepted, Pending), Refusal> {
         let (accepted, answer) = oneshot::channel();
-        self.ask(Ask::Print { order, accepted })?;
+        self.ask(Ask::Print {
+            order,
+            hold: None,
+            accepted,
+        })?;
+        answer.await.unwrap_or_else(|_| Err(busy()))
+    }
+
+    /// Asks for a print in steps: returns when the pre-flight has passed and the start is durable as
+    /// held. Nothing is heated or moved before [`PrinterHandle::release`]; a cancel before leaves
+    /// nothing behind, and a restart of the daemon ends it.
+    pub async fn print_held(&self, order: PrintOrder, hold: Hold) -> Result<Accepted, Refusal> {
+        let (accepted, answer) = oneshot::channel();
+        let hold = Some(hold);
+        self.ask(Ask::Print {
+            order,
+            hold,
+            accepted,
+        })?;
+        let (accepted, _) = answer.await.unwrap_or_else(|_| Err(busy()))?;
+        Ok(accepted)
+    }
+
+    /// A held print may heat and print.
+    pub async fn release(&self) -> Result<(Accepted, Pending), Refusal> {
+        let (accepted, answer) = oneshot::channel();
+        self.ask(Ask::Release { accepted })?;
         answer.await.unwrap_or_else(|_| Err(busy()))
     }
 

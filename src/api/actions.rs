@@ -8,12 +8,13 @@ use axum::extract::{Path, State};
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 
-use super::demand::{self, Demand, Manner};
+use super::demand::{self, Demand, JobSource, Manner};
 use super::envelope::{self, Problem};
 use super::incoming::{Json, Params};
 use super::{Api, dialect_rules, files, objects, pid, recover};
-use crate::agent::handle::{Pending, PrintOrder, PrinterHandle};
-use crate::printer::command::Command;
+use crate::agent::handle::{Accepted, Hold, Pending, PrintOrder, PrinterHandle};
+use crate::printer::command::{CancelReason, Command};
+use crate::printer::model::StateWord;
 use crate::printer::outcome::{Outcome, Refusal};
 
 /// How long a start may take until it is accepted: a big file is analyzed on the way.
@@ -24,7 +25,9 @@ const ACCEPT_LIMIT: Duration = Duration::from_secs(600);
 enum Work {
     Command(Command),
     ClearBed { rating: Option<u8> },
-    Print(PrintOrder),
+    Print(PrintOrder, Option<Hold>),
+    Begin,
+    CancelPending,
     Skip(Vec<String>),
 }
 
@@ -80,20 +83,34 @@ pub async fn act(
         Demand::Command(command) => (Work::Command(command), None, Vec::new()),
         Demand::ClearBed { rating } => (Work::ClearBed { rating }, None, Vec::new()),
         Demand::Skip(wanted) => (Work::Skip(wanted), None, Vec::new()),
+        Demand::Begin => (Work::Begin, None, Vec::new()),
+        Demand::CancelPending => (Work::CancelPending, None, Vec::new()),
         Demand::Print(job) => {
             let ignored = job.ignored.clone();
+            let discard = match &job.source {
+                JobSource::File(id) if job.discard => Some(id.clone()),
+                _ => None,
+            };
+            let hold = job.hold.then_some(Hold { discard });
             let order = files::order(&api, job).await?;
             let name = order.name.clone();
-            (Work::Print(order), Some(name), ignored)
+            (Work::Print(order, hold), Some(name), ignored)
         }
     };
     let ends = match refused_together(&printers, &demand, manner) {
         Some(ends) => ends,
         None => {
             let several = printers.len() > 1;
-            let each = printers
-                .iter()
-                .map(|p| one(&api, p, work.clone(), &demand, manner, several));
+            let each = printers.iter().map(|p| {
+                one(
+                    &api,
+                    p,
+                    for_printer(work.clone(), p.id(), &demand),
+                    &demand,
+                    manner,
+                    several,
+                )
+            });
             join_all(each).await
         }
     };
@@ -141,6 +158,15 @@ fn goes_on_where_it_can(demand: &Demand) -> bool {
     )
 }
 
+/// The part of a demand that differs from printer to printer.
+fn for_printer(mut work: Work, id: i64, demand: &Demand) -> Work {
+    if let (Work::Print(order, _), Demand::Print(job)) = (&mut work, demand) {
+        let mine = job.materials.iter().find(|(pid, _)| *pid == id);
+        order.materials = mine.map(|(_, map)| map.clone()).unwrap_or_default();
+    }
+    work
+}
+
 async fn one(
     api: &Api,
     printer: &PrinterHandle,
@@ -164,7 +190,34 @@ async fn one(
             Ok(pending) => pending,
             Err(refusal) => return End::bare(Outcome::Refused(refusal)),
         },
-        Work::Print(mut order) => {
+        Work::Begin => {
+            let begun = printer.release().await;
+            return started(begun, manner.wait).await;
+        }
+        // Also while it is still checked: nothing has been heated then.
+        Work::CancelPending if printer.snapshot().state.word() == StateWord::Downloading => {
+            match printer.submit(Command::Cancel(CancelReason::default())).await {
+                Ok(pending) => pending,
+                Err(refusal) => return End::bare(Outcome::Refused(refusal)),
+            }
+        }
+        Work::CancelPending => {
+            return End::bare(Outcome::refused(
+                "refused/nothing-held",
+                "No pending prints to cancel",
+            ));
+        }
+        Work::Print(order, Some(hold)) => {
+            let held = printer.print_held(order, hold).await;
+            return match held {
+                Ok(accepted) => End {
+                    outcome: Some(Outcome::Verified),
+                    job: Some((accepted.job_id, accepted.uid)),
+                },
+                Err(refusal) => End::bare(Outcome::Refused(refusal)),
+            };
+        }
+        Work::Print(mut order, None) => {
             // One demand for several printers is one start on each of them.
             if several && let Some(start_id) = &mut order.start_id {
                 start_id.push_str(&format!("/{}", printer.id()));
@@ -183,16 +236,22 @@ async fn one(
 /// Starts a print.
 async fn begin(printer: &PrinterHandle, order: PrintOrder, wait: bool) -> End {
     match tokio::time::timeout(ACCEPT_LIMIT, printer.print(order)).await {
-        Ok(Ok((accepted, pending))) => End {
-            outcome: if wait { Some(pending.outcome().await) } else { None },
-            job: Some((accepted.job_id, accepted.uid)),
-        },
-        Ok(Err(refusal)) => End::bare(Outcome::Refused(refusal)),
+        Ok(accepted) => started(accepted, wait).await,
         // The check goes on without us and its result shows in the printer's state.
         Err(_) => End {
             outcome: None,
             job: None,
         },
+    }
+}
+
+async fn started(accepted: Result<(Accepted, Pending), Refusal>, wait: bool) -> End {
+    match accepted {
+        Ok((accepted, pending)) => End {
+            outcome: if wait { Some(pending.outcome().await) } else { None },
+            job: Some((accepted.job_id, accepted.uid)),
+        },
+        Err(refusal) => End::bare(Outcome::Refused(refusal)),
     }
 }
 

@@ -5,7 +5,7 @@ use uuid::Uuid;
 
 use super::envelope::Problem;
 use super::gcode_body;
-use crate::printer::command::{CancelReason, Command};
+use crate::printer::command::{CancelReason, Command, MaterialPlace};
 
 /// Longest comment of a cancel, characters (documented).
 pub const COMMENT_MAX: usize = 500;
@@ -28,6 +28,10 @@ pub enum Demand {
     },
     /// A print.
     Print(JobDemand),
+    /// A print that was held may heat and print.
+    Begin,
+    /// A print that has not begun does not begin.
+    CancelPending,
     /// Leave objects out of the running print: ids or names, both are documented.
     Skip(Vec<String>),
 }
@@ -43,6 +47,9 @@ pub enum JobSource {
     JobUid(Uuid),
 }
 
+/// A printer's number, and the place of every filament of the file.
+pub type MaterialMap = (i64, Vec<Option<MaterialPlace>>);
+
 /// A print as it was demanded.
 #[derive(Clone, Debug, PartialEq)]
 pub struct JobDemand {
@@ -50,10 +57,16 @@ pub struct JobDemand {
     pub source: JobSource,
     /// Objects to leave out, by id or name.
     pub skip: Vec<String>,
+    /// Where the filaments come from, by the number of the printer.
+    pub materials: Vec<MaterialMap>,
     /// Identity of the demand: the same one twice starts one print.
     pub start_id: Option<String>,
     /// Options that were given and have no meaning on this host.
     pub ignored: Vec<String>,
+    /// Stop when the file is checked, until the word to begin.
+    pub hold: bool,
+    /// The file was uploaded for this print alone: it goes when the held print does not begin.
+    pub discard: bool,
 }
 
 /// How the requester wants to be treated.
@@ -117,7 +130,8 @@ pub fn read(action: &str, body: &Value) -> Result<Demand, Problem> {
             rating: small(body, "rating", 1, 4)?,
         },
         "CreateJob" => Demand::Print(job(body)?),
-        "CancelPendingPrint" => return Err(Problem::said("No pending prints to cancel")),
+        "BeginPrint" => Demand::Begin,
+        "CancelPendingPrint" => Demand::CancelPending,
         "RefreshMaterialData" => {
             return Err(Problem::said(
                 "This printer has no reader for material data, so there is nothing to refresh.",
@@ -207,12 +221,14 @@ fn job(body: &Value) -> Result<JobDemand, Problem> {
             )));
         }
     };
-    plain_material_map(body)?;
     Ok(JobDemand {
+        materials: material_maps(body)?,
         source: source(body)?,
         skip: skipped_objects(body)?,
         start_id,
         ignored: start_options(body)?,
+        hold: flag(body, "hold")?,
+        discard: flag(body, "discard")?,
     })
 }
 
@@ -279,28 +295,41 @@ fn structured(body: &Value, key: &str) -> Result<Option<Value>, Problem> {
     }
 }
 
-/// Without a material system the slots are the file's own; anything else would print with the wrong
-/// filament, so it is refused instead of ignored.
-fn plain_material_map(body: &Value) -> Result<(), Problem> {
-    let Some(map) = structured(body, "mms_map")? else {
-        return Ok(());
+/// `mms_map`: for each printer a list with the place of every filament of the file. A number is a slot of
+/// the first nozzle, null an unused filament.
+fn material_maps(body: &Value) -> Result<Vec<MaterialMap>, Problem> {
+    let Some(maps) = structured(body, "mms_map")? else {
+        return Ok(Vec::new());
     };
     let bad = || Problem::bad("`mms_map` must be a list of {\"pid\", \"map\"}.");
-    let entries = map.as_array().ok_or_else(bad)?;
-    for entry in entries {
-        let slots = entry.get("map").and_then(Value::as_array).ok_or_else(bad)?;
-        let plain = slots.iter().enumerate().all(|(at, slot)| {
-            let number = whole(slot).or_else(|| slot.get("ext").and_then(whole));
-            number.is_some_and(|n| usize::try_from(n).is_ok_and(|n| n == at))
-        });
-        if !plain {
-            return Err(Problem::said(
-                "This printer has no material system: `mms_map` can only leave the tools as they are in the file.",
-            )
-            .coded("refused/unsupported"));
+    let number = |value: &Value| whole(value).and_then(|n| u16::try_from(n).ok());
+    let place = |value: &Value| match value {
+        Value::Null => Some(None),
+        Value::Object(place) => {
+            let nozzle = place.get("nozzle").map_or(Some(0), number)?;
+            match place.get("ext") {
+                None | Some(Value::Null) => Some(None),
+                Some(position) => Some(Some(MaterialPlace {
+                    nozzle: u8::try_from(nozzle).ok()?,
+                    position: number(position)?,
+                })),
+            }
         }
-    }
-    Ok(())
+        value => number(value).map(|position| Some(MaterialPlace { nozzle: 0, position })),
+    };
+    let read = |entry: &Value| {
+        let pid = entry
+            .get("pid")
+            .and_then(whole)
+            .and_then(|n| i64::try_from(n).ok())?;
+        let map = entry.get("map")?.as_array().filter(|m| m.len() <= OBJECTS_MAX)?;
+        Some((pid, map.iter().map(place).collect::<Option<Vec<_>>>()?))
+    };
+    let list = maps
+        .as_array()
+        .filter(|l| l.len() <= OBJECTS_MAX)
+        .ok_or_else(bad)?;
+    list.iter().map(|entry| read(entry).ok_or_else(bad)).collect()
 }
 
 /// Names of the options that were switched on and that no printer here knows.

@@ -12,6 +12,8 @@ pub fn refusal(id: i64, word: StateWord, demand: &Demand) -> Option<Refusal> {
     // A printer that cannot be reached says so itself, with the reason; only a bed needs no printer.
     let (allowed, wanted): (&[StateWord], &str) = match demand {
         Demand::Print(_) => (&[Operational], "operational"),
+        // Whether one waits is the printer's to say.
+        Demand::Begin | Demand::CancelPending => return None,
         Demand::ClearBed { .. } => (&[Operational, Offline], "operational or offline"),
         _ if word == Offline => return None,
         Demand::Command(Command::Pause) => (&[Printing], "printing"),
@@ -67,8 +69,11 @@ mod tests {
         let print = JobDemand {
             source: JobSource::File("a".repeat(64)),
             skip: Vec::new(),
+            materials: Vec::new(),
             start_id: None,
             ignored: Vec::new(),
+            hold: false,
+            discard: false,
         };
         let rows = [
             (Demand::Print(print), "y....."),

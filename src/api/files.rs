@@ -137,6 +137,7 @@ pub(super) async fn order(api: &Api, job: JobDemand) -> Result<PrintOrder, Probl
         sha256,
         name,
         skip: job.skip,
+        materials: Vec::new(),
         start_id: job.start_id,
     })
 }

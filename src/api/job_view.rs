@@ -151,6 +151,8 @@ fn native(job: &JobRecord) -> Value {
         "code": job.fault.as_ref().map(|f| &f.code),
         "message": job.fault.as_ref().map(ToString::to_string),
         "cancel_comment": job.cancel_comment,
+        "ended_by": job.ended_by,
+        "print_s": job.print_s(),
     })
 }
 

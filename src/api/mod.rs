@@ -16,7 +16,7 @@
 //! | [`envelope`], `incoming` | the form of answers and of requests |
 //! | [`view`], [`job_view`] | what a printer and a job look like (pure) |
 //! | [`demand`], [`gcode_body`], [`pid`], [`dialect_rules`] | what a request asks, and whether the cloud would allow it (pure) |
-//! | `printers`, `actions`, `notifications`, `files`, `uploads`, `jobs`, `backup` | the endpoints |
+//! | `printers`, `actions`, `notifications`, `files`, `uploads`, `jobs`, `counters`, `backup` | the endpoints |
 //! | [`objects`] | objects of the running print, by number or name |
 
 use std::collections::HashMap;
@@ -38,8 +38,10 @@ use envelope::Problem;
 
 mod actions;
 mod backup;
+mod counters;
 pub mod demand;
 pub mod dialect_rules;
+mod drain;
 pub mod envelope;
 mod files;
 pub mod gcode_body;
@@ -94,6 +96,8 @@ pub fn router(agent: AgentHandle, account: i64) -> Router {
         .route("/account/Test", get(test_key))
         .route("/printers/Get", get(printers::by_get).post(printers::by_post))
         .route("/printers/GetLogs", get(printers::logs))
+        .route("/printers/GetCounters", get(counters::get))
+        .route("/printers/MarkService", post(counters::mark_service))
         .route("/printers/notification/Get", get(notifications::list))
         .route("/jobs/GetPaginatedPrintJobs", post(jobs::list))
         .route("/jobs/GetDetails", get(jobs::details))
@@ -107,6 +111,7 @@ pub fn router(agent: AgentHandle, account: i64) -> Router {
             "/printers/notification/ResolveAll",
             post(notifications::resolve_all),
         )
+        .route("/agent/Drain", post(drain::drain))
         .layer(DefaultBodyLimit::max(BODY_MAX_BYTES))
         .route("/agent/Backup", get(backup::backup))
         .route(

@@ -111,6 +111,7 @@ pub(super) async fn act(
         sha256,
         name: record.file.clone(),
         skip: names(&analysis, &record.skipped),
+        materials: Vec::new(),
         start_id: wish.start_id,
     };
     Ok(Answer(actions::start(printer, order, wish.wait).await))

@@ -42,8 +42,10 @@ pub fn native(who: Who<'_>, state: &State, now: Now) -> Value {
         })),
         "traffic": {"lines": state.traffic.lines, "resends": state.traffic.resends},
         "bed_dirty": state.bed_dirty,
+        "bed_cycle": state.bed_cycle.map(|c| json!({"stage": c.stage, "in_a_row": c.in_a_row, "cleared": c.cleared})),
         "power": power(state, now.mono),
         "filament": state.filament.iter().map(|(n, seen)| (n.to_string(), json!(seen))).collect::<Map<_, _>>(),
+        "equipment": state.equipment.as_deref(),
         "mesh": state.mesh.as_deref().map(|m| json!({"min": m.min_mm, "max": m.max_mm, "rows": m.rows_mm})),
         "materials": state.materials.as_deref(),
         "camera_stream": state.camera_stream,
@@ -97,6 +99,8 @@ fn job(state: &State) -> Value {
         "skipped": job.skipped,
         "outside": job.origin == Origin::Outside,
         "started": job.started.map(rfc3339),
+        "heated": job.heated.map(rfc3339),
+        "held": job.held,
     })
 }
 

@@ -12,8 +12,11 @@ mod act;
 mod analyze;
 mod check;
 pub mod client;
+mod cool;
+mod counters;
 mod demo;
 mod discover;
+mod drain;
 pub mod exit;
 mod generate;
 mod log;
@@ -31,6 +34,7 @@ pub mod settings;
 mod simulate;
 mod simulate_bambu;
 mod simulate_cloud;
+mod simulate_klipper;
 mod trust;
 
 use client::Client;
@@ -116,12 +120,16 @@ enum Verb {
     Send(act::SendArgs),
     /// Upload a sliced file and print it
     Print(print::Args),
+    /// A print that waits (print --hold) may heat and begin
+    Begin(act::Args),
     /// Stop a printer at once, heaters off
     Estop(act::Args),
     /// The bed was cleared; the next print may start
     Clear(act::ClearArgs),
     /// Press a button of a printer's prompt
     Answer(act::AnswerArgs),
+    /// Hours, prints and filament of the printers, in all and since their service
+    Counters(counters::Args),
     /// What happened to a printer, or its raw traffic
     Logs(logs::Args),
     /// Pair the printers with the cloud: shows the code of each one and waits until it is claimed
@@ -136,6 +144,10 @@ enum Verb {
     Rename(moving::PairArgs),
     /// Another printer stands where one stood: the cloud identity moves to it (service stopped)
     Replace(moving::PairArgs),
+    /// Finish what prints and start nothing new; waits for the end of prints that need this host
+    Drain(drain::Args),
+    /// Heaters off on serial printers that a dead service left printing (it runs by itself when the service fails)
+    Cool,
     /// Whether this machine and this binary can do the work; needs no network and no printer
     SelfTest,
     /// A stand-in for a printer, to try this or another host on
@@ -205,6 +217,8 @@ fn dispatch(cli: &Cli) -> Done {
         Verb::Recover(args) => recover::run(globals, args),
         Verb::Send(args) => act::send(globals, args),
         Verb::Print(args) => print::run(globals, args),
+        Verb::Begin(args) => act::run(globals, "BeginPrint", args),
+        Verb::Counters(args) => counters::run(globals, args),
         Verb::Estop(args) => act::run(globals, "EmergencyStop", args),
         Verb::Clear(args) => act::clear(globals, args),
         Verb::Answer(args) => act::answer(globals, args),
@@ -215,6 +229,8 @@ fn dispatch(cli: &Cli) -> Done {
         Verb::Adopt => moving::adopt(globals),
         Verb::Rename(args) => moving::rename(globals, args),
         Verb::Replace(args) => moving::replace(globals, args),
+        Verb::Drain(args) => drain::run(globals, args),
+        Verb::Cool => cool::run(globals),
         Verb::SelfTest => self_test::run(globals),
         Verb::Simulate(args) => simulate::run(globals, args),
         Verb::Trust(args) => trust::run(globals, args),

@@ -49,19 +49,24 @@ fn open(path: &Path) -> Result<Store, Failure> {
             path.display()
         )));
     }
-    Store::open(path).map_err(|error| match error {
+    Store::open(path).map_err(not_open)
+}
+
+/// Why the database cannot be worked on.
+pub(super) fn not_open(error: StoreError) -> Failure {
+    match error {
         StoreError::InUse { .. } => {
             Failure::new("The service is running. Stop it first: systemctl stop layerd")
         }
         other => Failure::new(other.to_string()),
-    })
+    }
 }
 
 fn failed(error: StoreError) -> Failure {
     Failure::new(error.to_string())
 }
 
-async fn closed<T>(store: Store, done: Result<T, Failure>) -> Result<T, Failure> {
+pub(super) async fn closed<T>(store: Store, done: Result<T, Failure>) -> Result<T, Failure> {
     store.close(CLOSE_LIMIT).await.map_err(failed)?;
     done
 }

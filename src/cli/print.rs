@@ -37,12 +37,31 @@ pub struct Args {
     /// Objects to leave out, by id
     #[arg(long, value_name = "ID", num_args = 1..)]
     skip: Vec<String>,
+    /// Where the file's filaments come from, in order: the number of a slot, NOZZLE:SLOT on a printer with two,
+    /// "ext" for the external spool, "-" for one that is not used
+    #[arg(long, value_name = "SLOT", value_delimiter = ',', value_parser = slot, allow_hyphen_values = true)]
+    slots: Vec<Value>,
+    /// Only upload and check; nothing heats before `layerd begin PRINTER`
+    #[arg(long, conflicts_with = "follow")]
+    hold: bool,
     /// Stay until the print has ended
     #[arg(long, conflicts_with = "no_wait")]
     follow: bool,
     /// Return as soon as the print was accepted
     #[arg(long)]
     no_wait: bool,
+}
+
+/// One place for a filament, as the interface wants it.
+fn slot(text: &str) -> Result<Value, String> {
+    let (nozzle, slot) = text.split_once(':').unwrap_or(("0", text));
+    let bad = || format!("{text} is none of: a slot number, NOZZLE:SLOT, ext, -");
+    let nozzle: u8 = nozzle.parse().map_err(|_| bad())?;
+    Ok(match slot {
+        "-" => Value::Null,
+        "ext" => json!({"nozzle": nozzle, "ext": 256}),
+        slot => json!({"nozzle": nozzle, "ext": slot.parse::<u8>().map_err(|_| bad())?}),
+    })
 }
 
 /// Runs the verb.
@@ -69,8 +88,9 @@ async fn print(globals: &Globals, client: &Client, args: &Args) -> Done {
     let body = json!({
         "file_id": file_id,
         "skipped_objects": args.skip,
+        "mms_map": (!args.slots.is_empty()).then(|| json!([{"pid": printer.id, "map": args.slots}])),
         // The same demand twice (a retry of the connection) starts one print.
-        "layerd": {"start_id": uuid::Uuid::new_v4().to_string()},
+        "layerd": {"start_id": uuid::Uuid::new_v4().to_string(), "hold": args.hold},
     });
     let answer = demand(client, &printer, "CreateJob", body, !args.no_wait).await?;
     let exit = Exit::of_outcome(answer.get("layerd").unwrap_or(&Value::Null));

@@ -123,9 +123,14 @@ async fn sqlite() -> Result<String, String> {
 
 async fn terminal() -> Result<String, String> {
     match self_test::round_trip().await {
-        Ok(took) => Ok(format!(
-            "the simulated printer answered in {:.1} ms",
-            took.as_secs_f64() * 1000.0
+        Ok((took, any_speed)) => Ok(format!(
+            "the simulated printer answered in {:.1} ms{}",
+            took.as_secs_f64() * 1000.0,
+            if any_speed {
+                ""
+            } else {
+                "; only the usual speeds here, not 250000 baud"
+            }
         )),
         Err(fault) => Err(format!("{fault} [{}]", fault.code)),
     }
@@ -191,6 +196,7 @@ async fn print_through(handle: &AgentHandle) -> Result<Duration, String> {
         sha256: file.sha256,
         name: file.name,
         skip: Vec::new(),
+        materials: Vec::new(),
         start_id: None,
     };
     let (accepted, pending) = printer

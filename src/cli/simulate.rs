@@ -31,6 +31,10 @@ enum Kind {
     Marlin(MarlinArgs),
     /// A Bambu Lab printer on the network of this machine: MQTT and files over TLS
     Bambu(super::simulate_bambu::Args),
+    /// A Klipper printer with Moonraker's port: websocket and uploads
+    Moonraker(super::simulate_klipper::MoonrakerArgs),
+    /// A Klipper behind a real Moonraker: klippy's socket
+    Klippy(super::simulate_klipper::KlippyArgs),
     /// A cloud on loopback: claims printers and can be told to send them demands
     Cloud(super::simulate_cloud::CloudArgs),
 }
@@ -92,6 +96,8 @@ pub fn run(globals: &Globals, args: &Args) -> Done {
     match &args.kind {
         Kind::Marlin(args) => marlin(globals, args),
         Kind::Bambu(args) => super::simulate_bambu::run(globals, args),
+        Kind::Moonraker(args) => super::simulate_klipper::moonraker(globals, args),
+        Kind::Klippy(args) => super::simulate_klipper::klippy(globals, args),
         Kind::Cloud(args) => super::simulate_cloud::run(globals, args),
     }
 }

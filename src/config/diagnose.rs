@@ -56,6 +56,19 @@ impl Diagnostics {
         });
     }
 
+    /// Where a part of a text value stands in the source; the value's own place when it is not written
+    /// there as it is read (escapes).
+    pub fn within(&self, value: Range<usize>, text: &str, part: Range<usize>) -> Range<usize> {
+        let found = self
+            .source
+            .get(value.clone())
+            .and_then(|source| source.find(text));
+        match found {
+            Some(offset) => value.start + offset + part.start..value.start + offset + part.end,
+            None => value,
+        }
+    }
+
     /// Adds a mistake that has no place in the text.
     pub fn whole_file(&mut self, text: impl Into<String>) {
         self.mistakes.push(Mistake {

@@ -8,6 +8,7 @@ use std::time::Duration;
 use toml::de::DeTable;
 
 use super::diagnose::Diagnostics;
+use super::lifecycle::{self, Lifecycle, Shared};
 use super::model::{
     Agent, Api, Camera, Common, Config, OnStop, Origin, Preflight, Printer, Reach, SimplyPrint, V1,
 };
@@ -147,16 +148,32 @@ pub fn parse<D>(
     let root_span = 0..0;
     let (mut agent, mut api, mut host_allow, mut simplyprint, mut printers) =
         (None, None, Vec::new(), None, Vec::new());
+    // Printers use them, wherever they stand in the file.
+    let table = |name: &str| {
+        let found = root.get_ref().iter().find(|(key, _)| key.get_ref() == name);
+        found.and_then(|(key, value)| Some((key.span(), value.get_ref().as_table()?)))
+    };
+    let mut shared = Shared::default();
+    if let Some((_, table)) = table("snippets") {
+        shared.snippets = lifecycle::read_snippets(table, &mut out);
+    }
+    if let Some((span, table)) = table("gcode") {
+        let snippets = &shared.snippets;
+        shared.defaults = with("gcode", span, table, &mut out, |s| {
+            lifecycle::read(s, snippets, &Lifecycle::default())
+        });
+    }
     for (key, value) in root.get_ref() {
         let name: &str = key.get_ref();
         let (span, table) = (key.span(), value.get_ref().as_table());
         let Some(table) = table else {
-            out.at(span, format!("`{name}` stands outside of any table. Tables are [agent], [api], [host], [upstream.…] and [printer.NAME]."));
+            out.at(span, format!("`{name}` stands outside of any table. Tables are [agent], [api], [host], [gcode], [snippets], [upstream.…] and [printer.NAME]."));
             continue;
         };
         match name {
             "agent" => agent = Some(with(name, span, table, &mut out, |s| read_agent(s, around))),
             "api" => api = Some(with(name, span, table, &mut out, read_api)),
+            "snippets" | "gcode" => {}
             "host" => host_allow = with(name, span, table, &mut out, read_host),
             "upstream" => {
                 for (key, value) in table {
@@ -190,13 +207,15 @@ pub fn parse<D>(
                         out.at(key.span(), format!("`{name}` must be a table: [printer.{name}]."));
                         continue;
                     };
-                    if let Some(printer) = read_printer(name, key.span(), table, &mut out, kinds, configure) {
+                    if let Some(printer) =
+                        read_printer(name, key.span(), table, &mut out, kinds, &shared, configure)
+                    {
                         printers.push((key.span().start, printer));
                     }
                 }
             }
             _ => {
-                let known = ["agent", "api", "host", "upstream", "printer"].into_iter();
+                let known = ["agent", "api", "host", "gcode", "snippets", "upstream", "printer"].into_iter();
                 out.at(
                     span,
                     format!(
@@ -379,12 +398,19 @@ fn read_printer<'a, D>(
     table: &'a DeTable<'a>,
     out: &'a mut Diagnostics,
     kinds: &[&'static str],
+    shared: &Shared,
     configure: Configure<'_, D>,
 ) -> Option<Printer<D>> {
     let mut section = Section::new(&format!("printer.{name}"), span, table, out);
     let all: Vec<String> = kinds.iter().map(|k| format!("\"{k}\"")).collect();
     let kind = section.required_string("driver", all.first().map_or("\"marlin\"", String::as_str));
-    let common = read_common(&mut section);
+    let common = read_common(&mut section, shared);
+    if kind.as_deref().is_some_and(|k| k != "marlin") && section.has("gcode") {
+        section.mistake(
+            "gcode",
+            "`gcode` is for Marlin printers: this one has macros of its own for the moments of a print.",
+        );
+    }
     let known = kind.as_deref().is_some_and(|k| kinds.contains(&k));
     if !known {
         if let Some(kind) = &kind {
@@ -410,7 +436,7 @@ fn read_printer<'a, D>(
     })
 }
 
-fn read_common(section: &mut Section<'_>) -> Common {
+fn read_common(section: &mut Section<'_>, shared: &Shared) -> Common {
     const SPAN_MM: std::ops::RangeInclusive<f64> = -10_000.0..=10_000.0;
     let minutes = |section: &mut Section<'_>, key, default: u64| {
         let value = section
@@ -468,5 +494,11 @@ fn read_common(section: &mut Section<'_>) -> Common {
         ),
         camera: section.table("camera", peripherals::read_camera),
         power: section.table("power", peripherals::read_power),
+        gcode: section
+            .table("gcode", |s| {
+                Some(lifecycle::read(s, &shared.snippets, &shared.defaults))
+            })
+            .unwrap_or_else(|| shared.defaults.clone()),
+        release: section.table("release", |s| peripherals::read_release(s, &shared.snippets)),
     }
 }

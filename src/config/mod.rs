@@ -1,11 +1,13 @@
 //! Configuration: plain data with exact places for every mistake. Used by all, uses none.
 
 pub mod diagnose;
+pub mod lifecycle;
 pub mod load;
 pub mod model;
 mod peripherals;
 pub mod secrets;
 pub mod section;
+pub mod template;
 #[cfg(test)]
 mod tests;
 

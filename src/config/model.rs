@@ -3,7 +3,9 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::lifecycle::Lifecycle;
 use super::secrets::Secret;
+use super::template::Template;
 
 /// The whole file. `D`: what a driver makes of its own keys.
 #[derive(Debug)]
@@ -145,6 +147,25 @@ pub struct Common {
     pub camera: Option<Camera>,
     /// The switch of its power supply.
     pub power: Option<Power>,
+    /// Lines of the owner's own at moments of a print.
+    pub gcode: Lifecycle,
+    /// How a completed print leaves the bed by itself.
+    pub release: Option<Release>,
+}
+
+/// `release = { … }`: after a completed print, and only then.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Release {
+    /// The bed is cleared once it is this cool, °C.
+    pub below_c: Option<f32>,
+    /// Or after so long, whatever its temperature.
+    pub after: Option<Duration>,
+    /// Sent right after the print.
+    pub done: Template,
+    /// Sent to clear the bed.
+    pub clear: Template,
+    /// After so many in a row a person has to look.
+    pub max_prints: Option<u32>,
 }
 
 /// `camera = { … }`.

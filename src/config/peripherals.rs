@@ -1,10 +1,13 @@
-//! `camera = { … }` and `power = { … }` of a printer.
+//! `camera = { … }`, `power = { … }` and `release = { … }` of a printer.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
-use super::model::{Camera, Power, PowerKind};
+use super::lifecycle::read_text;
+use super::model::{Camera, Power, PowerKind, Release};
 use super::secrets::Secret;
 use super::section::Section;
+use super::template::{Moment, Snippets};
 
 pub(super) fn read_camera(section: &mut Section<'_>) -> Option<Camera> {
     let camera = Camera {
@@ -18,6 +21,34 @@ pub(super) fn read_camera(section: &mut Section<'_>) -> Option<Camera> {
         );
     }
     Some(camera)
+}
+
+pub(super) fn read_release(section: &mut Section<'_>, snippets: &Snippets) -> Option<Release> {
+    let release = Release {
+        below_c: section.number("below_c", 10.0..=150.0).map(|c| c as f32),
+        after: section
+            .integer("after_min", 1..=1440)
+            .and_then(|m| u64::try_from(m).ok())
+            .map(|m| Duration::from_secs(m * 60)),
+        done: read_text(section, Moment::Done, snippets).unwrap_or_default(),
+        clear: read_text(section, Moment::Clear, snippets).unwrap_or_default(),
+        max_prints: section
+            .integer("max_prints", 1..=10_000)
+            .and_then(|n| u32::try_from(n).ok()),
+    };
+    if release.below_c.is_none() && release.after.is_none() {
+        section.mistake(
+            "below_c",
+            "`release` needs `below_c` (the bed is that cool) or `after_min` (so long after the print), or both.",
+        );
+    }
+    if !section.has("clear") {
+        section.mistake(
+            "clear",
+            "`release` needs `clear`: the lines that push the part off, or \"\" for a bed that lets go by itself.",
+        );
+    }
+    Some(release)
 }
 
 pub(super) fn read_power(section: &mut Section<'_>) -> Option<Power> {

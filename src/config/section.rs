@@ -67,6 +67,15 @@ impl<'a> Section<'a> {
         self.out.at(span, text);
     }
 
+    /// Notes a mistake in a part of a key's text.
+    pub fn mistake_within(&mut self, key: &str, text: &str, part: Range<usize>, words: impl Into<String>) {
+        let Some(value) = self.entries.iter().find(|e| e.key == key).map(|e| e.value.span()) else {
+            return self.mistake(key, words);
+        };
+        let span = self.out.within(value, text, part);
+        self.out.at(span, words);
+    }
+
     /// A text.
     pub fn string(&mut self, key: &'static str) -> Option<String> {
         self.typed(key, "a text in quotes", |v| v.as_str().map(str::to_owned))

@@ -157,6 +157,15 @@ pub trait Build: Send + Sync + fmt::Debug {
     }
     /// `layerd check`: can the printer be reached? Opens no port that a print may own.
     fn reachable<'a>(&'a self) -> BoxFuture<'a, Reach>;
+    /// `layerd cool`: heaters off without a daemon, after it failed with a print of this printer.
+    /// `None`: the printer has a host of its own that minds them.
+    fn cool<'a>(
+        &'a self,
+        _state_dir: &'a Path,
+        _printer: &'a str,
+    ) -> Option<BoxFuture<'a, Result<(), Fault>>> {
+        None
+    }
 }
 
 /// Answer of [`Build::reachable`].

@@ -16,6 +16,10 @@ pub const E: u8 = 8;
 /// Bit of the F word.
 pub const F: u8 = 16;
 
+/// Bits of the words that give an arc's centre; never in [`MoveWords::mask`].
+const I: u8 = 32;
+const J: u8 = 64;
+
 /// The words of a straight move.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct MoveWords {
@@ -80,8 +84,19 @@ pub fn linear(text: &[u8]) -> Option<FastMove> {
         [b'G', b'0', b' ' | b'X' | b'Y' | b'Z' | b'E' | b'F', ..] => true,
         _ => return None,
     };
-    let mut words = MoveWords::default();
-    let mut at = 2;
+    let (value, mask, len) = words::<5>(text)?;
+    Some(FastMove {
+        words: MoveWords { value, mask },
+        rapid,
+        len,
+    })
+}
+
+/// Values of the first so many of X, Y, Z, E, F, I, J, which of them are there, and the bytes read; of a command
+/// whose letter and number take two bytes.
+#[inline]
+fn words<const LETTERS: usize>(text: &[u8]) -> Option<([Micro; LETTERS], u8, usize)> {
+    let (mut values, mut mask, mut at) = ([0; LETTERS], 0u8, 2);
     loop {
         let slot = match text.get(at) {
             Some(b'X') => 0,
@@ -89,23 +104,18 @@ pub fn linear(text: &[u8]) -> Option<FastMove> {
             Some(b'Z') => 2,
             Some(b'E') => 3,
             Some(b'F') => 4,
+            Some(b'I') => 5,
+            Some(b'J') => 6,
             Some(b' ') => {
                 at += 1;
                 continue;
             }
-            Some(b'\n' | b'\r' | b';') | None => {
-                return Some(FastMove {
-                    words,
-                    rapid,
-                    len: at,
-                });
-            }
+            Some(b'\n' | b'\r' | b';') | None => return Some((values, mask, at)),
             Some(_) => return None,
         };
-        let (value, behind) = decimal(text, at + 1)?;
-        *words.value.get_mut(slot)? = value;
-        words.mask |= 1 << slot;
-        at = behind;
+        let place = values.get_mut(slot)?;
+        (*place, at) = decimal(text, at + 1)?;
+        mask |= 1 << slot;
     }
 }
 
@@ -131,45 +141,16 @@ pub fn arc(text: &[u8]) -> Option<FastArc> {
         [b'G', b'3', b' ', ..] => false,
         _ => return None,
     };
-    let mut words = MoveWords::default();
-    let (mut centre, mut there) = ([0; 2], false);
-    let mut at = 2;
-    loop {
-        let slot = match text.get(at) {
-            Some(b'X') => 0,
-            Some(b'Y') => 1,
-            Some(b'Z') => 2,
-            Some(b'E') => 3,
-            Some(b'F') => 4,
-            Some(b'I') => 5,
-            Some(b'J') => 6,
-            Some(b' ') => {
-                at += 1;
-                continue;
-            }
-            Some(b'\n' | b'\r' | b';') | None if there => {
-                return Some(FastArc {
-                    words,
-                    centre,
-                    clockwise,
-                    len: at,
-                });
-            }
-            _ => return None,
-        };
-        let (value, behind) = decimal(text, at + 1)?;
-        match words.value.get_mut(slot) {
-            Some(place) => {
-                *place = value;
-                words.mask |= 1 << slot;
-            }
-            None => {
-                *centre.get_mut(slot - 5)? = value;
-                there = true;
-            }
-        }
-        at = behind;
-    }
+    let ([x, y, z, e, f, i, j], mask, len) = words::<7>(text)?;
+    (mask & (I | J) != 0).then_some(FastArc {
+        words: MoveWords {
+            value: [x, y, z, e, f],
+            mask: mask & !(I | J),
+        },
+        centre: [i, j],
+        clockwise,
+        len,
+    })
 }
 
 const SCALE: [Micro; 7] = [

@@ -3,6 +3,7 @@
 use super::knowledge::keys::{self, FACTS, Fact};
 use super::knowledge::slicers::{self, Found};
 use super::knowledge::values;
+use super::lex::{Micro, UNIT};
 
 /// Longest value kept, bytes.
 const MAX_VALUE: usize = 4096;
@@ -21,6 +22,8 @@ pub struct Meta {
     pub pending_name: Vec<u8>,
     /// Something that the slicer always writes at the end was seen.
     pub tail: bool,
+    /// The slicer's clock where it was read last, seconds in millionths (`;TIME_ELAPSED:`).
+    pub elapsed: Micro,
 }
 
 impl Meta {
@@ -28,6 +31,12 @@ impl Meta {
     pub fn comment(&mut self, text: &[u8], offset: u64) {
         if self.slicer.is_none() && offset < NAME_WITHIN {
             self.slicer = std::str::from_utf8(text).ok().and_then(slicers::find);
+        }
+        if let Some(found) = &mut self.slicer
+            && found.version.is_none()
+            && text.starts_with(b"version ")
+        {
+            found.version = std::str::from_utf8(text).ok().and_then(slicers::version_line);
         }
         let simplify = self.slicer.as_ref().is_some_and(|s| s.name == "Simplify3D");
         let separator = |b: &u8| matches!(b, b'=' | b':') || (simplify && *b == b',');
@@ -171,10 +180,11 @@ impl Meta {
         matches!(self.text(Fact::Flavor), Some("UltiGCode" | "Griffin"))
     }
 
-    /// The estimate, seconds.
+    /// The estimate, seconds; the slicer's clock at the end of the print where its header leaves it open.
     pub fn estimate_s(&self) -> Option<f64> {
         self.text(Fact::Estimate)
             .and_then(values::duration_s)
+            .or(Some(self.elapsed as f64 / UNIT as f64))
             .filter(|s| *s > 0.0)
     }
 }

@@ -184,41 +184,7 @@ fn draw_bed(out: &mut String, bed: &Bed, guessed: bool, view: &View) {
         let _ = writeln!(out, "<rect {shape} rx=\"{u:.2}\" {style}/>");
         let _ = writeln!(out, "<clipPath id=\"bed\"><rect {shape}/></clipPath>");
     }
-    // A line every 10 mm, heavier every 50.
-    out.push_str("<g clip-path=\"url(#bed)\">\n");
-    let step = if width.max(height) > 1000.0 { 100.0 } else { 10.0 };
-    let lines = |from: f64, to: f64| {
-        let first = (from / step).ceil() as i64;
-        let last = (to / step).floor() as i64;
-        (first..=last.min(first + 500)).map(move |n| (n as f64 * step, n.rem_euclid(5) == 0))
-    };
-    for (x, heavy) in lines(x0, x1) {
-        let (tint, w) = if heavy {
-            ("#d9dae3", 0.16)
-        } else {
-            ("#eeeef3", 0.1)
-        };
-        let (vx, vy0, vy1) = (view.x(x), view.y(y0), view.y(y1));
-        let _ = writeln!(
-            out,
-            "<path d=\"M{vx:.2} {vy0:.2}V{vy1:.2}\" stroke=\"{tint}\" stroke-width=\"{:.2}\"/>",
-            w * u
-        );
-    }
-    for (y, heavy) in lines(y0, y1) {
-        let (tint, w) = if heavy {
-            ("#d9dae3", 0.16)
-        } else {
-            ("#eeeef3", 0.1)
-        };
-        let (vy, vx0, vx1) = (view.y(y), view.x(x0), view.x(x1));
-        let _ = writeln!(
-            out,
-            "<path d=\"M{vx0:.2} {vy:.2}H{vx1:.2}\" stroke=\"{tint}\" stroke-width=\"{:.2}\"/>",
-            w * u
-        );
-    }
-    out.push_str("</g>\n");
+    draw_grid(out, bed, view);
     let words = if guessed { "bed not given" } else { "" };
     let label = format!("{:.0} × {:.0} mm {words}", x1 - x0, y1 - y0);
     let _ = writeln!(
@@ -239,6 +205,47 @@ fn draw_bed(out: &mut String, bed: &Bed, guessed: bool, view: &View) {
             0.4 * u
         );
     }
+}
+
+/// A line every 10 mm, heavier every 50.
+fn draw_grid(out: &mut String, bed: &Bed, view: &View) {
+    let ([x0, y0], [x1, y1]) = (bed.min, bed.max);
+    let step = if (x1 - x0).max(y1 - y0) > 1000.0 {
+        100.0
+    } else {
+        10.0
+    };
+    let lines = |from: f64, to: f64| {
+        let first = (from / step).ceil() as i64;
+        let last = (to / step).floor() as i64;
+        (first..=last.min(first + 500)).map(move |n| (n as f64 * step, n.rem_euclid(5) == 0))
+    };
+    let up = lines(x0, x1).map(|(x, heavy)| {
+        (
+            format!("M{:.2} {:.2}V{:.2}", view.x(x), view.y(y0), view.y(y1)),
+            heavy,
+        )
+    });
+    let across = lines(y0, y1).map(|(y, heavy)| {
+        (
+            format!("M{:.2} {:.2}H{:.2}", view.x(x0), view.y(y), view.x(x1)),
+            heavy,
+        )
+    });
+    out.push_str("<g clip-path=\"url(#bed)\">\n");
+    for (path, heavy) in up.chain(across) {
+        let (tint, wide) = if heavy {
+            ("#d9dae3", 0.16)
+        } else {
+            ("#eeeef3", 0.1)
+        };
+        let width = wide * view.unit;
+        let _ = writeln!(
+            out,
+            "<path d=\"{path}\" stroke=\"{tint}\" stroke-width=\"{width:.2}\"/>"
+        );
+    }
+    out.push_str("</g>\n");
 }
 
 /// The part as a whole, where no objects can be told apart.

@@ -11,9 +11,11 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::preflight::Limits;
 use super::spool::Spool;
+use super::timing::Timing;
 use crate::gcode::analysis::Analysis;
 use crate::gcode::analyze::{Bed, Options};
 use crate::gcode::analyze_file::analyze_file;
+use crate::gcode::index::Index;
 use crate::printer::fault::{Fault, Severity};
 
 /// Files waiting to be analyzed; when full the asker is told "busy".
@@ -120,6 +122,19 @@ impl AnalysisPool {
             .await
     }
 
+    /// The times of a spool file, byte by byte; `None`: it has none. Made anew each time.
+    ///
+    /// # Errors
+    /// As [`AnalysisPool::analysis`].
+    pub async fn timing(&self, sha256: &str) -> Result<Option<Arc<Timing>>, Fault> {
+        let path = self.spool.path_of(sha256);
+        self.order(move || {
+            let index = index_of_path(&path).map_err(|e| unreadable(&e))?;
+            Ok(Timing::of(&index).map(Arc::new))
+        })
+        .await
+    }
+
     /// Whether a spool file still is what was uploaded. Reads it all, unless this run of the daemon
     /// has done so and the file has not been written to since.
     ///
@@ -193,6 +208,20 @@ fn unreadable(error: &std::io::Error) -> Fault {
 pub fn analyze_path(path: &Path, options: &Options) -> std::io::Result<Analysis> {
     analyze_file(path, options, &mut |_, _| true)
         .map(|(analysis, _)| analysis)
+        .map_err(std::io::Error::other)
+}
+
+/// Reads a file for its index.
+///
+/// # Errors
+/// When it cannot be read.
+pub fn index_of_path(path: &Path) -> std::io::Result<Index> {
+    let options = Options {
+        index: true,
+        ..quick()
+    };
+    analyze_file(path, &options, &mut |_, _| true)
+        .map(|(_, index)| index)
         .map_err(std::io::Error::other)
 }
 

@@ -2,14 +2,25 @@
 
 use jiff::Timestamp;
 
-use super::record::{JobRecord, JobState, PauseSpan, TimelineEntry};
+use super::record::{EndedBy, JobRecord, JobState, PauseSpan, TimelineEntry};
 use crate::printer::command::CancelReason;
 use crate::printer::event::{Checkpoint, JobEvent, OutsideEnd};
 use crate::printer::fault::{Fault, Severity};
-use crate::printer::model::Progress;
+use crate::printer::model::{Origin, PauseReason, Progress};
 
 /// Entries of a timeline; beyond it the oldest after the first go.
 pub const TIMELINE_MAX: usize = 200;
+
+/// Entry of a timeline: warm.
+pub const HEATED: &str = "heated";
+
+/// Faults that mean that the connection broke.
+const LINK_CODES: &[&str] = &[
+    "job/link-lost",
+    "marlin/link-lost",
+    "marlin/silent",
+    "marlin/no-ok",
+];
 
 /// Pauses kept; a printer that stutters must not grow the record.
 pub const PAUSES_MAX: usize = 200;
@@ -25,6 +36,8 @@ pub enum JobInput {
     Failed(Fault),
     /// Objects are left out from now on; ids in all.
     Skipped(Vec<u32>),
+    /// Everything was warm for the first time.
+    Heated,
 }
 
 /// What others have to be told. Each comes once.
@@ -62,12 +75,17 @@ pub struct Illegal {
 #[derive(Clone, Debug, PartialEq)]
 pub struct JobMachine {
     record: JobRecord,
+    /// A cancel was asked of layerd.
+    cancel_asked: bool,
 }
 
 impl JobMachine {
     /// Takes over a record, fresh or from the database.
     pub fn new(record: JobRecord) -> Self {
-        JobMachine { record }
+        JobMachine {
+            record,
+            cancel_asked: false,
+        }
     }
 
     /// The record as it stands.
@@ -82,6 +100,7 @@ impl JobMachine {
 
     /// Reason and words of a cancel that was asked for; they stay if the job ends another way.
     pub fn remember_cancel(&mut self, reason: &CancelReason) {
+        self.cancel_asked = true;
         self.record.cancel_reason = reason.reason.or(self.record.cancel_reason);
         if reason.comment.is_some() {
             self.record.cancel_comment.clone_from(&reason.comment);
@@ -134,6 +153,10 @@ impl JobMachine {
                 self.record.fault = Some(fault);
                 self.end(now, Failed);
                 Edge::Failed
+            }
+            JobInput::Heated => {
+                self.note(now, HEATED);
+                return Ok(Vec::new());
             }
             JobInput::Skipped(ids) => {
                 self.record.skipped = ids;
@@ -205,7 +228,14 @@ impl JobMachine {
                 JobEvent::OutsideEnded { end } => self.outside_ended(now, end),
             },
         };
-        self.note(now, word(edge));
+        let why = match edge {
+            Edge::Paused => self.record.pauses.last().map(|p| pause_word(p.why)),
+            _ => None,
+        };
+        match why {
+            Some(why) => self.note(now, &format!("paused: {why}")),
+            None => self.note(now, word(edge)),
+        }
         Ok(vec![edge])
     }
 
@@ -238,8 +268,25 @@ impl JobMachine {
         if let Some(pause) = self.open_pause() {
             pause.to = Some(now);
         }
+        self.record.ended_by = Some(self.ended_by(state));
         self.record.state = state;
         self.record.ended = Some(now);
+    }
+
+    fn ended_by(&self, state: JobState) -> EndedBy {
+        let ours = self.record.origin == Origin::Ours;
+        let code = self.record.fault.as_ref().map_or("", |fault| &*fault.code);
+        match state {
+            JobState::Done => EndedBy::Completed,
+            // A cancel before the start can only be ours.
+            JobState::Cancelled if self.cancel_asked || self.record.started.is_none() => EndedBy::Requested,
+            JobState::Cancelled => EndedBy::Printer,
+            JobState::Interrupted => EndedBy::Service,
+            _ if !ours => EndedBy::Unknown,
+            _ if self.record.started.is_none() => EndedBy::NotStarted,
+            _ if LINK_CODES.contains(&code) => EndedBy::Link,
+            _ => EndedBy::Fault,
+        }
     }
 
     fn used(&mut self, filament_mm: Option<Vec<f64>>) {
@@ -268,11 +315,23 @@ impl JobMachine {
             JobInput::Event(event) => format!("{event:?}"),
             JobInput::Failed(fault) => format!("the failure {}", fault.code),
             JobInput::Skipped(_) => "a skip".to_owned(),
+            JobInput::Heated => "the heat".to_owned(),
         };
         Illegal {
             state: self.record.state,
             input,
         }
+    }
+}
+
+fn pause_word(why: PauseReason) -> &'static str {
+    match why {
+        PauseReason::Requested => "requested",
+        PauseReason::Program => "by the file",
+        PauseReason::Runout => "filament ran out",
+        PauseReason::FilamentChange => "filament change",
+        PauseReason::Printer => "at the printer",
+        PauseReason::Stopping => "the service stops",
     }
 }
 

@@ -1,6 +1,7 @@
 //! Jobs: what is printed, was printed, and what a restart must know.
 
 pub mod analysis_pool;
+pub mod counters_file;
 pub mod file_name;
 pub mod housekeeping;
 pub mod incoming;
@@ -8,6 +9,8 @@ pub mod machine;
 pub mod place;
 pub mod preflight;
 pub mod record;
+pub mod release;
 pub mod spool;
 pub mod store;
+pub mod timing;
 pub mod usage;

@@ -114,6 +114,30 @@ pub struct JobRecord {
     pub checkpoint: Option<Checkpoint>,
     /// Rating 1–4 given when the bed was cleared.
     pub rating: Option<u8>,
+    /// Who or what ended it; `None` before, and in records of older versions.
+    pub ended_by: Option<EndedBy>,
+}
+
+/// Who or what ended a job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EndedBy {
+    /// It was complete.
+    Completed,
+    /// Somebody asked layerd to end it.
+    Requested,
+    /// It was ended at the printer itself.
+    Printer,
+    /// The firmware or the protocol reported a fault.
+    Fault,
+    /// The connection to the printer broke.
+    Link,
+    /// It never began.
+    NotStarted,
+    /// layerd was stopped or ended.
+    Service,
+    /// Nobody saw how.
+    Unknown,
 }
 
 impl JobRecord {
@@ -142,6 +166,7 @@ impl JobRecord {
             skipped: Vec::new(),
             checkpoint: None,
             rating: None,
+            ended_by: None,
         }
     }
 

@@ -44,6 +44,26 @@ pub struct StartJob {
     pub program: Arc<Program>,
     /// Objects to leave out from the first layer on.
     pub skip: Vec<u32>,
+    /// Where each filament of the file comes from, by its number; empty: the driver chooses.
+    pub materials: Vec<Option<MaterialPlace>>,
+}
+
+/// A place for a spool, as the cloud counts (see [`super::model::MaterialSlot`]).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MaterialPlace {
+    /// Nozzle, from 0.
+    pub nozzle: u8,
+    /// Position among the slots of that nozzle; 256: the external spool.
+    pub position: u16,
+}
+
+/// Whether every filament comes from the place of its own number: what a printer without a material
+/// system does anyway.
+pub fn is_plain_map(materials: &[Option<MaterialPlace>]) -> bool {
+    materials
+        .iter()
+        .enumerate()
+        .all(|(at, place)| place.is_some_and(|p| p.nozzle == 0 && usize::from(p.position) == at))
 }
 
 /// Why a job is to end.

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::capability::Capabilities;
+use super::equipment::Equipment;
 use super::fault::Fault;
 use super::model::{
     Activity, BedMesh, Filament, Firmware, Heater, MachineLimits, MaterialSlot, PauseReason, Position,
@@ -165,6 +166,8 @@ pub enum Event {
         /// What it sees.
         state: Option<Filament>,
     },
+    /// Fans, boards, cameras, switches, the printer's host; the whole of it. A level.
+    Equipment(Arc<Equipment>),
     /// The switch of the supply; sent by the agent, not by drivers. A level.
     Supply(Supply),
     /// A heater is out of control and an emergency stop was written: the supply is to be cut, hot or

@@ -37,6 +37,7 @@ fn start() -> Command {
             objects: Vec::new(),
         }),
         skip: Vec::new(),
+        materials: Vec::new(),
     })
 }
 

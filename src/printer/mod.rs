@@ -5,6 +5,7 @@
 
 pub mod capability;
 pub mod command;
+pub mod equipment;
 pub mod event;
 pub mod fault;
 pub mod gcode_rules;

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::capability::Capabilities;
+use super::equipment::Equipment;
 use super::fault::Fault;
 use super::notice::Notice;
 
@@ -305,6 +306,10 @@ pub struct ActiveJob {
     pub objects: Vec<PrintObject>,
     /// How much of the file has reached the printer, while it is on its way.
     pub upload_percent: Option<f32>,
+    /// Everything that the print had switched on was warm for the first time.
+    pub heated: Option<Timestamp>,
+    /// Checked, and waits for the word to heat and print.
+    pub held: bool,
 }
 
 /// Everything known about one printer. [`super::reduce`] is its only writer.
@@ -334,6 +339,8 @@ pub struct State {
     pub job: Option<ActiveJob>,
     /// A finished print lies on the bed (`require_clear_bed`).
     pub bed_dirty: bool,
+    /// How the bed is cleared by the printer itself; `None`: by hand.
+    pub bed_cycle: Option<BedCycle>,
     /// Things a person should know, oldest first.
     pub notices: Vec<Notice>,
     /// Last text of the printer for people (M117, notification).
@@ -346,6 +353,8 @@ pub struct State {
     pub mesh: Option<Arc<BedMesh>>,
     /// Filament sensors by their number, from 0; empty: none is known.
     pub filament: BTreeMap<u8, Filament>,
+    /// What stands around it, where it tells of that.
+    pub equipment: Option<Arc<Equipment>>,
     /// The switch of the supply; `None`: there is none.
     pub supply: Option<Supply>,
     /// Address of the printer's own video stream.
@@ -381,6 +390,34 @@ pub struct MaterialSlot {
     pub remain_percent: Option<u8>,
 }
 
+/// How the bed is cleared by the printer itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BedCycle {
+    /// Where that stands.
+    pub stage: BedStage,
+    /// Beds cleared since a person last did.
+    pub in_a_row: u32,
+    /// Beds cleared in all.
+    pub cleared: u64,
+}
+
+/// Where the clearing of a bed stands.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BedStage {
+    /// Nothing lies on the bed, or a person is to clear it.
+    #[default]
+    Manual,
+    /// The print is done; its last lines are due.
+    Due,
+    /// They are being sent.
+    LettingGo,
+    /// Waits for the temperature or the time.
+    Waiting,
+    /// The bed is being cleared.
+    Clearing,
+}
+
 /// Counters of a serial link since it came up.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Traffic {
@@ -406,12 +443,14 @@ impl State {
             capabilities: Capabilities::default(),
             job: None,
             bed_dirty: false,
+            bed_cycle: None,
             notices: Vec::new(),
             message: None,
             traffic: Traffic::default(),
             limits: None,
             mesh: None,
             filament: BTreeMap::new(),
+            equipment: None,
             supply: None,
             camera_stream: None,
             materials: None,

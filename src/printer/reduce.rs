@@ -4,11 +4,14 @@ use std::time::Duration;
 
 use super::event::{Event, JobEvent};
 use super::fault::Fault;
-use super::model::{ActiveJob, Activity, Heat, LinkState, Now, Origin, Progress, State};
+use super::model::{ActiveJob, Activity, Heat, Heater, LinkState, Now, Origin, Progress, State};
 
 /// How long a link may be down before the printer counts as offline: a cable that wiggles or a hub
 /// that resets is not yet a lost printer.
 pub const OFFLINE_GRACE: Duration = Duration::from_secs(10);
+
+/// How near to its target a heater has to be, °C.
+const HEATED_WITHIN_C: f32 = 3.0;
 
 /// Notices kept per printer; the oldest goes when one more is raised.
 pub const NOTICES_MAX: usize = 32;
@@ -29,6 +32,8 @@ pub struct Changes {
     pub job: Option<JobEvent>,
     /// The list of notices changed.
     pub notices: bool,
+    /// The job in hand was warm for the first time.
+    pub heated: bool,
 }
 
 /// Applies one event.
@@ -62,6 +67,7 @@ pub fn reduce(state: &mut State, now: Now, event: Event) -> Changes {
                     at: now.mono,
                 },
             );
+            changes.heated = heated(state, now);
         }
         Event::Activity(activity) => set_activity(state, activity),
         Event::Job(job) => {
@@ -100,6 +106,7 @@ pub fn reduce(state: &mut State, now: Now, event: Event) -> Changes {
                 state.filament.remove(&sensor);
             }
         },
+        Event::Equipment(equipment) => state.equipment = Some(equipment),
         Event::Supply(supply) => state.supply = Some(supply),
         Event::CameraStream(url) => state.camera_stream = url,
         Event::Materials(slots) => state.materials = Some(slots),
@@ -129,6 +136,31 @@ pub fn reduce(state: &mut State, now: Now, event: Event) -> Changes {
         changes.word = true;
     }
     changes
+}
+
+/// Whether the running print is warm now and was not before: a hotend is wanted, and every heater that is
+/// wanted has its temperature.
+fn heated(state: &mut State, now: Now) -> bool {
+    let wanted = |(heater, heat): (&Heater, &Heat)| {
+        Some((*heater, heat.actual_c, heat.target_c.filter(|t| *t > 0.0)?))
+    };
+    let wanted: Vec<_> = state.heaters.iter().filter_map(wanted).collect();
+    let tool = wanted
+        .iter()
+        .any(|(heater, ..)| matches!(heater, Heater::Tool(_)));
+    let warm = wanted
+        .iter()
+        .all(|(_, actual, target)| *actual >= target - HEATED_WITHIN_C);
+    if !tool || !warm || state.activity != Activity::Printing {
+        return false;
+    }
+    match &mut state.job {
+        Some(job) if job.started.is_some() && job.heated.is_none() => {
+            job.heated = Some(now.wall);
+            true
+        }
+        _ => false,
+    }
 }
 
 /// Time passing: marks a printer offline whose link stayed down. Returns whether that happened now.
@@ -188,6 +220,8 @@ fn apply_job(state: &mut State, now: Now, event: &JobEvent) {
                     skipped: Vec::new(),
                     objects: Vec::new(),
                     upload_percent: None,
+                    heated: None,
+                    held: false,
                 });
             }
         }

@@ -221,6 +221,7 @@ fn plan(name: &str, fake: &Fake) -> PrinterPlan {
             require_clear_bed: false,
             checkpoint: Duration::from_secs(60),
             pause_on_restart: false,
+            release: None,
         },
         on_stop: StopMode::Leave,
     }

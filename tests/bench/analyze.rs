@@ -6,6 +6,7 @@
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use layerd::gcode::analyze::Options;
 use layerd::gcode::analyze_file::analyze_file;
@@ -59,11 +60,13 @@ fn main() -> std::io::Result<()> {
         ("everything and sha256", Some(Options::default())),
     ];
     let mut best = [f64::MAX; 5];
+    let mut wall = [f64::MAX; 5];
+    let mut lines = 0;
     for _ in 0..rounds {
-        for ((_, options), best) in runs.iter().zip(&mut best) {
-            let before = cpu_s();
+        for ((_, options), (best, wall)) in runs.iter().zip(best.iter_mut().zip(&mut wall)) {
+            let (before, began) = (cpu_s(), Instant::now());
             match options {
-                None => println!("  {} lines", floor(&path)?),
+                None => lines = floor(&path)?,
                 Some(options) => {
                     if let Err(error) = analyze_file(&path, options, &mut |_, _| true) {
                         eprintln!("{error}");
@@ -72,13 +75,15 @@ fn main() -> std::io::Result<()> {
                 }
             }
             *best = best.min(cpu_s() - before);
+            *wall = wall.min(began.elapsed().as_secs_f64());
         }
     }
     let size = std::fs::metadata(&path)?.len() as f64 / 1e6;
     let floor = best.first().copied().unwrap_or(f64::NAN);
-    for ((name, _), cpu) in runs.iter().zip(best) {
+    println!("{lines} lines");
+    for ((name, _), (cpu, wall)) in runs.iter().zip(best.into_iter().zip(wall)) {
         println!(
-            "{name:<26} {cpu:8.3} s CPU  {:7.0} MB/s  {:6.1} x floor",
+            "{name:<26} {cpu:8.3} s CPU  {wall:8.3} s wall  {:7.0} MB/s  {:6.1} x floor",
             size / cpu,
             cpu / floor
         );

@@ -113,6 +113,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
             objects: Vec::new(),
         }),
         skip: Vec::new(),
+        materials: Vec::new(),
     });
     let mut start = Some(start);
     let lines = std::fs::read_to_string(&file)?

@@ -226,7 +226,10 @@ def finishes(case):
         case.ready()
         case.layerd("print", "p", case.gcode, "--follow", ok=0, timeout=200)
         assert case.truth()["gcode_state"] == "FINISH"
-        case.layerd("print", "p", case.gcode, "--skip", "104", ok=0)
+        case.layerd("print", "p", case.gcode, "--slots", "9", ok=5)
+        case.until(lambda s: s["job"] is None, 20, state="operational")
+        case.layerd("print", "p", case.gcode, "--skip", "104", "--slots", "1", ok=0)
+        assert case.received("project_file")[-1]["ams_mapping"] == [1], case.received("project_file")[-1]
         case.truly(lambda t: t["s_obj"] == [104], 60)
         case.layerd("cancel", "p", ok=0)
         assert len(case.received("project_file")) == 2

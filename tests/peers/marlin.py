@@ -10,6 +10,7 @@ import argparse
 import fcntl
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,6 +18,7 @@ import termios
 import time
 
 from harness import Case, program, same_program
+from keeper import Keeper
 from plate import laid_down
 
 
@@ -241,6 +243,51 @@ def recover(case):
         case.note(f"executed: all {len(wanted)} segments, once and in order, over an interruption")
 
 
+def restarts(case, times=10):
+    """Ten restarts of the service in one print (SIGTERM, SIGKILL, another binary in place), descriptors kept:
+    the same job goes on, and what was executed is the file."""
+    keeper = Keeper(case.path("keeper"))
+    program_file = case.path("layerd")
+
+    def install():
+        shutil.copy2(case.binary, program_file + ".new")
+        os.replace(program_file + ".new", program_file)
+
+    def start():
+        with open(case.path("log"), "a") as log:
+            command = [program_file, "--config", case.path("layerd.toml"), "run"]
+            case.daemon = keeper.start(command, log)
+        case.note(f"daemon started with {list(keeper.kept)}")
+
+    install()
+    case.start_daemon = start
+    wanted = program(case.gcode)
+    try:
+        with case:
+            case.ready()
+            case.layerd("print", "p", case.gcode, ok=0)
+            uid, before = case.status()["job"]["uid"], 0
+            for n in range(times):
+                # Far enough on that each restart finds another place.
+                step = max(1, len(wanted) // (times * 3))
+                case.until(lambda s: len(case.executed()) >= before + step, 120)
+                how = [signal.SIGTERM, signal.SIGKILL, "upgrade"][n % 3]
+                if how == "upgrade":
+                    install()
+                    how = signal.SIGTERM
+                before = len(case.executed())
+                keeper.end(case.daemon, how)
+                case.note(f"daemon ended by {how.name} after {before} lines")
+                start()
+                seen = case.until(lambda s: s["job"], 60, state="printing")
+                assert seen["job"]["uid"] == uid, f"another job after restart {n + 1}: {seen['job']}"
+            case.until(lambda s: s["job"] is None, 600, state="operational")
+            lines = same_program(case.executed(), wanted)
+            case.note(f"executed: all {lines} lines of the file, once and in order, over {times} restarts")
+    finally:
+        keeper.close()
+
+
 def bad_files(case):
     """Files that are no program are refused, in words, and the printer stays usable."""
     def write(name, data):
@@ -306,10 +353,11 @@ CASES = {
     "killed": lambda c: killed(c("killed", move_scale=20)),
     "stopped": lambda c: stopped(c("stopped", move_scale=20)),
     "recover": lambda c: recover(c("recover", move_scale=20)),
+    "restarts": lambda c: restarts(c("restarts", move_scale=3)),
     "bad-files": lambda c: bad_files(c("bad-files", settings="max_tool_c = 260\nmax_bed_c = 110")),
     "port-taken": lambda c: port_taken(c("port-taken")),
 }
-SHORT = ["plain", "damaged", "pause-resume", "cancel-heating", "estop"]
+SHORT = ["plain", "damaged", "pause-resume", "cancel-heating", "estop", "restarts"]
 # With somebody else's bridge of the same printer, faults by its own clock.
 RIG_CASES = {
     "rig-plain": lambda c: prints(c("rig-plain", move_scale=1000, heat_scale=20)),

@@ -1,7 +1,9 @@
 #!/usr/bin/env python3
 """layerd against the real Moonraker (package registry) with a klippy behind it.
 
-    moonraker.py --klippy FAKE_KLIPPY.py LAYERD FILE.gcode [CASE …]
+    moonraker.py [--klippy FAKE_KLIPPY.py] LAYERD FILE.gcode [CASE …]
+
+The klippy is `layerd simulate klippy`, or the script named.
 
 Each case starts klippy, Moonraker and a daemon of its own, works through the command line as a person
 would, and looks at what klippy says it did, through a connection of its own. The last line is
@@ -10,6 +12,7 @@ would, and looks at what klippy says it did, through a connection of its own. Th
 import argparse
 import json
 import os
+import resource
 import shutil
 import signal
 import socket
@@ -49,9 +52,10 @@ class Klipper(harness.Case):
 
     klippy_script = None
 
-    def __init__(self, name, binary, gcode, settings="", trust=True, link="url", **klippy):
+    def __init__(self, name, binary, gcode, settings="", trust=True, link="url", disk_mb=None, **klippy):
         super().__init__(name, binary, gcode, settings=settings)
         self.options, self.trust, self.link_kind = {"speed": 20, **klippy}, trust, link
+        self.disk_mb, self.mounted = disk_mb, False
         self.port = free_port()
         self.klippy = self.moonraker = None
 
@@ -59,6 +63,9 @@ class Klipper(harness.Case):
         for sub in ("config", "gcodes", "logs", "comms", "misc"):
             os.makedirs(self.path("data/" + sub))
         open(self.path("data/misc/usb.ids"), "w").close()
+        if self.disk_mb:
+            mount = ["mount", "-t", "tmpfs", "-o", f"size={self.disk_mb}m", "layerd-peer", self.path("data/gcodes")]
+            self.mounted = subprocess.run(mount, capture_output=True).returncode == 0
         with open(self.path("data/config/moonraker.conf"), "w") as f:
             f.write(CONF.format(port=self.port, dir=self.dir, trust=TRUST if self.trust else ""))
         self.start_klippy()
@@ -77,6 +84,8 @@ class Klipper(harness.Case):
         super().__exit__(kind, error, trace)
         for process in (self.moonraker, self.klippy):
             self.end(process)
+        if self.mounted:
+            subprocess.run(["umount", "-l", self.path("data/gcodes")], check=False)
         shutil.rmtree(self.dir, ignore_errors=True)
 
     @staticmethod
@@ -91,17 +100,48 @@ class Klipper(harness.Case):
 
     def start_klippy(self):
         words = [w for key, value in self.options.items() for w in ("--" + key.replace("_", "-"), str(value))]
-        self.klippy = subprocess.Popen(
-            [sys.executable, self.klippy_script, "--socket", self.path("data/comms/klippy.sock"),
-             "--gcodes", self.path("data/gcodes"), *words],
-            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        words += ["--socket", self.path("data/comms/klippy.sock")]
+        if self.klippy_script:
+            command = [sys.executable, self.klippy_script, "--gcodes", self.path("data/gcodes")]
+        else:
+            command = [self.binary, "simulate", "klippy", "--files", self.path("data/gcodes"), "--executed", self.executed_path]
+        self.klippy = subprocess.Popen([*command, *words], stdin=subprocess.PIPE, text=True,
+                                       stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+    def shut_down(self, reason):
+        """A shutdown of the firmware, as by a lost board."""
+        if self.klippy_script:
+            self.script(f'FAKE_SHUTDOWN MSG="{reason}"')
+        else:
+            self.klippy.stdin.write(f"shutdown {reason}\n")
+            self.klippy.stdin.flush()
+
+    def executed(self):
+        """The lines that klippy executed, in order; `None`: this klippy keeps no record."""
+        if self.klippy_script:
+            return None
+        with open(self.executed_path) as f:
+            return f.read().splitlines()
+
+    def executed_once(self, *lines):
+        """Each of these was executed exactly once."""
+        done = self.executed()
+        for line in lines if done is not None else ():
+            assert done.count(line) == 1, f"{line} was executed {done.count(line)} times: {done[-20:]}"
 
     def start_moonraker(self):
         binary = os.path.join(os.path.dirname(sys.executable), "moonraker")
         self.moonraker = subprocess.Popen(
             [binary, "-d", self.path("data"), "-c", self.path("data/config/moonraker.conf"),
              "-l", self.path("data/logs/moonraker.log")],
-            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, preexec_fn=self.limit_files,
+            # Two instances that take a file in the same second write into one another's in a shared folder.
+            env={**os.environ, "TMPDIR": self.path("data/misc")})
+
+    def limit_files(self):
+        """Where no small disk may be mounted: no file of Moonraker grows beyond the limit."""
+        if self.disk_mb and not self.mounted:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (self.disk_mb << 20, self.disk_mb << 20))
 
     def ask(self, path, body=None):
         request = urllib.request.Request(f"http://127.0.0.1:{self.port}{path}",
@@ -123,11 +163,11 @@ class Klipper(harness.Case):
             time.sleep(0.1)
 
 
-def hot_file(case, bed=60):
+def hot_file(case, bed=60, nozzle=None):
     """A program that heats for a while at first, then prints."""
     path = case.path("hot.gcode")
     with open(path, "w") as f:
-        f.write(f"M140 S{bed}\nM190 S{bed}\nG28\n")
+        f.write(f"M140 S{bed}\nM190 S{bed}\nG28\n" + (f"M109 S{nozzle}\n" if nozzle else ""))
         for i in range(400):
             f.write(f"G1 X{10 + i % 80} Y{10 + i % 50} Z0.2 F3000\n")
     return path
@@ -160,8 +200,11 @@ def prints(case):
         case.ready()
         seen = case.status()
         assert seen["firmware"]["name"] == "Klipper" and "tool0" in seen["temps"] and "bed" in seen["temps"], seen
-        case.layerd("print", "p", hot_file(case, bed=30), "--follow", ok=0, timeout=120)
+        path = hot_file(case, bed=30)
+        case.layerd("print", "p", path, "--follow", ok=0, timeout=120)
         assert case.objects("print_stats")["print_stats"]["state"] == "complete"
+        if (done := case.executed()) is not None:
+            assert done[-len(harness.program(path)):] == harness.program(path), "every line once and in order"
         case.until(lambda s: s["job"] is None, 10, state="operational")
 
 
@@ -180,6 +223,11 @@ def pause_heating(case):
         assert stats["print_stats"]["state"] == "cancelled", stats
         assert stats["heater_bed"]["target"] == 0, "a cancel leaves nothing hot"
         case.until(lambda s: s["job"] is None, 10, state="operational")
+        case.executed_once("PAUSE", "RESUME", "CANCEL_PRINT", "TURN_OFF_HEATERS")
+        if (done := case.executed()) is not None:
+            between = done[done.index("PAUSE") + 1:done.index("RESUME")]
+            assert between == [], f"nothing is executed in a pause: {between}"
+            assert not [line for line in done[done.index("CANCEL_PRINT"):] if line.startswith("G1")], "nor after a cancel"
 
 
 def skip(case):
@@ -192,6 +240,8 @@ def skip(case):
         case.until(lambda s: s["job"]["skipped"] == [0], 10)
         assert case.layerd("skip", "p", "nobody").returncode in (1, 4)
         assert len(case.objects("exclude_object")["exclude_object"]["excluded_objects"]) == 1
+        if (done := case.executed()) is not None:
+            assert [line for line in done if line.startswith("EXCLUDE_OBJECT NAME")] == ["EXCLUDE_OBJECT NAME=ZEBRA"]
 
 
 def skip_at_start(case):
@@ -218,12 +268,15 @@ def outside(case):
 def estop_heating(case):
     with case:
         case.ready()
-        case.layerd("print", "p", hot_file(case, bed=100), ok=0)
+        case.layerd("print", "p", hot_file(case, bed=30, nozzle=250), ok=0)
+        case.settled(lambda: case.objects("extruder")["extruder"]["target"] == 250)
         began = time.monotonic()
         case.layerd("estop", "p", ok=0, timeout=20)
         assert time.monotonic() - began < 3, "an emergency stop waits for nothing"
         assert case.objects("webhooks")["webhooks"]["state"] == "shutdown"
         case.until(lambda s: s["job"] is None, 10, state="error")
+        if (done := case.executed()) is not None:
+            assert done[-1] == "M109 S250", f"nothing was executed behind it: {done[-3:]}"
         case.layerd("send", "p", "FIRMWARE_RESTART", timeout=60)
         case.until(lambda s: True, 30, state="operational")
 
@@ -232,7 +285,7 @@ def shutdown_printing(case):
     with case:
         case.ready()
         case.layerd("print", "p", hot_file(case, bed=30), ok=0)
-        case.script("FAKE_SHUTDOWN MSG=\"MCU 'mcu' shutdown: Timer too close\"")
+        case.shut_down("MCU 'mcu' shutdown: Timer too close")
         seen = case.until(lambda s: s["job"] is None, 20, state="error")
         assert any("too late" in n["title"] for n in seen["notices"]), seen["notices"]
         case.ask("/printer/firmware_restart", {})
@@ -273,6 +326,43 @@ def moonraker_restarts(case):
         assert seen["job"]["uid"] == uid, seen
 
 
+def half_open(case):
+    """Moonraker hangs: the connection stays and nothing comes over it."""
+    with case:
+        case.ready()
+        case.layerd("print", "p", hot_file(case, bed=100), ok=0)
+        uid = case.status()["job"]["uid"]
+        case.moonraker.send_signal(signal.SIGSTOP)
+        try:
+            seen = case.until(lambda s: not s["link"]["up"], 40)
+            assert seen["link"]["why"]["code"] == "moonraker/silent", seen["link"]
+            case.layerd("pause", "p", ok=4)
+        finally:
+            case.moonraker.send_signal(signal.SIGCONT)
+        seen = case.until(lambda s: s["link"]["up"], 60, state="printing")
+        assert seen["job"]["uid"] == uid, "the same print goes on"
+        case.layerd("cancel", "p", ok=0, timeout=120)
+        case.executed_once("CANCEL_PRINT")
+        if (done := case.executed()) is not None:
+            assert "PAUSE" not in done, "what was refused is never executed"
+
+
+def no_room(case):
+    """The disk of the printer's host is full."""
+    with case:
+        case.ready()
+        path = case.path("big.gcode")
+        with open(path, "w") as f:
+            f.write("G28\n" + "G1 X10 Y10 F3000\nG1 X20 Y20\n" * 120000)
+        done = case.layerd("print", "p", path, timeout=120)
+        assert done.returncode == 5, (done.returncode, done.stdout + done.stderr)
+        assert ("no room" if case.mounted else "broke") in done.stdout + done.stderr, done.stderr
+        seen = case.until(lambda s: s["job"] is None, 10, state="operational")
+        assert seen["link"]["up"], seen
+        assert not any(line.startswith("SDCARD") for line in case.executed() or []), "nothing was started"
+        case.layerd("print", "p", hot_file(case, bed=30), ok=0, timeout=60)
+
+
 def killed(case):
     with case:
         case.ready()
@@ -296,6 +386,13 @@ def stale_pause(case):
         assert case.objects("print_stats")["print_stats"]["state"] == "paused"
 
 
+def socket_key(case):
+    """Moonraker trusts nobody: its own socket is open to layerd, and gives the key for the file."""
+    with case:
+        case.ready()
+        case.layerd("print", "p", hot_file(case, bed=30), "--follow", ok=0, timeout=120)
+
+
 def wrong_key(case):
     with case:
         case.until(lambda s: ((s.get("link") or {}).get("why") or {}).get("code") == "moonraker/unauthorized", 30)
@@ -314,8 +411,11 @@ CASES = {
     "process-lost": (process_lost, {}),
     "moonraker-restarts": (moonraker_restarts, {"speed": 2}),
     "killed": (killed, {"speed": 2}),
+    "half-open": (half_open, {"speed": 3}),
+    "no-room": (no_room, {"disk_mb": 2}),
     "stale-pause": (stale_pause, {}),
     "unix-socket": (prints, {"link": "socket"}),
+    "socket-key": (socket_key, {"link": "socket", "trust": False}),
     "wrong-key": (wrong_key, {"trust": False, "settings": 'api_key = "00000000000000000000000000000000"'}),
 }
 
@@ -325,9 +425,9 @@ def main():
     parser.add_argument("layerd")
     parser.add_argument("gcode")
     parser.add_argument("cases", nargs="*")
-    parser.add_argument("--klippy", required=True)
+    parser.add_argument("--klippy")
     options = parser.parse_args()
-    Klipper.klippy_script = os.path.abspath(options.klippy)
+    Klipper.klippy_script = options.klippy and os.path.abspath(options.klippy)
     failed = 0
     names = options.cases or list(CASES)
     for name in names:

@@ -10,10 +10,12 @@ use super::start::objects_of;
 use super::{Actor, Means, told};
 use crate::agent::clock;
 use crate::drivers::Adopt;
-use crate::job::machine::{JobInput, JobMachine};
+use crate::job::counters_file::CountersFile;
+use crate::job::machine::{HEATED, JobInput, JobMachine};
 use crate::job::place::PlaceFile;
 use crate::job::record::{JobRecord, JobState};
 use crate::job::store::{JobFilter, Store};
+use crate::job::timing::{LeftOut, Timing};
 use crate::printer::command::{CancelReason, Program, StartJob};
 use crate::printer::event::{Checkpoint, Event, JobEvent, OutsideEnd};
 use crate::printer::fault::{Fault, Severity};
@@ -25,6 +27,10 @@ use crate::printer::reduce::reduce;
 pub struct JobInHand {
     machine: JobMachine,
     program: Option<Arc<Program>>,
+    /// The times of its file, once they are known.
+    timing: Option<Arc<Timing>>,
+    /// What is left out, and from which byte on.
+    left_out: Vec<LeftOut>,
     /// Newest checkpoint that is not on disk yet.
     unsaved: Option<Checkpoint>,
     saved_at: Instant,
@@ -33,7 +39,11 @@ pub struct JobInHand {
 impl JobInHand {
     /// A job that begins.
     pub fn new(record: JobRecord, now: Now) -> Self {
+        // From which byte on is not kept: at worst the pace of the print is judged a little wrong.
+        let left_out = record.skipped.iter().map(|id| LeftOut { id: *id, from: 0 });
         JobInHand {
+            left_out: left_out.collect(),
+            timing: None,
             machine: JobMachine::new(record),
             program: None,
             unsaved: None,
@@ -54,6 +64,23 @@ impl JobInHand {
     /// The program, once it is checked.
     pub fn set_program(&mut self, program: Arc<Program>) {
         self.program = Some(program);
+    }
+
+    /// The times of its file are known.
+    pub fn set_timing(&mut self, timing: Option<Arc<Timing>>) {
+        self.timing = timing;
+    }
+
+    /// These are left out now; what is new of them from here on.
+    pub fn leave_out(&mut self, ids: &[u32], byte: Option<u64>) {
+        for id in ids {
+            if !self.left_out.iter().any(|o| o.id == *id) {
+                self.left_out.push(LeftOut {
+                    id: *id,
+                    from: byte.unwrap_or(0),
+                });
+            }
+        }
     }
 
     /// Whether somebody else started it.
@@ -85,6 +112,7 @@ impl JobInHand {
     /// Fills percent and time left, and notes the progress in the record.
     pub fn complete_progress(&mut self, progress: Progress, now: Now) -> Progress {
         let plan = Plan {
+            timing: self.timing.as_deref().map(|t| (t, self.left_out.as_slice())),
             size: self.program.as_ref().map(|p| p.size),
             estimate_s: self.program.as_ref().and_then(|p| p.estimate_s),
             layers: self.program.as_ref().and_then(|p| p.layers),
@@ -133,6 +161,7 @@ impl JobInHand {
                 uid: record.uid,
                 program,
                 skip: record.skipped.clone(),
+                materials: Vec::new(),
             },
             checkpoint: self.unsaved.clone().or_else(|| record.checkpoint.clone()),
             paused: matches!(state.activity, Activity::Paused(_) | Activity::Pausing),
@@ -150,7 +179,10 @@ fn printed_for(record: &JobRecord, now: Now) -> Duration {
         .iter()
         .map(|p| p.to.unwrap_or(now.wall).as_millisecond() - p.from.as_millisecond())
         .sum();
-    let ms = now.wall.as_millisecond() - started.as_millisecond() - paused_ms;
+    // Heating is no printing: the time model begins with the first move.
+    let warm = record.timeline.iter().find(|e| e.what == HEATED).map(|e| e.at);
+    let begun = warm.filter(|at| *at >= started).unwrap_or(started);
+    let ms = now.wall.as_millisecond() - begun.as_millisecond() - paused_ms;
     Duration::from_millis(ms.max(0).unsigned_abs())
 }
 
@@ -241,6 +273,12 @@ fn active(record: &JobRecord) -> ActiveJob {
         skipped: record.skipped.clone(),
         objects: Vec::new(),
         upload_percent: None,
+        heated: record
+            .timeline
+            .iter()
+            .find(|entry| entry.what == HEATED)
+            .map(|entry| entry.at),
+        held: false,
     }
 }
 
@@ -269,13 +307,26 @@ impl Actor {
             }
             self.last = Some(Arc::new(job.record().clone()));
             self.job = None;
+            self.held = None;
+            if self.state.activity == Activity::Preparing && self.preparing.is_none() {
+                self.state.activity = Activity::Idle;
+                self.state.since = now;
+            }
             self.place.forget();
+            self.copy_counters();
             if was {
                 self.state.bed_dirty = true;
                 self.keep_bed(true);
             }
         }
         self.note(text);
+        if over && was {
+            let file = self.last.as_ref().map(|job| job.file.clone()).unwrap_or_default();
+            match &event {
+                JobEvent::Done { .. } => self.release_begins(&file),
+                _ => self.release_stops("The last print was not completed."),
+            }
+        }
         match &event {
             JobEvent::Failed { fault, .. } => self.tell_of_job(fault),
             JobEvent::Interrupted { .. } => self.tell_of_job(&told::INTERRUPTED),
@@ -313,6 +364,38 @@ impl Actor {
         self.on_job(event);
     }
 
+    /// The second copy of the counters follows the database.
+    fn copy_counters(&mut self) {
+        let file = CountersFile::of(&self.means.state_dir, &self.shared.name);
+        let (store, name) = (self.means.store.clone(), self.shared.name.clone());
+        self.chores.push(Box::pin(async move {
+            file.keep(&store, &name).await;
+            Ok(())
+        }));
+    }
+
+    /// The times of the file in hand are looked up beside the print.
+    pub(super) fn want_timing(&mut self) {
+        let Some(job) = self.job.as_ref().filter(|job| !job.is_outside()) else {
+            return;
+        };
+        let (uid, sha256) = (job.record().uid, job.record().sha256.clone().unwrap_or_default());
+        let pool = self.means.pool.clone();
+        self.timings.push(Box::pin(async move {
+            let timing = pool.timing(&sha256).await.unwrap_or_else(|fault| {
+                tracing::debug!("no times for the rest of the print: {fault}");
+                None
+            });
+            (uid, timing)
+        }));
+    }
+
+    pub(super) fn on_timing(&mut self, uid: Uuid, timing: Option<Arc<Timing>>) {
+        if let Some(job) = self.job.as_mut().filter(|job| job.record().uid == uid) {
+            job.set_timing(timing);
+        }
+    }
+
     /// Whether a print lies on the bed, durable.
     pub(super) fn keep_bed(&mut self, dirty: bool) {
         let (store, name) = (self.means.store.clone(), self.shared.name.clone());
@@ -335,6 +418,15 @@ impl Actor {
             }
             Ok(())
         }));
+    }
+
+    /// The print is warm for the first time.
+    pub(super) fn on_heated(&mut self, now: Now) {
+        if let Some(job) = &mut self.job {
+            job.apply(now, JobInput::Heated);
+            job.save(&self.means.store, now);
+            self.note("heated");
+        }
     }
 
     fn begin_outside(&mut self, now: Now) {

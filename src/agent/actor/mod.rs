@@ -18,14 +18,17 @@ use super::clock;
 use super::handle::{AgentShared, Ask, Pending, Shared, Snapshot};
 use super::power_gate::gated;
 use super::supply;
+use crate::config::model::Release;
 use crate::drivers::{Adopt, BoxFuture, Build, Context, StopMode};
 use crate::host::fdstore::FdStore;
 use crate::job::analysis_pool::AnalysisPool;
+use crate::job::counters_file::CountersFile;
 use crate::job::machine::JobInput;
 use crate::job::place::PlaceFile;
 use crate::job::record::JobRecord;
 use crate::job::spool::Spool;
 use crate::job::store::{Store, StoreError};
+use crate::job::timing::Timing;
 use crate::power::switch::Switch;
 use crate::printer::command::{Command, Request};
 use crate::printer::event::{Event, JobEvent};
@@ -36,6 +39,7 @@ use crate::printer::notice::{Level, Notice};
 use crate::printer::outcome::{Outcome, Refusal};
 use crate::printer::reduce::{reduce, settle};
 
+mod bed_side;
 mod driver_side;
 mod jobs;
 mod progress;
@@ -43,9 +47,10 @@ mod start;
 mod supply_side;
 mod told;
 
+use bed_side::ReleaseSide;
 use driver_side::DriverSide;
 use jobs::JobInHand;
-use start::Preparing;
+use start::{Held, Preparing};
 
 /// How often the actor looks around although nothing happens.
 const TURN: Duration = Duration::from_secs(2);
@@ -81,6 +86,8 @@ pub struct Settings {
     pub checkpoint: Duration,
     /// A quick restart pauses the print instead of going on.
     pub pause_on_restart: bool,
+    /// How a completed print leaves the bed by itself.
+    pub release: Option<Release>,
 }
 
 /// One printer's actor.
@@ -100,6 +107,13 @@ pub struct Actor {
     starts: FuturesUnordered<BoxFuture<'static, (Uuid, Outcome)>>,
     /// Small writes to the database that nobody waits for.
     chores: FuturesUnordered<BoxFuture<'static, Result<(), StoreError>>>,
+    /// How the bed is cleared by itself, and lines for that which are on their way: at most one.
+    release: Option<ReleaseSide>,
+    releases: FuturesUnordered<BoxFuture<'static, Outcome>>,
+    /// Times of files that are being looked up: one per print.
+    timings: FuturesUnordered<BoxFuture<'static, (Uuid, Option<Arc<Timing>>)>>,
+    /// A start that is checked and waits for the word to go on.
+    held: Option<Held>,
     asks: mpsc::Receiver<Ask>,
     /// What the switch of its supply is seen to do.
     supply: Option<watch::Receiver<Option<Supply>>>,
@@ -126,12 +140,21 @@ impl Actor {
             // Unknown is not clear: with `require_clear_bed` a person looks once more.
             true
         });
+        let release = bed_side::load(
+            &means.store,
+            (shared.id, &*shared.name),
+            settings.release.as_ref(),
+        )
+        .await;
         let context = context(&means, &shared, &settings, adopt);
         let switch = shared.supply.as_ref().map(|s| &s.switch);
         let supply = switch.map(Switch::level);
         let driver = DriverSide::start(gated(build.build(context), switch), &shared, now.mono);
         let place = PlaceFile::of(&means.runtime_dir, &shared.name);
-        let actor = Actor {
+        CountersFile::of(&means.state_dir, &shared.name)
+            .reconcile(&means.store, &shared.name)
+            .await;
+        let mut actor = Actor {
             shared,
             agent,
             build,
@@ -145,11 +168,16 @@ impl Actor {
             preparing: None,
             starts: FuturesUnordered::new(),
             chores: FuturesUnordered::new(),
+            release,
+            releases: FuturesUnordered::new(),
+            timings: FuturesUnordered::new(),
+            held: None,
             asks,
             supply,
             stopping: None,
             dirty: true,
         };
+        actor.want_timing();
         actor.publish();
         actor
     }
@@ -184,6 +212,8 @@ impl Actor {
                         tracing::error!(printer = %self.shared.name, "{error}");
                     }
                 }
+                Some(outcome) = self.releases.next(), if !self.releases.is_empty() => self.release_sent(&outcome),
+                Some((uid, timing)) = self.timings.next(), if !self.timings.is_empty() => self.on_timing(uid, timing),
                 supply = supply::changed(&mut self.supply) => self.on_supply(supply),
                 _ = turn.tick() => self.on_turn(),
             }
@@ -202,6 +232,9 @@ impl Actor {
             self.dirty = true;
             self.note("offline");
             self.lose_job();
+        }
+        if self.stopping.is_none() {
+            self.release_tick();
         }
         if self.stopping.is_none() && self.driver.is_wedged(now.mono, &self.shared) {
             self.restart_driver(
@@ -245,16 +278,22 @@ impl Actor {
             _ => None,
         };
         if let (Event::Skipped(ids), Some(job)) = (&event, &mut self.job) {
+            let byte = self.state.job.as_ref().and_then(|active| active.progress.byte);
+            job.leave_out(ids, byte);
             job.apply(now, JobInput::Skipped(ids.clone()));
             job.save(&self.means.store, now);
             let ids: Vec<String> = ids.iter().map(u32::to_string).collect();
             self.note(format!("left out: object {}", ids.join(", ")));
         }
         let changes = reduce(&mut self.state, now, event);
+        if changes.heated {
+            self.on_heated(now);
+        }
         if let Some(text) = noted {
             self.note(text);
         }
         if let Some(why) = down {
+            self.release_stops("The connection to the printer was lost meanwhile.");
             self.on_down(why);
         }
         if up {
@@ -294,7 +333,12 @@ impl Actor {
                 // The requester may have gone; the command is then executed all the same.
                 let _ = accepted.send(self.command(command));
             }
-            Ask::Print { order, accepted } => self.prepare(order, accepted),
+            Ask::Print {
+                order,
+                hold,
+                accepted,
+            } => self.prepare(order, hold, accepted),
+            Ask::Release { accepted } => self.release_start(accepted),
             Ask::ClearBed { rating, done } => {
                 let _ = done.send(self.clear_bed(rating));
             }
@@ -321,7 +365,7 @@ impl Actor {
             job.remember_cancel(reason);
         }
         // Before anything was sent to the printer a cancel is ours alone.
-        if matches!(command, Command::Cancel(_)) && self.preparing.is_some() {
+        if matches!(command, Command::Cancel(_)) && (self.preparing.is_some() || self.held.is_some()) {
             return Ok(self.cancel_preparation());
         }
         self.hand_on(command)
@@ -352,7 +396,8 @@ impl Actor {
         Limits {
             max_tool_c: preflight.max_tool_c,
             max_bed_c: preflight.max_bed_c,
-            require_clear_bed: self.settings.require_clear_bed,
+            // Lines that clear the bed and a print must never meet.
+            require_clear_bed: self.settings.require_clear_bed || self.release.is_some(),
             draining: self.agent.draining.load(Ordering::Relaxed) || self.stopping.is_some(),
         }
     }
@@ -381,6 +426,7 @@ impl Actor {
         self.state.bed_dirty = false;
         self.dirty = true;
         self.note("bed cleared");
+        self.release_by_hand();
         // Who clears the bed has seen what became of the print.
         self.close_notice(told::JOB);
         self.keep_bed(false);
@@ -397,7 +443,7 @@ impl Actor {
             StopMode::Cancel => "service stops; a running print is cancelled",
             StopMode::Leave => "service stops",
         });
-        if self.preparing.is_some() {
+        if self.preparing.is_some() || self.held.is_some() {
             let _ = self.cancel_preparation();
         }
         self.stopping = Some(done);

@@ -2,11 +2,14 @@
 
 use std::time::Duration;
 
+use crate::job::timing::{LeftOut, Timing};
 use crate::printer::model::Progress;
 
 /// What is known of a program beforehand.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Plan {
+pub struct Plan<'t> {
+    /// Its times, once they are known, and what is left out of it.
+    pub timing: Option<(&'t Timing, &'t [LeftOut])>,
     /// Bytes.
     pub size: Option<u64>,
     /// Expected duration, s.
@@ -19,7 +22,19 @@ pub struct Plan {
 const TRUST_PACE_FROM: f64 = 0.1;
 
 /// Fills what the printer left open. `printed_for`: time since the start without pauses.
-pub fn complete(plan: Plan, mut progress: Progress, printed_for: Duration) -> Progress {
+pub fn complete(plan: Plan<'_>, mut progress: Progress, printed_for: Duration) -> Progress {
+    if let (Some((timing, out)), Some(byte)) = (plan.timing, progress.byte) {
+        // What the file itself tells (M73) knows nothing of objects that are left out.
+        if !out.is_empty() {
+            progress.percent = None;
+            progress.time_left_s = None;
+        }
+        let (share, left_s) = timing.stands(byte, out, printed_for.as_secs_f64());
+        progress.percent.get_or_insert((share * 100.0) as f32);
+        progress
+            .time_left_s
+            .get_or_insert(left_s.round().clamp(0.0, f64::from(u32::MAX)) as u32);
+    }
     let by_bytes = match (progress.byte, plan.size) {
         (Some(byte), Some(size)) if size > 0 => Some((byte as f64 / size as f64).clamp(0.0, 1.0)),
         _ => None,
@@ -50,13 +65,14 @@ pub fn complete(plan: Plan, mut progress: Progress, printed_for: Duration) -> Pr
 mod tests {
     use super::*;
 
-    const PLAN: Plan = Plan {
+    const PLAN: Plan<'static> = Plan {
+        timing: None,
         size: Some(1000),
         estimate_s: Some(600),
         layers: Some(20),
     };
 
-    fn at(byte: u64, printed_s: u64, plan: Plan) -> Progress {
+    fn at(byte: u64, printed_s: u64, plan: Plan<'_>) -> Progress {
         let progress = Progress {
             byte: Some(byte),
             ..Progress::default()

@@ -10,13 +10,13 @@ use uuid::Uuid;
 use super::jobs::JobInHand;
 use super::{Actor, Means};
 use crate::agent::clock;
-use crate::agent::handle::{Accepted, Pending, PrintOrder};
+use crate::agent::handle::{Accepted, Hold, Pending, PrintOrder};
 use crate::gcode::analysis::{Analysis, Object};
 use crate::job::machine::JobInput;
 use crate::job::preflight;
 use crate::job::record::{JobRecord, JobState};
 use crate::job::store::StartSeen;
-use crate::printer::command::{CancelReason, Command, Program, StartJob};
+use crate::printer::command::{CancelReason, Command, MaterialPlace, Program, StartJob, is_plain_map};
 use crate::printer::event::{Event, JobEvent};
 use crate::printer::fault::{Fault, Severity};
 use crate::printer::guard::guard;
@@ -29,9 +29,17 @@ type AcceptedPrint = oneshot::Sender<Result<(Accepted, Pending), Refusal>>;
 /// A start that is being prepared.
 #[derive(Debug)]
 pub struct Preparing {
+    hold: Option<Hold>,
     task: JoinHandle<Result<Prepared, Refusal>>,
     uid: Uuid,
     accepted: Option<AcceptedPrint>,
+}
+
+/// A start that is checked and waits for the word to heat and print.
+#[derive(Debug)]
+pub struct Held {
+    prepared: Prepared,
+    hold: Hold,
 }
 
 /// A start that may go to the printer: checked, and durable.
@@ -39,6 +47,7 @@ pub struct Preparing {
 pub struct Prepared {
     record: JobRecord,
     program: Arc<Program>,
+    materials: Vec<Option<MaterialPlace>>,
     warnings: Vec<String>,
 }
 
@@ -58,7 +67,7 @@ pub async fn prepared(slot: &mut Option<Preparing>) -> Result<Prepared, Refusal>
 
 impl Actor {
     /// Takes an order; the answer comes when the pre-flight is over.
-    pub(super) fn prepare(&mut self, order: PrintOrder, accepted: AcceptedPrint) {
+    pub(super) fn prepare(&mut self, order: PrintOrder, hold: Option<Hold>, accepted: AcceptedPrint) {
         let now = clock::now();
         let uid = Uuid::new_v4();
         // The guard is asked twice: now, and before anything goes to the printer.
@@ -66,18 +75,25 @@ impl Actor {
             uid,
             program: Arc::new(placeholder(&order)),
             skip: Vec::new(),
+            materials: Vec::new(),
         });
-        let busy = self.preparing.is_some() || self.job.is_some();
+        let busy = self.preparing.is_some() || self.job.is_some() || self.release_moves();
         // Printing what was to be left out would be worse than not printing.
         let cannot_skip = !order.skip.is_empty() && !self.state.capabilities.has("objects.skip");
+        // Another filament than the wanted one would be worse than no print.
+        let cannot_map = self.state.materials.is_none() && !is_plain_map(&order.materials);
         let verdict = match (busy, cannot_skip) {
             (true, _) => Err(Refusal::new(
                 "refused/wrong-state",
-                "Another print is being prepared or runs on this printer.",
+                "Another print is being prepared or runs on this printer, or its bed is just being cleared.",
             )),
             (false, true) => Err(Refusal::new(
                 "refused/unsupported",
                 "Objects cannot be left out on this printer yet. Remove them in the slicer, or print all of them.",
+            )),
+            (false, false) if cannot_map => Err(Refusal::new(
+                "refused/unsupported",
+                "This printer has no material system: the tools can only stay as they are in the file.",
             )),
             (false, false) => guard(&self.state, &self.limits(), &probe),
         };
@@ -96,11 +112,17 @@ impl Actor {
             skipped: Vec::new(),
             objects: Vec::new(),
             upload_percent: None,
+            heated: None,
+            held: false,
         });
         reduce(&mut self.state, now, Event::Activity(Activity::Preparing));
         self.note(format!("asked: print {}", order.name));
         let limits = self.preflight_limits();
-        let work = check(self.means.clone(), limits, order, record.clone());
+        let state = match hold {
+            Some(_) => JobState::Armed,
+            None => JobState::Starting,
+        };
+        let work = check(self.means.clone(), limits, order, record.clone(), state);
         self.job = Some(JobInHand::new(record, now));
         #[allow(
             clippy::disallowed_methods,
@@ -108,11 +130,88 @@ impl Actor {
         )]
         let task = tokio::spawn(work);
         self.preparing = Some(Preparing {
+            hold,
             task,
             uid,
             accepted: Some(accepted),
         });
         self.dirty = true;
+    }
+
+    /// A held start may go on: it becomes durable as a start, then goes to the printer.
+    pub(super) fn release_start(&mut self, accepted: AcceptedPrint) {
+        let Some(Held { prepared, hold }) = self.held.take() else {
+            let _ = accepted.send(Err(Refusal::new(
+                "refused/nothing-held",
+                "No print waits for the word to begin.",
+            )));
+            return;
+        };
+        if let Some(active) = &mut self.state.job {
+            active.held = false;
+        }
+        self.note("asked: begin the held print");
+        let uid = prepared.record.uid;
+        let store = self.means.store.clone();
+        #[allow(
+            clippy::disallowed_methods,
+            reason = "the handle is kept in `preparing`: awaited or aborted"
+        )]
+        let task = tokio::spawn(async move {
+            let mut prepared = prepared;
+            prepared.record.state = JobState::Starting;
+            let put = store.job_put(prepared.record.clone()).await;
+            put.map_err(|e| Refusal::new("refused/database", e.to_string()))?;
+            Ok(prepared)
+        });
+        self.preparing = Some(Preparing {
+            // What is refused now leaves nothing behind either.
+            hold: Some(hold).filter(|h| h.discard.is_some()),
+            task,
+            uid,
+            accepted: Some(accepted),
+        });
+        self.dirty = true;
+    }
+
+    fn hold(&mut self, prepared: Prepared, hold: Hold, accepted: AcceptedPrint) {
+        let now = clock::now();
+        for warning in &prepared.warnings {
+            self.note(format!("warning: {warning}"));
+        }
+        if let Some(active) = &mut self.state.job {
+            active.progress.layers = prepared.program.layers;
+            active.skipped.clone_from(&prepared.record.skipped);
+            active.held = true;
+        }
+        let done = Accepted {
+            uid: prepared.record.uid,
+            job_id: prepared.record.id,
+        };
+        let mut job = JobInHand::new(prepared.record.clone(), now);
+        job.set_program(prepared.program.clone());
+        self.job = Some(job);
+        self.held = Some(Held { prepared, hold });
+        self.note("checked; waits for the word to begin");
+        self.dirty = true;
+        let (verified, answer) = oneshot::channel();
+        let _ = verified.send(Outcome::Verified);
+        let limit = Duration::from_secs(1);
+        let _ = accepted.send(Ok((done, Pending { answer, limit })));
+    }
+
+    /// What was fetched for a start that came to nothing goes.
+    fn discard(&mut self, hold: Option<Hold>) {
+        let Some(id) = hold.and_then(|h| h.discard) else {
+            return;
+        };
+        let (spool, name) = (self.means.spool.clone(), self.shared.name.clone());
+        self.chores.push(Box::pin(async move {
+            if let Err(fault) = spool.remove(&id).await {
+                tracing::warn!(printer = %name, "the file of a cancelled start was not deleted: {fault}");
+            }
+            Ok(())
+        }));
     }
 
     /// The preparation is over: start, or say why not.
@@ -129,13 +228,19 @@ impl Actor {
                 uid: preparing.uid,
                 program: prepared.program.clone(),
                 skip: prepared.record.skipped.clone(),
+                materials: prepared.materials.clone(),
             };
             guard(&self.state, &self.limits(), &Command::Start(start.clone())).map(|()| (prepared, start))
         });
+        let hold = preparing.hold.take();
         let (prepared, start) = match result {
+            Ok((prepared, _)) if prepared.record.state == JobState::Armed => {
+                return self.hold(prepared, hold.unwrap_or_default(), accepted);
+            }
             Ok(ready) => ready,
             Err(refusal) => {
                 self.give_up(refusal.code, &refusal.message);
+                self.discard(hold);
                 let _ = accepted.send(Err(refusal));
                 return;
             }
@@ -151,6 +256,7 @@ impl Actor {
         let mut job = JobInHand::new(prepared.record, now);
         job.set_program(prepared.program);
         self.job = Some(job);
+        self.want_timing();
         let pending = match self.hand_on(Command::Start(start)) {
             Ok(pending) => pending,
             Err(refusal) => {
@@ -193,7 +299,7 @@ impl Actor {
     /// A cancel before the printer was told anything: no heat, no motion.
     pub(super) fn cancel_preparation(&mut self) -> Pending {
         let now = clock::now();
-        if let Some(mut preparing) = self.preparing.take() {
+        let preparing = self.preparing.take().map(|mut preparing| {
             preparing.task.abort();
             if let Some(accepted) = preparing.accepted.take() {
                 let _ = accepted.send(Err(Refusal::new(
@@ -201,13 +307,21 @@ impl Actor {
                     "The print was cancelled before it began.",
                 )));
             }
+            (preparing.uid, preparing.hold.take())
+        });
+        let held = self
+            .held
+            .take()
+            .map(|held| (held.prepared.record.uid, Some(held.hold)));
+        if let Some((uid, hold)) = preparing.or(held) {
             let event = JobEvent::Cancelled {
-                uid: preparing.uid,
+                uid,
                 filament_mm: None,
             };
             reduce(&mut self.state, now, Event::Job(event.clone()));
             self.state.activity = Activity::Idle;
             self.on_job(event);
+            self.discard(hold);
             self.dirty = true;
         }
         let (done, answer) = oneshot::channel();
@@ -221,6 +335,10 @@ impl Actor {
     /// Ends a job that never began.
     fn give_up(&mut self, code: &str, message: &str) {
         let now = clock::now();
+        if self.state.activity == Activity::Preparing {
+            self.state.activity = Activity::Idle;
+            self.state.since = now;
+        }
         let Some(mut job) = self.job.take() else { return };
         let mut fault = Fault::new(
             Severity::NeedsUser,
@@ -241,10 +359,6 @@ impl Actor {
             self.last = Some(Arc::new(job.record().clone()));
         }
         self.state.job = None;
-        if self.state.activity == Activity::Preparing {
-            self.state.activity = Activity::Idle;
-            self.state.since = now;
-        }
         self.tell_of_job(&fault);
         self.note(format!("not started: {message}"));
         self.dirty = true;
@@ -257,6 +371,7 @@ async fn check(
     limits: preflight::Limits,
     order: PrintOrder,
     record: JobRecord,
+    state: JobState,
 ) -> Result<Prepared, Refusal> {
     let refuse = |code: &'static str, text: String| Refusal::new(code, text);
     if let Some(start_id) = &order.start_id {
@@ -301,7 +416,7 @@ async fn check(
     let mut ready = record;
     ready.size = Some(program.size);
     ready.skipped = report.skip.clone();
-    ready.state = JobState::Starting;
+    ready.state = state;
     // Durable before the printer hears of it: a start is executed at most once, ever.
     // A demand without an identity gets one, so that a disk that answers too late leaves no start.
     let start_id = order.start_id.clone().unwrap_or_else(|| ready.uid.to_string());
@@ -313,6 +428,7 @@ async fn check(
     Ok(Prepared {
         record: ready,
         program: Arc::new(program),
+        materials: order.materials,
         warnings: report.warnings(),
     })
 }

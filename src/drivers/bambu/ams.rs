@@ -2,10 +2,15 @@
 
 use super::lenient::{Object, hex};
 use super::report::{Ams, Tray as TrayNow, Unit as UnitNow};
+use crate::printer::command::MaterialPlace;
 use crate::printer::model::MaterialSlot;
 
 /// Position of an external spool, as the cloud counts.
 const EXTERNAL: u16 = 256;
+/// External spools, as starts name them: of the main nozzle, of the left one of two.
+pub const MAIN_SPOOL: i64 = 255;
+/// See [`MAIN_SPOOL`].
+pub const LEFT_SPOOL: i64 = 254;
 
 /// Units kept; there are four kinds of ids, 17 in all.
 const UNITS_MAX: usize = 24;
@@ -370,6 +375,40 @@ pub fn assign(wanted: &[Wanted], materials: &Materials) -> Result<Vec<i64>, u32>
     Ok(slots)
 }
 
+/// The slots that a person or the cloud has chosen, as [`assign`] gives them.
+///
+/// # Errors
+/// The number of the filament whose place is not there or empty.
+pub fn chosen(places: &[Option<MaterialPlace>], materials: &Materials) -> Result<Vec<i64>, u32> {
+    let layout = materials.layout();
+    let mut slots = Vec::with_capacity(places.len());
+    for (number, place) in (0u32..).zip(places) {
+        slots.push(match place {
+            None => -1,
+            Some(place) if place.position == EXTERNAL => match place.nozzle {
+                0 => MAIN_SPOOL,
+                _ => LEFT_SPOOL,
+            },
+            Some(place) => layout
+                .iter()
+                .find(|s| s.nozzle == place.nozzle && s.position == place.position && s.loaded != Some(false))
+                .map(|s| {
+                    if s.unit >= 128 {
+                        s.unit
+                    } else {
+                        s.unit * 4 + s.slot
+                    }
+                })
+                .ok_or(number)?,
+        });
+    }
+    // Nothing from a unit: the printer is told not to use one.
+    let from_unit = slots
+        .iter()
+        .any(|s| *s >= 0 && !matches!(*s, MAIN_SPOOL | LEFT_SPOOL));
+    Ok(if from_unit { slots } else { Vec::new() })
+}
+
 fn fits_external(want: &Wanted, materials: &Materials) -> bool {
     materials
         .external
@@ -444,6 +483,18 @@ mod tests {
                 (0, 256, "virtual", None, None),
             ]
         );
+    }
+
+    #[test]
+    fn chosen_places_become_numbers_and_empty_ones_are_refused() {
+        let have = materials(&[("PETG", "FFFFFFFF"), ("PLA", "000000FF")]);
+        let place = |nozzle, position| Some(MaterialPlace { nozzle, position });
+        assert_eq!(
+            chosen(&[place(0, 1), None, place(0, 256), place(1, 256)], &have),
+            Ok(vec![5, -1, 255, 254])
+        );
+        assert_eq!(chosen(&[place(0, 256)], &have), Ok(vec![]));
+        assert_eq!(chosen(&[place(0, 0), place(0, 7)], &have), Err(1));
     }
 
     #[test]

@@ -3,6 +3,8 @@
 
 use serde_json::{Value, json};
 
+use super::ams::{LEFT_SPOOL, MAIN_SPOOL};
+
 /// What a start of a sliced project says beside the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StartOptions {
@@ -157,7 +159,8 @@ pub fn project_file(seq: u32, card: &OnCard, name: &str, job: &str, options: &St
         "vibration_cali": options.vibration_calibration,
         "layer_inspect": options.layer_inspect,
         "use_ams": !card.slots.is_empty(),
-        "ams_mapping": card.slots,
+        // External spools are told only in the second form.
+        "ams_mapping": card.slots.iter().map(|s| match *s { MAIN_SPOOL | LEFT_SPOOL => -1, s => s }).collect::<Vec<_>>(),
         "ams_mapping2": card.slots.iter().map(|s| unit_and_slot(*s)).collect::<Vec<_>>(),
         "cfg": "0",
     });

@@ -40,6 +40,7 @@ fn job(uid: Uuid) -> StartJob {
         uid,
         program: program(),
         skip: Vec::new(),
+        materials: Vec::new(),
     }
 }
 

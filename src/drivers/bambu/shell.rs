@@ -245,7 +245,8 @@ impl BambuDriver {
             code: self.config.code.clone(),
             tls: tls.clone(),
         };
-        let materials = match self.config.options.use_ams {
+        // What a person chooses for a print goes before the configuration.
+        let materials = match self.config.options.use_ams || !job.materials.is_empty() {
             true => self.core.status().materials.clone(),
             false => Materials::default(),
         };
@@ -273,7 +274,11 @@ async fn bring(
     let ready = tokio::task::spawn_blocking(move || archive::prepare(&program, &scratch))
         .await
         .map_err(|e| faults::FILE.with_raw(e.to_string()))??;
-    let slots = ams::assign(&ready.wanted, &materials).map_err(|number| {
+    let found = match job.materials.is_empty() {
+        true => ams::assign(&ready.wanted, &materials),
+        false => ams::chosen(&job.materials, &materials),
+    };
+    let slots = found.map_err(|number| {
         let want = ready.wanted.iter().find(|w| w.slot == number);
         let material = want
             .and_then(|w| w.material.as_deref())

@@ -226,6 +226,17 @@ pub fn offered_file(state_dir: &Path, printer: &str) -> PathBuf {
     state_dir.join(format!("bambu-{printer}.key-offered"))
 }
 
+/// The key that is kept. A file that is there but cannot be read counts as another key, which none is:
+/// a damaged card must not let a stranger in as if no printer had been known.
+fn kept_key(file: &Path) -> Option<KeyPrint> {
+    const NONE_IS_SO: KeyPrint = [0; 32];
+    match fs::read_to_string(file) {
+        Ok(text) => Some(from_hex(text.trim()).unwrap_or(NONE_IS_SO)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
+        Err(_) => Some(NONE_IS_SO),
+    }
+}
+
 impl PrinterTls {
     /// TLS with the pin of this printer, if it has one.
     ///
@@ -237,7 +248,7 @@ impl PrinterTls {
         let key = Arc::new(PinnedKey {
             serial: serial.to_owned(),
             provider: provider.clone(),
-            pinned: Mutex::new(fs::read_to_string(&file).ok().and_then(|t| from_hex(t.trim()))),
+            pinned: Mutex::new(kept_key(&file)),
             seen: Mutex::new(None),
             doubt: Mutex::new(None),
         });
@@ -372,4 +383,22 @@ fn from_hex(text: &str) -> Option<KeyPrint> {
         *byte = u8::from_str_radix(text.get(at * 2..at * 2 + 2)?, 16).ok()?;
     }
     Some(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_file_that_cannot_be_read_lets_nobody_in() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let file = dir.path().join("bambu-x.key");
+        assert_eq!(kept_key(&file), None);
+        fs::write(&file, to_hex(&[7; 32])).expect("written");
+        assert_eq!(kept_key(&file), Some([7; 32]));
+        for damaged in [&b""[..], b"07", b"\xff\xfe", &[b'z'; 64]] {
+            fs::write(&file, damaged).expect("written");
+            assert_eq!(kept_key(&file), Some([0; 32]), "{damaged:?}");
+        }
+    }
 }

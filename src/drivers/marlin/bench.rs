@@ -127,6 +127,7 @@ impl Bench {
                 objects: objects_of(program.as_bytes()),
             }),
             skip: Vec::new(),
+            materials: Vec::new(),
         }))
     }
 
@@ -160,6 +161,7 @@ impl Bench {
                 objects: objects_of(&self.program),
             }),
             skip: self.skipped.clone(),
+            materials: Vec::new(),
         };
         self.partial.clear();
         self.pending.clear();

@@ -1,16 +1,18 @@
 //! Settings of one Marlin printer.
 
 use std::any::Any;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::port::{self, PortSpec};
-use super::settings::{Settings, Window};
+use super::settings::{PauseActions, Settings, Window};
 use super::shell::MarlinDriver;
 use crate::config::Section;
 use crate::config::model::{Common, Origin};
 use crate::config::section::WordOrInteger;
 use crate::drivers::{BoxFuture, Build, Context, Driver, Reach};
 use crate::host::serial::Roots;
+use crate::printer::fault::Fault;
 
 /// Speeds that are tried for `baud = "auto"`, the usual first.
 pub const BAUDS: &[u32] = &[
@@ -29,7 +31,7 @@ pub struct Config {
 }
 
 impl Config {
-    /// Reads the keys `port`, `baud` and `window`; the rest is common to all printers.
+    /// Reads the keys `port`, `baud`, `window` and `pause`; the rest is common to all printers.
     pub fn read(common: &Common, section: &mut Section<'_>) -> Option<Self> {
         let port = section.required_string("port", "\"auto\"");
         let baud = match section.word_or_integer("baud", &["auto"], 1200..=4_000_000) {
@@ -41,6 +43,7 @@ impl Config {
             Some(WordOrInteger::Word("off")) => Window::Off,
             _ => Window::Auto,
         };
+        let pause = section.table("pause", |s| Some(read_pause(s, common)));
         let some = |time: Duration| Some(time).filter(|t| !t.is_zero());
         Some(Config {
             port: PortSpec::parse(&port?),
@@ -52,6 +55,9 @@ impl Config {
                 centered: common.origin == Origin::Center,
                 idle_heaters_off: some(common.idle_heaters_off),
                 pause_nozzle_off: some(common.pause_nozzle_off),
+                pause: pause.unwrap_or_default(),
+                gcode: common.gcode.clone(),
+                printer: section.name().trim_start_matches("printer.").to_owned(),
                 ..Settings::default()
             },
         })
@@ -71,6 +77,52 @@ impl Config {
     }
 }
 
+/// `pause = { … }`.
+fn read_pause(section: &mut Section<'_>, common: &Common) -> PauseActions {
+    let usual = PauseActions::default();
+    let at = section.numbers::<2>("park_at", -10_000.0..=10_000.0);
+    if let Some([x, y]) = at {
+        let beyond = match (&common.reach_mm, common.bed_mm) {
+            (Some(reach), _) => {
+                let ([min_x, min_y, _], [max_x, max_y, _]) = (reach.min, reach.max);
+                !(min_x..=max_x).contains(&x) || !(min_y..=max_y).contains(&y)
+            }
+            (None, Some([wide, deep, _])) => {
+                let from = |length: f64| match common.origin {
+                    Origin::Center => -length / 2.0,
+                    Origin::Corner => 0.0,
+                };
+                !(from(wide)..=from(wide) + wide).contains(&x)
+                    || !(from(deep)..=from(deep) + deep).contains(&y)
+            }
+            (None, None) => false,
+        };
+        if beyond {
+            section.mistake(
+                "park_at",
+                format!("`park_at` is [{x}, {y}], which the head cannot reach: see `bed` and `reach`."),
+            );
+        }
+    }
+    PauseActions {
+        retract_mm: section
+            .number("retract_mm", 0.0..=20.0)
+            .map_or(usual.retract_mm, |mm| mm as f32),
+        lift_mm: section
+            .number("lift_mm", 0.0..=200.0)
+            .map_or(usual.lift_mm, |mm| mm as f32),
+        park: section.boolean("park").unwrap_or(usual.park),
+        park_at_mm: at.map(|at| at.map(|mm| mm as f32)),
+        cool_nozzle: section.boolean("cool_nozzle").unwrap_or(usual.cool_nozzle),
+        cool_bed: section.boolean("cool_bed").unwrap_or(usual.cool_bed),
+    }
+}
+
+/// Where the port of `port = "auto"` is kept, once it is known.
+pub fn pin_file(state_dir: &Path, printer: &str) -> PathBuf {
+    state_dir.join(format!("port-{printer}"))
+}
+
 impl Build for Config {
     fn build(&self, context: Context) -> Box<dyn Driver> {
         Box::new(MarlinDriver::new(self.clone(), context))
@@ -86,6 +138,12 @@ impl Build for Config {
 
     fn as_any(&self) -> &dyn Any {
         self
+    }
+
+    fn cool<'a>(&'a self, state_dir: &'a Path, printer: &'a str) -> Option<BoxFuture<'a, Result<(), Fault>>> {
+        Some(Box::pin(async move {
+            super::cool::cool(self, &pin_file(state_dir, printer)).await
+        }))
     }
 
     fn reachable<'a>(&'a self) -> BoxFuture<'a, Reach> {

@@ -108,6 +108,7 @@ impl Marlin {
     }
 
     pub(super) fn cancelled(&mut self, now: Now) {
+        let away = self.leave_part();
         let Some(job) = self.job.take() else { return };
         let uid = job.start.uid;
         let verified = self.all_targets_zero();
@@ -125,7 +126,6 @@ impl Marlin {
             };
             self.reply(id, outcome);
         }
-        let away = self.leave_part();
         self.saved = None;
         self.then(away);
         self.idle_heat.job_ends(now.mono, &self.warmth);
@@ -137,7 +137,17 @@ impl Marlin {
 
     /// Off the part, then motors off. Z stays powered: belt-driven beds would drop.
     fn leave_part(&self) -> Vec<Step> {
-        let mut steps = Vec::new();
+        let mut steps: Vec<Step> = self.release_motors().into_iter().collect();
+        if !self.settings.gcode.cancel.is_empty() {
+            steps.extend(self.moment_steps(&self.settings.gcode.cancel));
+            if self.uses_print_timer() {
+                steps.push(Step::fixed("M77"));
+            }
+            return steps;
+        }
+        if self.track.inches {
+            steps.push(Step::fixed("G21"));
+        }
         let moved_away = self.saved.as_ref().is_some_and(|s| s.moved);
         if self.track.homed && !moved_away {
             let hot = self
@@ -171,10 +181,12 @@ impl Marlin {
             return;
         }
         self.notice(now, &fault, Level::Error);
+        let motors = self.release_motors();
         self.end_job_as_failed(now, fault);
         self.script.clear();
         self.end_firmware_wait(now);
-        let steps = self.cold_steps();
+        let mut steps = self.cold_steps();
+        steps.extend(motors);
         self.then(steps);
         if self.phase != Phase::Hello {
             self.set_phase(Phase::Idle);
@@ -197,6 +209,7 @@ impl Marlin {
         }
         let filament_mm = Some(self.track.filament_mm.clone());
         self.saved = None;
+        self.resume_is_settled();
         self.job_event(JobEvent::Failed {
             uid: job.start.uid,
             fault,

@@ -3,7 +3,7 @@
 //! Targets that others set (the printer's own screen) are only told of, with a button.
 
 use std::collections::BTreeMap;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use uuid::Uuid;
 
@@ -14,6 +14,8 @@ use crate::printer::notice::{Level, Notice};
 
 /// Key of the notice about heat of others.
 const NOTICE: &str = "marlin/idle-heat";
+/// A printer that does not say where its head is within this is taken to stand still.
+const POSITION_PATIENCE: Duration = Duration::from_secs(30);
 
 /// What is known about heat while nothing prints.
 #[derive(Debug, Default)]
@@ -23,6 +25,9 @@ pub struct IdleHeat {
     /// Idle and hot since.
     since: Option<Instant>,
     position: Option<Position>,
+    /// When the printer last told where its head is, and when it was asked.
+    seen: Option<Instant>,
+    asked_where: Option<Instant>,
     told: bool,
 }
 
@@ -74,7 +79,8 @@ impl IdleHeat {
 }
 
 impl Marlin {
-    pub(super) fn idle_heat_moved(&mut self, position: Position) {
+    pub(super) fn idle_heat_moved(&mut self, now: Now, position: Position) {
+        self.idle_heat.seen = Some(now.mono);
         if self.idle_heat.position != Some(position) {
             self.idle_heat.position = Some(position);
             if self.phase == Phase::Idle {
@@ -98,8 +104,26 @@ impl Marlin {
             }
             return;
         }
-        let since = *self.idle_heat.since.get_or_insert(now.mono);
-        if now.mono < since + limit {
+        let since = match self.idle_heat.since {
+            Some(since) => since,
+            None => {
+                // Where it stands now is what it is held against later.
+                self.idle_heat.since = Some(now.mono);
+                self.idle_heat.asked_where = None;
+                self.reports.position_wanted = true;
+                return;
+            }
+        };
+        let due = since + limit;
+        if now.mono < due {
+            return;
+        }
+        // Another program may move it on another port: that is no idle printer.
+        let asked = *self.idle_heat.asked_where.get_or_insert_with(|| {
+            self.reports.position_wanted = true;
+            now.mono
+        });
+        if self.idle_heat.seen.is_none_or(|seen| seen < asked) && now.mono < asked + POSITION_PATIENCE {
             return;
         }
         let all_ours = self.warmth.iter().all(|(heater, w)| match w.target_c {
@@ -112,6 +136,7 @@ impl Marlin {
         });
         if all_ours {
             self.idle_heat.since = Some(now.mono);
+            self.idle_heat.asked_where = None;
             let steps = self.cold_steps();
             self.then(steps);
             self.notify(
@@ -148,6 +173,11 @@ impl Marlin {
         if self.idle_heat.told {
             return None;
         }
-        Some(self.idle_heat.since? + limit)
+        let due = self.idle_heat.since? + limit;
+        Some(
+            self.idle_heat
+                .asked_where
+                .map_or(due, |asked| asked + POSITION_PATIENCE),
+        )
     }
 }

@@ -6,6 +6,7 @@ pub mod answer;
 mod bench;
 mod caps;
 pub mod config;
+pub mod cool;
 pub mod dialect;
 mod ending;
 #[cfg(test)]
@@ -19,15 +20,19 @@ mod idle_heat;
 pub mod memory;
 pub mod memory_record;
 pub mod mesh;
+mod moments;
 mod outside;
 mod pause;
 pub mod pause_record;
+#[cfg(test)]
+mod pause_tests;
 mod people;
 pub mod port;
 mod port_faults;
 mod program;
 pub mod proto;
 mod reports;
+mod resume;
 pub mod resume_point;
 pub mod scan;
 mod script;

@@ -1,9 +1,10 @@
-//! Pause and resume: standing still in a way that a print can go on from.
+//! Pause: standing still in a way that a print can go on from (see `resume`).
 
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use super::faults;
+use jiff::Timestamp;
+
 use super::memory_record::Record;
 use super::pause_record::PauseRecord;
 use super::proto::{Marlin, Output, Phase};
@@ -14,14 +15,13 @@ use crate::drivers::StopMode;
 use crate::printer::command::RequestId;
 use crate::printer::event::JobEvent;
 use crate::printer::model::{Heater, Now, PauseReason, Position};
-use crate::printer::notice::Level;
 use crate::printer::outcome::Outcome;
 
 /// Marlin's own default for the motors' timeout, s; restored when the program set none.
-const MOTORS_TIMEOUT_S: u32 = 120;
+pub(super) const MOTORS_TIMEOUT_S: u32 = 120;
 
 /// Speed of parking moves, mm/min.
-const PARK_SPEED: u32 = 6000;
+pub(super) const PARK_SPEED: u32 = 6000;
 
 /// What a pause has to put back.
 #[derive(Clone, Debug, PartialEq)]
@@ -38,12 +38,25 @@ pub struct Saved {
     pub retracted_mm: f32,
     /// The head was moved away.
     pub moved: bool,
-    /// Since when it stands.
+    /// Lifted over the part, mm.
+    pub lifted_mm: f32,
+    /// Since when it stands, or since when its nozzle is hot again.
     pub since: Option<Instant>,
+    /// When it was parked, by the clock on the wall: that goes on between two processes.
+    pub since_wall: Option<Timestamp>,
     /// The nozzle was switched off meanwhile.
     pub cooled: bool,
     /// The firmware paused by itself and resumes by itself.
-    pub by_firmware: bool,
+    pub firmware: Option<FirmwareWait>,
+    /// A pause was asked for on the way back: stand still again once the head is in place.
+    pub again: bool,
+}
+
+/// A pause of the firmware's own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FirmwareWait {
+    /// It is over when this line is acknowledged at the latest; `None`: only the firmware's word counts.
+    pub over_with: Option<u32>,
 }
 
 impl Marlin {
@@ -77,15 +90,20 @@ impl Marlin {
                 Outcome::refused("refused/superseded", "A pause was asked for meanwhile."),
             );
         }
-        let _ = now;
-        self.out.push_back(Output::Record(Record::Leaving));
-        self.reports.in_run = false;
-        if resuming {
-            // Still on the way back: what was captured stays what has to be put back.
-            self.script.clear();
-            if let Some(saved) = &mut self.saved {
-                saved.why = why;
+        let still_heating = self.script.iter().any(|s| matches!(s, Step::Heat { .. }));
+        if let Some(saved) = self.saved.as_mut().filter(|s| resuming && s.firmware.is_none()) {
+            saved.why = why;
+            if !still_heating {
+                // The head is on its way back and the filament primed: that is finished first, or the
+                // next resume would prime once more and know a wrong place.
+                saved.again = true;
+                self.set_phase(Phase::Pausing);
+                return;
             }
+            // Nothing has moved: it stands as it stood.
+            self.out.push_back(Output::Record(Record::Leaving));
+            self.reports.in_run = false;
+            self.script.clear();
             self.set_phase(Phase::Pausing);
             self.then([
                 Step::fixed("M400"),
@@ -95,21 +113,24 @@ impl Marlin {
             ]);
             return;
         }
-        let targets = self
-            .warmth
-            .iter()
-            .filter_map(|(heater, w)| Some((*heater, w.target_c.filter(|t| *t > 0.0)?)))
-            .collect();
+        let _ = now;
+        self.out.push_back(Output::Record(Record::Leaving));
+        self.reports.in_run = false;
+        // A wait for heat of the program's own is taken up again by the resume.
+        self.script.retain(|step| !matches!(step, Step::Heat { .. }));
         self.saved = Some(Saved {
             why,
             track: Track::default(),
             position: None,
-            targets,
+            targets: BTreeMap::new(),
             retracted_mm: 0.0,
             moved: false,
+            lifted_mm: 0.0,
             since: None,
+            since_wall: None,
             cooled: false,
-            by_firmware: false,
+            firmware: None,
+            again: false,
         });
         self.set_phase(Phase::Pausing);
         if self.quirks.holds_motors {
@@ -130,16 +151,27 @@ impl Marlin {
         let position = self.position;
         let track = self.track.clone();
         let hot = self.hot_enough(track.tool);
-        let retract = self.settings.park_retract_mm;
+        // Only now: a target that the program had just set was not in the reports before.
+        let targets = self
+            .warmth
+            .iter()
+            .filter_map(|(heater, w)| Some((*heater, w.target_c.filter(|t| *t > 0.0)?)))
+            .collect();
+        let retract = self.settings.pause.retract_mm;
         let lift = self.lift_mm(&track, position);
         let park = self.settings.park_mm().filter(|_| track.homed);
+        let own = self.moment_steps(&self.settings.gcode.pause);
         let timer = self.uses_print_timer();
         let Some(saved) = &mut self.saved else { return };
         saved.position = position;
+        saved.targets = targets;
         saved.track = track;
         let mut steps = Vec::new();
         if timer {
             steps.push(Step::fixed("M76"));
+        }
+        if saved.track.inches {
+            steps.push(Step::fixed("G21"));
         }
         if hot && retract > 0.0 && saved.track.extruded {
             saved.retracted_mm = retract;
@@ -149,11 +181,15 @@ impl Marlin {
         if saved.track.homed {
             if lift > 0.0 {
                 saved.moved = true;
+                saved.lifted_mm = lift;
                 steps.push(Step::fixed("G91"));
                 steps.push(Step::made(format!("G1 Z{lift} F600")));
             }
             steps.push(Step::fixed("G90"));
-            if let Some((x, y)) = park
+            if !own.is_empty() {
+                saved.moved = true;
+                steps.extend(own);
+            } else if let Some((x, y)) = park
                 && saved.track.xyz().iter().take(2).all(Option::is_some)
             {
                 saved.moved = true;
@@ -177,7 +213,7 @@ impl Marlin {
 
     /// As far as wanted, but not into the top of the machine.
     fn lift_mm(&self, track: &Track, position: Option<Position>) -> f32 {
-        let wanted = self.settings.park_lift_mm;
+        let wanted = self.settings.pause.lift_mm;
         let [_, _, z] = track.xyz();
         let z = z.map(|z| z as f32).or(position.and_then(|p| p.z_mm));
         match (self.settings.height_mm(), z) {
@@ -188,13 +224,23 @@ impl Marlin {
     }
 
     pub(super) fn parked(&mut self, now: Now) {
-        let why = match &mut self.saved {
-            Some(saved) => {
-                saved.since = Some(now.mono);
-                saved.why
-            }
-            None => PauseReason::Requested,
-        };
+        let actions = self.settings.pause;
+        let stops = self.stopping == Some(StopMode::Park);
+        let (mut why, mut cool) = (PauseReason::Requested, Vec::new());
+        if let Some(saved) = &mut self.saved {
+            saved.since = Some(now.mono);
+            saved.since_wall.get_or_insert(now.wall);
+            why = saved.why;
+            // Whoever changes filament needs a hot nozzle.
+            let hands_in = matches!(why, PauseReason::FilamentChange | PauseReason::Runout);
+            let nozzle = actions.cool_nozzle && !hands_in && !stops;
+            saved.cooled = nozzle;
+            cool.extend(saved.targets.keys().copied().filter(|heater| match heater {
+                Heater::Tool(_) => nozzle,
+                Heater::Bed => actions.cool_bed && !stops,
+                _ => false,
+            }));
+        }
         let saved = match (&self.saved, &self.job) {
             (Some(saved), Some(job)) => Some(Box::new(PauseRecord::of(saved, job.sent))),
             _ => None,
@@ -205,207 +251,19 @@ impl Marlin {
         let Some(job) = &mut self.job else { return };
         let uid = job.start.uid;
         let reply = job.reply.take();
+        for heater in cool {
+            let step = set_target(heater, 0.0);
+            self.then(step);
+        }
         self.job_event(JobEvent::Paused { uid, why });
         self.set_phase(Phase::Paused(why));
+        self.ask_to_resume(now, why);
         if let Some(id) = reply {
             self.reply(id, Outcome::Verified);
         }
-        if self.stopping == Some(StopMode::Park) {
+        if stops {
             self.cool_and_stop();
         }
-    }
-
-    pub(super) fn resume(&mut self, now: Now, id: RequestId) {
-        let Phase::Paused(_) = self.phase else {
-            if self.outside.paused() {
-                self.resume_outside();
-                self.reply(id, Outcome::Sent);
-                return;
-            }
-            self.reply(
-                id,
-                Outcome::refused("refused/wrong-state", "Only a paused print can be resumed."),
-            );
-            return;
-        };
-        let Some(mut saved) = self.saved.clone() else {
-            self.reply(
-                id,
-                Outcome::refused("refused/wrong-state", "There is nothing to resume."),
-            );
-            return;
-        };
-        // A fan that was tuned in the pause stays as it was tuned.
-        saved.track.fans = self.track.fans;
-        if let Some(job) = &mut self.job {
-            job.reply = Some(id);
-        }
-        if saved.by_firmware {
-            // The firmware owns the head: its own wait is ended.
-            self.let_firmware_go_on(now);
-            self.set_phase(Phase::Resuming);
-            return;
-        }
-        if !self.quirks.holds_motors
-            && saved
-                .since
-                .is_some_and(|s| now.mono >= s + Duration::from_secs(u64::from(MOTORS_TIMEOUT_S)))
-        {
-            self.notice(now, &faults::MOTORS_SLEPT, Level::Warning);
-        }
-        self.set_phase(Phase::Resuming);
-        let steps = self.way_back(&saved);
-        self.then(steps);
-    }
-
-    /// Reheat and wait, prime, approach, restore modes.
-    fn way_back(&self, saved: &Saved) -> Vec<Step> {
-        let mut steps = Vec::new();
-        for (heater, target) in &saved.targets {
-            steps.extend(set_target(*heater, *target));
-        }
-        steps.push(Step::Heat {
-            targets: saved.targets.clone(),
-            until: None,
-        });
-        if self.quirks.holds_motors {
-            let timeout = saved.track.motors_timeout_s.unwrap_or(MOTORS_TIMEOUT_S);
-            steps.push(Step::made(format!("M84 S{timeout}")));
-        }
-        if saved.retracted_mm > 0.0 {
-            steps.push(Step::fixed("M83"));
-            steps.push(Step::made(format!("G1 E{} F1800", saved.retracted_mm)));
-        }
-        if saved.moved {
-            steps.push(Step::fixed("G90"));
-            let [x, y, z] = saved.track.xyz();
-            let told = saved.position.unwrap_or_default();
-            let x = x.or(told.x_mm.map(f64::from));
-            let y = y.or(told.y_mm.map(f64::from));
-            let z = z.or(told.z_mm.map(f64::from));
-            if let (Some(x), Some(y)) = (x, y) {
-                steps.push(Step::made(format!("G1 X{} Y{} F{PARK_SPEED}", mm(x), mm(y))));
-            }
-            if let Some(z) = z {
-                steps.push(Step::made(format!("G1 Z{} F600", mm(z))));
-            }
-        }
-        let t = &saved.track;
-        steps.push(Step::made(format!("G92 E{}", mm(t.e_mm))));
-        steps.push(Step::fixed(if t.relative { "G91" } else { "G90" }));
-        steps.push(Step::fixed(if t.relative_e { "M83" } else { "M82" }));
-        if let Some(feed) = t.feed_mm_min {
-            steps.push(Step::made(format!("G1 F{}", mm(feed))));
-        }
-        for (fan, speed) in t.fans.iter().enumerate() {
-            match speed {
-                Some(speed) if fan == 0 => steps.push(Step::made(format!("M106 S{speed}"))),
-                Some(speed) => steps.push(Step::made(format!("M106 P{fan} S{speed}"))),
-                None => {}
-            }
-        }
-        if self.uses_print_timer() {
-            steps.push(Step::fixed("M75"));
-        }
-        steps.push(Step::Mark(Mark::Resumed));
-        steps
-    }
-
-    pub(super) fn back_in_place(&mut self, _now: Now) {
-        if let Some(saved) = self.saved.take() {
-            let fans = self.track.fans;
-            self.track = saved.track;
-            self.track.fans = fans;
-        }
-        self.phase = Phase::Printing;
-        self.want_filament();
-        if let Some(job) = &mut self.job {
-            job.resuming = true;
-        }
-    }
-
-    pub(super) fn heat_timed_out(&mut self, now: Now) {
-        if self.phase == Phase::Resuming {
-            self.script.clear();
-            let why = self.saved.as_ref().map_or(PauseReason::Requested, |s| s.why);
-            self.notice(now, &faults::REHEAT, Level::Error);
-            let reply = self.job.as_mut().and_then(|j| j.reply.take());
-            if let Some(id) = reply {
-                self.reply(
-                    id,
-                    Outcome::Rejected {
-                        by_printer: String::new(),
-                        fault: Some(faults::REHEAT),
-                    },
-                );
-            }
-            self.set_phase(Phase::Paused(why));
-        }
-    }
-
-    /// The firmware stands still by itself (M600, runout, its menu): no script of ours.
-    pub(super) fn paused_by_firmware(&mut self, now: Now, why: PauseReason) {
-        let Some(job) = &mut self.job else { return };
-        let uid = job.start.uid;
-        if !matches!(self.phase, Phase::Printing) {
-            return;
-        }
-        self.saved = Some(Saved {
-            why,
-            track: self.track.clone(),
-            position: self.position,
-            targets: BTreeMap::new(),
-            retracted_mm: 0.0,
-            moved: false,
-            since: Some(now.mono),
-            cooled: true,
-            by_firmware: true,
-        });
-        self.job_event(JobEvent::Paused { uid, why });
-        self.set_phase(Phase::Paused(why));
-    }
-
-    /// The firmware goes on by itself.
-    pub(super) fn resumed_by_firmware(&mut self, _now: Now) {
-        let by_firmware = self.saved.as_ref().is_some_and(|s| s.by_firmware);
-        if !by_firmware || !matches!(self.phase, Phase::Paused(_) | Phase::Resuming) {
-            return;
-        }
-        self.saved = None;
-        self.phase = Phase::Printing;
-        if let Some(job) = &mut self.job {
-            job.resuming = true;
-        }
-    }
-
-    /// A long pause: the nozzle goes off, remembered for the resume.
-    pub(super) fn pause_tick(&mut self, now: Now) {
-        let Some(due) = self.pause_deadline() else { return };
-        if now.mono < due {
-            return;
-        }
-        let Some(saved) = &mut self.saved else { return };
-        saved.cooled = true;
-        let tools: Vec<Heater> = saved
-            .targets
-            .keys()
-            .copied()
-            .filter(|h| matches!(h, Heater::Tool(_)))
-            .collect();
-        for tool in tools {
-            let steps = set_target(tool, 0.0);
-            self.then(steps);
-        }
-    }
-
-    pub(super) fn pause_deadline(&self) -> Option<Instant> {
-        let Phase::Paused(_) = self.phase else { return None };
-        let saved = self.saved.as_ref()?;
-        // A person may be waiting with filament in hand: there the firmware owns the heaters.
-        if saved.cooled || saved.by_firmware {
-            return None;
-        }
-        Some(saved.since? + self.settings.pause_nozzle_off?)
     }
 }
 
@@ -420,7 +278,7 @@ pub fn set_target(heater: Heater, target_c: f32) -> Option<Step> {
 }
 
 /// A coordinate as text: five places, no tail of zeros.
-fn mm(value: f64) -> String {
+pub(super) fn mm(value: f64) -> String {
     let text = format!("{value:.5}");
     let text = text.trim_end_matches('0').trim_end_matches('.');
     if text.is_empty() || text == "-0" {

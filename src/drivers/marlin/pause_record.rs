@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::history::Place;
@@ -24,6 +25,11 @@ pub struct PauseRecord {
     retracted_mm: f32,
     moved: bool,
     cooled: bool,
+    #[serde(default)]
+    lifted_mm: f32,
+    /// When it was parked, ms since 1970; the motors may have slept since.
+    #[serde(default)]
+    since_ms: Option<i64>,
 }
 
 impl PauseRecord {
@@ -41,7 +47,9 @@ impl PauseRecord {
                 .collect(),
             retracted_mm: saved.retracted_mm,
             moved: saved.moved,
+            lifted_mm: saved.lifted_mm,
             cooled: saved.cooled,
+            since_ms: saved.since_wall.map(Timestamp::as_millisecond),
         }
     }
 
@@ -63,9 +71,12 @@ impl PauseRecord {
                 .collect(),
             retracted_mm: self.retracted_mm,
             moved: self.moved,
+            lifted_mm: self.lifted_mm,
             since: Some(now),
             cooled: self.cooled,
-            by_firmware: false,
+            since_wall: self.since_ms.and_then(|ms| Timestamp::from_millisecond(ms).ok()),
+            firmware: None,
+            again: false,
         }
     }
 }
@@ -111,9 +122,12 @@ mod tests {
             .into(),
             retracted_mm: 2.0,
             moved: true,
+            lifted_mm: 10.0,
             since: Some(now),
             cooled: true,
-            by_firmware: false,
+            since_wall: Timestamp::from_second(1_700_000_000).ok(),
+            firmware: None,
+            again: false,
         };
         let record = PauseRecord::of(
             &saved,
@@ -130,6 +144,7 @@ mod tests {
         assert_eq!(serde_json::to_string(&back).expect("text"), text);
         let back = back.saved(now);
         assert_eq!(back.targets, saved.targets);
+        assert_eq!(back.since_wall, saved.since_wall);
         assert_eq!(back.track.xyz(), saved.track.xyz());
         assert_eq!((back.track.tool, back.track.relative_e), (1, true));
     }

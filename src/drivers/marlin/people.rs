@@ -7,6 +7,7 @@ use uuid::Uuid;
 use super::answer::Busy;
 use super::proto::{Marlin, Output, Phase};
 use super::scan::trim;
+use super::silence::Patience;
 use crate::printer::command::RequestId;
 use crate::printer::event::{Event, OutsideEnd};
 use crate::printer::model::{Now, PauseReason};
@@ -17,6 +18,8 @@ use crate::printer::outcome::Outcome;
 const PROMPT: &str = "marlin/prompt";
 /// Key of the notice that stands for a wait without a dialog.
 const WAITING: &str = "marlin/waits-for-person";
+/// Key of the notice with the button that goes on after a filament change or a pause of the program.
+const RESUME: &str = "marlin/paused";
 /// Most buttons of a dialog, and longest text.
 const BUTTONS_MAX: usize = 10;
 const TEXT_MAX: usize = 200;
@@ -28,6 +31,8 @@ pub struct People {
     buttons: Vec<String>,
     shown: bool,
     waiting: bool,
+    /// The notice with the button to resume is open.
+    resume: bool,
 }
 
 impl People {
@@ -38,6 +43,9 @@ impl People {
         }
         if std::mem::take(&mut self.waiting) {
             out.push_back(Output::Event(Event::NoticeCleared(WAITING.to_owned())));
+        }
+        if std::mem::take(&mut self.resume) {
+            out.push_back(Output::Event(Event::NoticeCleared(RESUME.to_owned())));
         }
         self.text.clear();
         self.buttons.clear();
@@ -105,19 +113,62 @@ impl Marlin {
     /// `paused`: the printer stands still by its own means.
     fn firmware_paused(&mut self, now: Now, why: PauseReason) {
         if self.job.is_some() {
-            let front = self
-                .sender
-                .front()
-                .map(|n| self.sender.text(n))
-                .unwrap_or_default();
-            let why = if front.contains(" M600") {
-                PauseReason::FilamentChange
-            } else {
-                why
-            };
-            self.paused_by_firmware(now, why);
+            // A line that waits for a person is over with its own `ok`; any other front was only passed.
+            let waits = self.sender.patience() == Patience::Person;
+            let over_with = self.sender.front().filter(|_| waits);
+            let why = self.why_it_waits().unwrap_or(why);
+            self.paused_by_firmware(now, why, over_with);
+            self.ask_to_resume(now, why);
         } else {
             self.outside_paused();
+        }
+    }
+
+    /// What the line at work says about the reason.
+    fn why_it_waits(&self) -> Option<PauseReason> {
+        let text = self.sender.text(self.sender.front()?);
+        (text.contains(" M600") || text.contains(" M701") || text.contains(" M702"))
+            .then_some(PauseReason::FilamentChange)
+    }
+
+    /// A pause that needs hands at the printer gets a button to go on with.
+    pub(super) fn ask_to_resume(&mut self, now: Now, why: PauseReason) {
+        let (title, text) = match why {
+            PauseReason::Runout => ("The filament has run out.", "Load new filament, then resume."),
+            PauseReason::FilamentChange => {
+                ("The print waits for another filament.", "Change it, then resume.")
+            }
+            PauseReason::Program => (
+                "The program asks for a pause.",
+                "Resume when everything is ready.",
+            ),
+            PauseReason::Printer => (
+                "The print was paused at the printer.",
+                "It goes on from here or from there.",
+            ),
+            PauseReason::Requested | PauseReason::Stopping => return,
+        };
+        // The printer's own dialog has its own buttons.
+        if self.people.shown || self.people.waiting {
+            return;
+        }
+        self.people.resume = true;
+        self.event(Event::Notice(Notice {
+            id: Uuid::new_v4(),
+            key: RESUME.to_owned(),
+            level: Level::Warning,
+            title: title.to_owned(),
+            text: text.to_owned(),
+            code: Some(RESUME.to_owned()),
+            buttons: vec!["Resume".to_owned()],
+            at: now.wall,
+        }));
+    }
+
+    /// Nobody has to press that button any more.
+    pub(super) fn resume_is_settled(&mut self) {
+        if std::mem::take(&mut self.people.resume) {
+            self.event(Event::NoticeCleared(RESUME.to_owned()));
         }
     }
 
@@ -141,6 +192,7 @@ impl Marlin {
 
     fn show_prompt(&mut self, now: Now) {
         self.people.shown = true;
+        self.resume_is_settled();
         let title = if self.people.text.is_empty() {
             "The printer asks something.".to_owned()
         } else {
@@ -186,6 +238,12 @@ impl Marlin {
                 if self.people.shown || std::mem::replace(&mut self.people.waiting, true) {
                     return;
                 }
+                // Without host actions this is all that a filament change says.
+                if let Some(front) = self.sender.front() {
+                    let why = self.why_it_waits().unwrap_or(PauseReason::Printer);
+                    self.paused_by_firmware(now, why, Some(front));
+                }
+                self.resume_is_settled();
                 self.event(Event::Notice(Notice {
                     id: Uuid::new_v4(),
                     key: WAITING.to_owned(),
@@ -228,6 +286,8 @@ impl Marlin {
         } else if self.people.waiting {
             self.sender.push_loose(now.mono, b"M108", true);
             self.reply(id, Outcome::Sent);
+        } else if self.people.resume && button == 0 {
+            self.resume(now, id);
         } else if self.idle_heat.asked() {
             self.heaters_off(now, Some(id));
         } else {

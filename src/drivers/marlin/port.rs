@@ -166,7 +166,10 @@ pub fn adopt(fd: OwnedFd) -> Result<SerialStream, Fault> {
 pub fn adopt_fd(fd: OwnedFd) -> Result<OwnedFd, Fault> {
     let dead = |errno: Errno| faults::not_adopted(&errno.into());
     // A device that was unplugged meanwhile answers this with EIO or ENOTTY.
-    tcgetattr(&fd).map_err(dead)?;
+    match tcgetattr(&fd) {
+        Ok(_) | Err(Errno::NOSYS) => {}
+        Err(errno) => return Err(dead(errno)),
+    }
     let flags = rustix::fs::fcntl_getfl(&fd).map_err(dead)?;
     rustix::fs::fcntl_setfl(&fd, flags | OFlags::NONBLOCK).map_err(dead)?;
     let _ = rustix::fs::flock(&fd, FlockOperation::NonBlockingLockExclusive);
@@ -188,7 +191,10 @@ pub fn set_baud(stream: &SerialStream, baud: u32) -> Result<(), Fault> {
 /// The same for a descriptor.
 pub fn set_baud_of(fd: BorrowedFd<'_>, baud: u32) -> Result<(), Fault> {
     let refused = |errno: Errno| faults::settings_refused(Path::new("serial port"), baud, &errno.into());
-    let mut settings = tcgetattr(fd).map_err(refused)?;
+    let mut settings = match tcgetattr(fd) {
+        Err(Errno::NOSYS) => return crate::sys::make_raw_the_old_way(fd, Some(baud)).map_err(refused),
+        settings => settings.map_err(refused)?,
+    };
     settings.set_speed(baud).map_err(refused)?;
     tcsetattr(fd, OptionalActions::Drain, &settings).map_err(refused)?;
     let _ = tcflush(fd, QueueSelector::IFlush);
@@ -218,7 +224,10 @@ pub fn borrow(stream: &SerialStream) -> BorrowedFd<'_> {
 }
 
 fn configure(fd: &OwnedFd, baud: u32) -> rustix::io::Result<()> {
-    let mut settings = tcgetattr(fd)?;
+    let mut settings = match tcgetattr(fd) {
+        Err(Errno::NOSYS) => return crate::sys::make_raw_the_old_way(fd, Some(baud)),
+        settings => settings?,
+    };
     settings.make_raw();
     let modes = &mut settings.control_modes;
     modes.remove(ControlModes::CSIZE | ControlModes::CSTOPB | ControlModes::PARENB | ControlModes::CRTSCTS);

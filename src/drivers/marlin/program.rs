@@ -239,6 +239,10 @@ impl Marlin {
         if self.uses_print_timer() {
             self.then([Step::fixed("M75")]);
         }
+        for line in self.moment(&self.settings.gcode.start) {
+            self.track.follow(line.as_bytes());
+            self.then([Step::made(line)]);
+        }
         self.phase = Phase::Printing;
     }
 
@@ -467,6 +471,8 @@ impl Marlin {
     fn finish(&mut self, _now: Now) {
         self.phase = Phase::Finishing;
         self.out.push_back(Output::CloseProgram);
+        let end = self.moment_steps(&self.settings.gcode.end);
+        self.then(end);
         // Behind M105 it is sure that the oks before were not surplus ones.
         self.then([Step::fixed("M400"), Step::fixed("M105"), Step::Await]);
         if self.uses_print_timer() {

@@ -10,7 +10,7 @@
 //! | `sender`, `history`, `silence` | numbers, acknowledgements, resends, lost `ok`s |
 //! | `handshake` | from an open port to a known printer |
 //! | `program`, `skip` | lines of the running job, and what is left out of it |
-//! | `script`, `pause`, `ending` | our own sequences: pause, resume, cancel, heaters off, stop |
+//! | `script`, `pause`, `resume`, `ending` | our own sequences: pause, resume, cancel, heaters off, stop |
 //! | `people`, `outside` | prompts and waiting for a person; prints started at the printer |
 //! | `mesh`, `filament` | bed heights and filament sensors |
 //! | `reports`, `idle_heat`, `thermal_watch` | what is reported, and what is watched |
@@ -444,6 +444,7 @@ impl Marlin {
         while self.acks_seen < self.sender.acked() {
             let number = self.acks_seen;
             self.acks_seen += 1;
+            self.acked_in_firmware_pause(now, number);
             match self.sender.tag(number) {
                 Some(Tag::Program(place)) => self.program_acked(now, place),
                 Some(Tag::User(serial)) => self.user_acked(now, serial),
@@ -656,6 +657,9 @@ impl Marlin {
             Phase::Cancelling => Activity::Cancelling,
             Phase::Hello | Phase::Halted => return,
         };
+        if !matches!(phase, Phase::Paused(_)) {
+            self.resume_is_settled();
+        }
         self.event(Event::Activity(activity));
     }
 }

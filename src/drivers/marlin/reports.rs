@@ -174,7 +174,7 @@ impl Marlin {
     }
 
     /// `X:… Y:… Z:… E:… Count …`.
-    pub(super) fn position_line(&mut self, _now: Now, raw: &[u8]) {
+    pub(super) fn position_line(&mut self, now: Now, raw: &[u8]) {
         let line = trim(raw);
         let end = line
             .windows(6)
@@ -196,7 +196,7 @@ impl Marlin {
         };
         self.position = Some(position);
         self.event(Event::Position(position));
-        self.idle_heat_moved(position);
+        self.idle_heat_moved(now, position);
     }
 
     /// Sends a poll if one is due. `true`: a line went out.
@@ -256,11 +256,12 @@ impl Marlin {
             (program.size > 0).then(|| (place.byte_end as f64 / program.size as f64 * 100.0) as f32)
         });
         let time_left_s = self.time_left_s(now, percent);
+        // What the file does not tell itself the actor knows better, from its times.
         let progress = Progress {
-            percent,
+            percent: self.track.percent,
             layer: Some(place.layer).filter(|l| *l > 0),
             layers: program.layers,
-            time_left_s,
+            time_left_s: self.track.minutes_left.map(|minutes| minutes.saturating_mul(60)),
             byte: Some(place.byte_end),
             line: Some(u64::from(place.source_line)),
         };

@@ -53,6 +53,8 @@ pub enum Mark {
     Stopped,
     /// Parked.
     Parked,
+    /// Warm again; now the head moves.
+    Warm,
     /// Back in place; the program goes on.
     Resumed,
     /// Heaters are off after a cancel.
@@ -184,6 +186,7 @@ impl Marlin {
             Mark::Ready => self.ready(now),
             Mark::Stopped => self.stopped_moving(now),
             Mark::Parked => self.parked(now),
+            Mark::Warm => self.warm_again(),
             Mark::Resumed => self.back_in_place(now),
             Mark::Cancelled => self.cancelled(now),
             Mark::Done => self.done(now),

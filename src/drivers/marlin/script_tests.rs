@@ -176,6 +176,7 @@ impl Player {
                         objects: Vec::new(),
                     }),
                     skip: Vec::new(),
+                    materials: Vec::new(),
                 }));
             }
             "pause" => self.request(Command::Pause),
@@ -223,7 +224,7 @@ impl Player {
 fn at(base: Instant, t: Duration) -> Now {
     Now {
         mono: base + t,
-        wall: Timestamp::from_second(1_700_000_000).expect("in range"),
+        wall: Timestamp::from_millisecond(1_700_000_000_000 + t.as_millis() as i64).expect("in range"),
     }
 }
 
@@ -245,6 +246,10 @@ fn play(path: &Path) -> Result<(), String> {
     for line in text.lines() {
         match line.strip_prefix("set ").map(str::trim) {
             Some("window 2") => settings.window = Window::Lines(2),
+            Some("pause cools") => {
+                settings.pause.cool_nozzle = true;
+                settings.pause.cool_bed = true;
+            }
             Some("window 3") => settings.window = Window::Lines(3),
             Some(other) => return Err(format!("unknown setting {other}")),
             None => {}

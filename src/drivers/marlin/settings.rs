@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::config::lifecycle::Lifecycle;
+
 /// Lines in flight.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Window {
@@ -36,10 +38,42 @@ pub struct Settings {
     pub screen: bool,
     /// `M109`/`M190` of the program are replaced by waiting here where the firmware cannot end them.
     pub hold_heatups: bool,
-    /// Pull back before parking, mm.
-    pub park_retract_mm: f32,
-    /// Lift before parking, mm.
-    pub park_lift_mm: f32,
+    /// What a pause does beside standing still.
+    pub pause: PauseActions,
+    /// Lines of the owner's own.
+    pub gcode: Lifecycle,
+    /// The printer's name, for them.
+    pub printer: String,
+}
+
+/// What a pause does beside standing still, in this order.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct PauseActions {
+    /// Pull the filament back, mm; given back after reheating. 0: not.
+    pub retract_mm: f32,
+    /// Lift the head, mm. 0: not.
+    pub lift_mm: f32,
+    /// Move the head away from the part.
+    pub park: bool,
+    /// To this X and Y, mm; left out: a corner of the bed.
+    pub park_at_mm: Option<[f32; 2]>,
+    /// Switch the nozzles off at once, not only in a long pause.
+    pub cool_nozzle: bool,
+    /// Switch the bed off.
+    pub cool_bed: bool,
+}
+
+impl Default for PauseActions {
+    fn default() -> Self {
+        PauseActions {
+            retract_mm: 2.0,
+            lift_mm: 10.0,
+            park: true,
+            park_at_mm: None,
+            cool_nozzle: false,
+            cool_bed: false,
+        }
+    }
 }
 
 impl Default for Settings {
@@ -53,8 +87,9 @@ impl Default for Settings {
             pause_nozzle_off: Some(Duration::from_secs(15 * 60)),
             screen: true,
             hold_heatups: true,
-            park_retract_mm: 2.0,
-            park_lift_mm: 10.0,
+            pause: PauseActions::default(),
+            gcode: Lifecycle::default(),
+            printer: String::new(),
         }
     }
 }
@@ -62,6 +97,12 @@ impl Default for Settings {
 impl Settings {
     /// Where the head waits in a pause: a corner of the bed, out of the way of the part.
     pub fn park_mm(&self) -> Option<(f32, f32)> {
+        if !self.pause.park {
+            return None;
+        }
+        if let Some([x, y]) = self.pause.park_at_mm {
+            return Some((x, y));
+        }
         let [x, y, _] = self.bed_mm?;
         if self.round {
             return Some((0.0, y / 2.0 - 10.0));

@@ -13,7 +13,7 @@ use futures_util::stream::FuturesUnordered;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
-use super::config::Config;
+use super::config::{Config, pin_file};
 use super::port;
 use super::program::Piece;
 use super::session::{Session, SessionEnd};
@@ -69,10 +69,7 @@ impl MarlinDriver {
     }
 
     fn path(&self) -> Result<PathBuf, Fault> {
-        let pin = self
-            .context
-            .state_dir
-            .join(format!("port-{}", self.context.printer));
+        let pin = pin_file(&self.context.state_dir, &self.context.printer);
         port::resolve(&self.config.port, &Roots::default(), Some(&pin))
     }
 

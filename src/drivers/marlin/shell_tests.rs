@@ -160,6 +160,7 @@ impl Rig {
                 objects: Vec::new(),
             }),
             skip: Vec::new(),
+            materials: Vec::new(),
         })
     }
 }

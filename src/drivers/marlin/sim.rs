@@ -361,6 +361,16 @@ impl Sim {
         self.heaters.tool(tool).map_or(0.0, |h| h.actual_c)
     }
 
+    /// Measured temperature of the bed, °C.
+    pub fn bed_c(&self) -> f64 {
+        self.heaters.bed.actual_c
+    }
+
+    /// Another program moves the head through another port.
+    pub fn moved_elsewhere(&mut self, command: &str) {
+        self.motion.go(command, false);
+    }
+
     /// Whether any heater has a target.
     pub fn is_heating(&self) -> bool {
         self.heaters.any_target()

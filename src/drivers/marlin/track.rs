@@ -44,6 +44,9 @@ pub struct Track {
     pub fans: [Option<u8>; 4],
     /// Axes were homed in this session.
     pub homed: bool,
+    /// `G92` gave X or Y another number since it was homed.
+    #[serde(default)]
+    pub shifted: bool,
     /// `M84 S`/`M18 S`: the motors' timeout, where the program set one, s.
     pub motors_timeout_s: Option<u32>,
     /// `M73 P`: the program tells its own progress, %.
@@ -72,6 +75,7 @@ impl Default for Track {
             tool: 0,
             fans: [None; 4],
             homed: false,
+            shifted: false,
             motors_timeout_s: None,
             percent: None,
             minutes_left: None,
@@ -225,6 +229,7 @@ impl Track {
                 self.relative_e = true;
             }
             (b'G', 92) => {
+                self.shifted |= has_word(text, b'X') || has_word(text, b'Y');
                 for (axis, name) in self.axes.iter_mut().zip(*b"XYZ") {
                     if let Some(value) = word(text, name) {
                         axis.at_mm = Some(value * scale);
@@ -278,6 +283,9 @@ impl Track {
                 // Where homing leaves it depends on the machine: unknown until the next move.
                 axis.at_mm = None;
             }
+        }
+        if all || (named.first() == Some(&true) && named.get(1) == Some(&true)) {
+            self.shifted = false;
         }
         self.homed |= all || named.iter().all(|n| *n) || self.homed;
         self.drained();

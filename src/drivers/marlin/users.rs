@@ -165,8 +165,24 @@ impl Marlin {
             return;
         };
         self.idle_heat.ours(now.mono, heater, target as f32);
-        if let Some(saved) = &mut self.saved {
+        let Some(saved) = self.saved.as_mut().filter(|s| s.firmware.is_none()) else {
+            return;
+        };
+        let nozzle = matches!(heater, Heater::Tool(_));
+        if target > 0.0 {
             saved.targets.insert(heater, target as f32);
+            if nozzle {
+                saved.cooled = false;
+                saved.since = Some(now.mono);
+            }
+        } else if nozzle {
+            // What is remembered is still what the print goes on with.
+            let all = saved
+                .targets
+                .keys()
+                .filter(|h| matches!(h, Heater::Tool(_)))
+                .count();
+            saved.cooled |= all <= 1;
         }
     }
 

@@ -1,20 +1,24 @@
 //! Klipper printers, through Moonraker: websocket or unix socket for everything, HTTP for files.
 
 pub mod config;
+pub mod equipment;
 pub mod faults;
 pub mod found;
 pub mod labels;
 pub mod memory;
 pub mod orders;
+pub mod people;
 pub mod proto;
 pub mod rpc;
 pub mod shell;
 pub mod sim;
-
 pub mod socket;
 pub mod status;
 pub mod upload;
 pub mod watch;
+
+#[cfg(test)]
+mod tests_klipper;
 
 use super::{BoxFuture, Build, Factory, Found};
 use crate::config::Section;

@@ -117,6 +117,7 @@ impl Core {
             }
             Command::EmergencyStop => return self.emergency(now, id),
             Command::SendGcode { lines, .. } => return self.lines(now, id, &lines),
+            Command::Answer { button } if self.is_live() => return self.press(id, button),
             _ => {}
         }
         if !self.is_live() {

@@ -10,13 +10,16 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 
+use super::equipment::load;
 use super::faults;
 use super::orders::Orders;
+use super::people::People;
 use super::rpc::{self, Incoming, RpcError};
 use super::status::{Status, subscription};
 use super::watch::{Told, Watch};
 use crate::printer::capability::Capabilities;
 use crate::printer::command::{RequestId, StartJob};
+use crate::printer::equipment::Equipment;
 use crate::printer::event::Event;
 use crate::printer::fault::Fault;
 use crate::printer::model::{Firmware, MachineLimits, Now};
@@ -73,7 +76,10 @@ pub enum Klippy {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Call {
     /// Who we are.
-    Identify,
+    Identify {
+        /// As an agent: one of a name.
+        agent: bool,
+    },
     /// `server.info`.
     ServerInfo,
     /// `printer.info`.
@@ -90,6 +96,10 @@ pub enum Call {
     Order(super::orders::Kind),
     /// Lines of somebody; unknown commands show on the console only.
     Lines(RequestId),
+    /// The cameras that Moonraker knows.
+    Cameras,
+    /// The switches that it has.
+    Switches,
     /// Nobody waits for it.
     Quiet,
 }
@@ -106,6 +116,8 @@ pub struct Core {
     pub(super) watch: Watch,
     pub(super) told: Told,
     pub(super) console: VecDeque<String>,
+    pub(super) equipment: Equipment,
+    pub(super) people: People,
     pub(super) cancel_macro: bool,
     pub(super) can_skip: bool,
     limits: MachineLimits,
@@ -169,6 +181,8 @@ impl Core {
             watch,
             told: Told::default(),
             console: VecDeque::new(),
+            equipment: Equipment::default(),
+            people: People::default(),
             cancel_macro: false,
             can_skip: false,
             limits: MachineLimits::default(),
@@ -196,13 +210,17 @@ impl Core {
         self.tick = Some(now.mono);
         self.poll = None;
         self.told.connection();
-        // The key, if any, went with the handshake: frames hold no secret.
-        let who = json!({
-            "client_name": "layerd", "version": env!("CARGO_PKG_VERSION"), "type": "other",
-            "url": "https://crates.io/crates/layerd",
-        });
-        self.call(Call::Identify, "server.connection.identify", who);
+        self.identify(true);
         self.call(Call::ServerInfo, "server.info", Value::Null);
+    }
+
+    /// Says who we are. The key, if any, went with the handshake: frames hold no secret.
+    fn identify(&mut self, agent: bool) {
+        let who = json!({
+            "client_name": "layerd", "version": env!("CARGO_PKG_VERSION"),
+            "type": if agent { "agent" } else { "other" }, "url": "urn:layerd",
+        });
+        self.call(Call::Identify { agent }, "server.connection.identify", who);
     }
 
     /// The connection is gone; the print, if any, is not.
@@ -305,7 +323,14 @@ impl Core {
             return;
         }
         match call {
-            Call::Identify | Call::Quiet => {}
+            // Another connection has this name, perhaps our own of before that Moonraker still believes in.
+            Call::Identify { agent: true } if result.is_err() => self.identify(false),
+            Call::Identify { .. } | Call::Quiet => {}
+            Call::Cameras | Call::Switches => {
+                if let Some(told) = result.ok().and_then(|raw| serde_json::from_str(raw.get()).ok()) {
+                    self.equipment(&call, &told);
+                }
+            }
             Call::ServerInfo => self.on_server_info(now, result),
             Call::PrinterInfo => self.on_printer_info(now, result),
             Call::List => match result.ok().and_then(|raw| objects_of(raw.get())) {
@@ -365,6 +390,9 @@ impl Core {
             self.out.push_back(Output::Hangup(faults::NOT_MOONRAKER));
             return;
         };
+        if !self.up {
+            self.ask_equipment(&info.components);
+        }
         self.own_client = info.components.iter().any(|c| c == "simplyprint");
         let state = match (info.klippy_connected, info.klippy_state.as_deref()) {
             (Some(false), _) | (_, Some("disconnected")) => Klippy::Disconnected,
@@ -393,10 +421,12 @@ impl Core {
                 self.call(Call::Config, "printer.objects.query", settings);
             }
             Klippy::Fault(_) => {
+                self.forget_prompt();
                 self.call(Call::PrinterInfo, "printer.info", Value::Null);
                 self.poll = Some(now.mono + POLL);
             }
             _ => {
+                self.forget_prompt();
                 self.poll = Some(now.mono + POLL);
                 self.evaluate(now);
             }
@@ -442,6 +472,7 @@ impl Core {
             "emergency.stop",
             "position.report",
             "outside.jobs",
+            "prompt.answer",
         ];
         if self.can_skip {
             supported.push("objects.skip");
@@ -517,12 +548,34 @@ impl Core {
                     while self.console.len() >= 8 {
                         self.console.pop_front();
                     }
+                    if let Some(action) = text.strip_prefix("// action:") {
+                        self.action(now, action);
+                    }
                     self.console.push_back(text.chars().take(200).collect());
+                }
+            }
+            "notify_proc_stat_update" => {
+                if let Some([told]) = told_of(params) {
+                    self.equipment.host = Some(load(&told));
+                }
+            }
+            "notify_power_changed" => {
+                if let Some([told]) = told_of(params) {
+                    self.switch_told(&told);
+                }
+            }
+            "notify_webcams_changed" => {
+                if let Some([told]) = told_of(params) {
+                    self.equipment(&Call::Cameras, &told);
                 }
             }
             _ => {}
         }
     }
+}
+
+fn told_of(params: Option<&RawValue>) -> Option<[Value; 1]> {
+    serde_json::from_str(params?.get()).ok()
 }
 
 fn objects_of(text: &str) -> Option<Vec<String>> {

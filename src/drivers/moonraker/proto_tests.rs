@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use proptest::prelude::*;
 use uuid::Uuid;
 
-use super::super::sim::Sim;
+use super::super::tests_klipper::Sim;
 use super::*;
 use crate::printer::command::{CancelReason, Command, Program};
 use crate::printer::event::JobEvent;
@@ -17,6 +17,8 @@ struct Rig {
     sim: Sim,
     now: Now,
     events: Vec<Event>,
+    /// The upload does not end by itself.
+    slow: bool,
     replies: Vec<(u64, Outcome)>,
     asked: u64,
 }
@@ -32,6 +34,7 @@ impl Rig {
             sim: Sim::new(),
             now,
             events: Vec::new(),
+            slow: false,
             replies: Vec::new(),
             asked: 0,
         }
@@ -55,6 +58,7 @@ impl Rig {
                 }
                 Output::Event(event) => self.events.push(event),
                 Output::Reply(id, outcome) => self.replies.push((id.0, outcome)),
+                Output::Upload(..) if self.slow => {}
                 Output::Upload(..) => self.core.uploaded(self.now, Ok(())),
                 Output::AbortUpload | Output::Remember(_) | Output::Hangup(_) => {}
             }
@@ -68,11 +72,31 @@ impl Rig {
         self.asked
     }
 
+    fn notice(&mut self, method: &str) {
+        let frame = format!(r#"{{"jsonrpc":"2.0","method":"{method}"}}"#);
+        self.core.frame(self.now, &frame);
+        self.run();
+    }
+
+    /// Klipper goes and comes back as a restart makes it.
+    fn restart(&mut self) {
+        self.sim.gone = true;
+        self.notice("notify_klippy_disconnected");
+        self.sim.gone = false;
+        self.notice("notify_klippy_ready");
+    }
+
     fn later(&mut self, seconds: u64) {
         for _ in 0..seconds {
             self.now.mono += Duration::from_secs(1);
-            let update = self.sim.update();
-            self.core.frame(self.now, &update);
+            if !self.sim.gone {
+                let update = self.sim.update();
+                self.core.frame(self.now, &update);
+            }
+            self.core.frame(
+                self.now,
+                r#"{"jsonrpc":"2.0","method":"notify_proc_stat_update","params":[{}]}"#,
+            );
             self.core.tick(self.now);
             self.run();
         }
@@ -123,6 +147,7 @@ fn job() -> StartJob {
             }],
         }),
         skip: Vec::new(),
+        materials: Vec::new(),
     }
 }
 
@@ -282,6 +307,130 @@ fn a_broken_connection_keeps_the_print_and_answers_what_waits() {
         rig.core.watch.job,
         crate::drivers::moonraker::watch::Job::Ours { seen: true, .. }
     ));
+}
+
+#[test]
+fn klippy_missing_for_an_hour_is_said_once_and_over_at_once() {
+    let mut rig = Rig::new(Watch::new(None, None));
+    rig.sim.gone = true;
+    rig.core.opened(rig.now);
+    rig.run();
+    rig.later(3600);
+    assert!(matches!(rig.activity(), Some(Activity::NotReady(words)) if words.contains("klipper")));
+    let told = |rig: &Rig| {
+        rig.events
+            .iter()
+            .filter(|e| matches!(e, Event::Activity(_)))
+            .count()
+    };
+    assert_eq!(told(&rig), 1);
+    let id = rig.ask(Command::Start(job()));
+    assert!(matches!(rig.outcome(id), Some(Outcome::Refused(r)) if r.code == "refused/not-ready"));
+    rig.sim.gone = false;
+    rig.later(3);
+    assert_eq!(rig.activity(), Some(&Activity::Idle));
+    assert!(
+        !rig.sim.executed.iter().any(|l| l.starts_with("START")),
+        "a refused start is not kept"
+    );
+}
+
+#[test]
+fn two_restarts_of_klipper_during_one_upload_start_the_print_once() {
+    let mut rig = Rig::connected();
+    rig.slow = true;
+    let id = rig.ask(Command::Start(job()));
+    rig.restart();
+    rig.later(5);
+    rig.restart();
+    rig.later(5);
+    assert_eq!(rig.outcome(id), None, "the file is still on its way");
+    rig.core.uploaded(rig.now, Ok(()));
+    rig.run();
+    assert_eq!(rig.outcome(id), Some(&Outcome::Verified));
+    assert_eq!(
+        rig.sim.executed.iter().filter(|l| l.starts_with("START")).count(),
+        1
+    );
+}
+
+#[test]
+fn an_upload_that_ends_while_klipper_restarts_is_no_start() {
+    let mut rig = Rig::connected();
+    rig.slow = true;
+    let id = rig.ask(Command::Start(job()));
+    rig.sim.gone = true;
+    rig.notice("notify_klippy_disconnected");
+    rig.core.uploaded(rig.now, Ok(()));
+    rig.run();
+    assert!(matches!(rig.outcome(id), Some(Outcome::Refused(r)) if r.code == "refused/not-ready"));
+    rig.sim.gone = false;
+    rig.notice("notify_klippy_ready");
+    rig.later(30);
+    assert!(
+        !rig.sim.executed.iter().any(|l| l.starts_with("START")),
+        "it is never made up for"
+    );
+}
+
+#[test]
+fn objects_that_vanish_with_a_new_configuration_are_not_relied_on() {
+    let mut rig = Rig::connected();
+    rig.sim.without = vec!["exclude_object", "heater_bed", "virtual_sdcard"];
+    rig.restart();
+    rig.events.clear();
+    rig.printing();
+    rig.later(5);
+    assert!(
+        !rig.events.iter().any(|e| matches!(e, Event::Heat { .. })),
+        "no reading of a heater that is gone"
+    );
+    let id = rig.ask(Command::SkipObjects { ids: vec![0] });
+    assert!(matches!(rig.outcome(id), Some(Outcome::Refused(r)) if r.code == "refused/unsupported"));
+    let id = rig.ask(Command::Pause);
+    assert_eq!(rig.outcome(id), Some(&Outcome::Verified));
+}
+
+#[test]
+fn a_dialog_of_a_macro_is_shown_and_a_button_sends_its_line() {
+    let mut rig = Rig::connected();
+    for words in [
+        "prompt_begin Load filament",
+        "prompt_text Which one?",
+        "prompt_button PLA|LOAD T=0|primary",
+        "prompt_button Cancel",
+        "prompt_show",
+    ] {
+        let frame = json!({"jsonrpc": "2.0", "method": "notify_gcode_response", "params": [format!("// action:{words}")]});
+        rig.core.frame(rig.now, &frame.to_string());
+    }
+    rig.run();
+    let shown = rig.events.iter().find_map(|e| match e {
+        Event::Notice(notice) if notice.key == "klipper/prompt" => Some(notice.clone()),
+        _ => None,
+    });
+    let shown = shown.expect("a notice");
+    assert_eq!((shown.title.as_str(), shown.buttons.len()), ("Load filament", 2));
+    let id = rig.ask(Command::Answer { button: 0 });
+    assert_eq!(rig.outcome(id), Some(&Outcome::Sent));
+    assert_eq!(rig.sim.executed.last().map(String::as_str), Some("LOAD T=0"));
+    rig.restart();
+    assert!(
+        rig.events
+            .contains(&Event::NoticeCleared("klipper/prompt".to_owned()))
+    );
+    let id = rig.ask(Command::Answer { button: 0 });
+    assert!(matches!(rig.outcome(id), Some(Outcome::Refused(_))));
+}
+
+#[test]
+fn a_name_that_is_taken_is_no_reason_to_stay_away() {
+    let mut rig = Rig::new(Watch::new(None, None));
+    rig.sim.agent_taken = true;
+    rig.core.opened(rig.now);
+    rig.run();
+    assert_eq!(rig.sim.executed, ["identify agent", "identify other"]);
+    assert_eq!(rig.activity(), Some(&Activity::Idle));
 }
 
 proptest! {

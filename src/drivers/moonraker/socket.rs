@@ -14,6 +14,7 @@ use tokio_tungstenite::tungstenite::{Error, Message};
 use super::config::Config;
 use super::rpc::FRAME_MAX;
 use super::{faults, rpc};
+use crate::config::Secret;
 use crate::host::tls;
 use crate::printer::fault::Fault;
 
@@ -175,10 +176,26 @@ impl Socket {
 /// # Errors
 /// Nobody, or not with this key.
 pub async fn look(config: &Config) -> Result<String, Fault> {
+    let info = ask(config, "server.info").await?;
+    let word = |name: &str| info.get(name).and_then(|v| v.as_str()).unwrap_or("unknown");
+    Ok(format!(
+        "Moonraker {} answers, Klipper is {}",
+        word("moonraker_version"),
+        word("klippy_state")
+    ))
+}
+
+/// The API key, from Moonraker's own socket: who may open that is trusted there, but not with files (seen).
+pub async fn key(config: &Config) -> Option<Secret> {
+    let asked = tokio::time::timeout(OPEN_LIMIT, ask(config, "access.get_api_key"));
+    let key = asked.await.ok()?.ok()?;
+    Some(Secret::new(key.as_str()?))
+}
+
+/// One question on a connection of its own.
+async fn ask(config: &Config, method: &str) -> Result<serde_json::Value, Fault> {
     let mut socket = Socket::open(config).await?;
-    socket
-        .send(rpc::call(1, "server.info", serde_json::Value::Null))
-        .await?;
+    socket.send(rpc::call(1, method, serde_json::Value::Null)).await?;
     loop {
         let text = socket.next().await?;
         let Some(rpc::Incoming::Answer { id: 1, result }) = rpc::parse(&text) else {
@@ -189,17 +206,6 @@ pub async fn look(config: &Config) -> Result<String, Fault> {
             Err(error) if error.is_unauthorized() => return Err(faults::UNAUTHORIZED),
             Err(error) => return Err(faults::NOT_MOONRAKER.with_raw(error.message)),
         };
-        let info: serde_json::Value = serde_json::from_str(raw.get()).unwrap_or_default();
-        let word = |name: &str| {
-            info.get(name)
-                .and_then(|v| v.as_str())
-                .unwrap_or("unknown")
-                .to_owned()
-        };
-        return Ok(format!(
-            "Moonraker {} answers, Klipper is {}",
-            word("moonraker_version"),
-            word("klippy_state")
-        ));
+        return Ok(serde_json::from_str(raw.get()).unwrap_or_default());
     }
 }

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
 
+use super::equipment::{is_board, is_fan};
 use crate::printer::model::{BedMesh, Heater, Position};
 
 /// Objects that are kept; the rest of a broken or hostile answer is dropped.
@@ -89,6 +90,11 @@ impl Status {
                 known.insert(field.clone(), value.clone());
             }
         }
+    }
+
+    /// All of them.
+    pub fn objects(&self) -> impl Iterator<Item = (&str, &Map<String, Value>)> {
+        self.objects.iter().map(|(name, fields)| (name.as_str(), fields))
     }
 
     /// One field; absent and null are the same.
@@ -301,7 +307,11 @@ pub fn subscription(names: &[String]) -> Map<String, Value> {
         let fields: &[&str] = match WANTED.iter().find(|(n, _)| n == name) {
             Some((_, fields)) => fields,
             None if is_filament_sensor(name) => &["filament_detected", "enabled"],
+            // A fan that keeps a temperature is both.
+            None if heater_of(name).is_some() && is_fan(name) => &["temperature", "target", "speed"],
             None if heater_of(name).is_some() => &["temperature", "target"],
+            None if is_fan(name) => &["speed"],
+            None if is_board(name) => &["mcu_version"],
             None => continue,
         };
         if wanted.len() < OBJECTS_MAX {

@@ -1,16 +1,18 @@
 //! A file on its way to Moonraker: checked, marked where it needs marks, streamed from the disk.
 
+use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use sha2::{Digest, Sha256};
 
 use super::config::Config;
 use super::faults;
 use super::labels::Labels;
+use super::socket;
 use crate::gcode::analyze::Options;
 use crate::gcode::analyze_file::analyze_file;
 use crate::host::tls;
@@ -25,6 +27,24 @@ const LINE_MAX: u64 = 64 * 1024;
 
 /// Longest answer that is read.
 const ANSWER_MAX: usize = 64 * 1024;
+
+/// Times that a file is sent until Moonraker has it.
+const TRIES_MAX: u32 = 3;
+
+/// Time between the beginnings of two uploads to one host.
+const SPACING: Duration = Duration::from_millis(1100);
+
+/// When a file went on its way, by host. Entries go when they no longer matter.
+static BEGUN: Mutex<BTreeMap<String, Instant>> = Mutex::new(BTreeMap::new());
+
+/// Longest listing of a folder that is read.
+const LISTING_MAX: usize = 4 * 1024 * 1024;
+
+/// How long Moonraker may take for it.
+const LISTING_LIMIT: Duration = Duration::from_secs(20);
+
+/// The disk is full.
+const NO_ROOM: &str = "There is no room for the file on the printer's host.";
 
 /// How far an upload is.
 #[derive(Debug, Default)]
@@ -84,6 +104,81 @@ pub async fn upload(
     let prepared = tokio::task::spawn_blocking(move || prepare(&job, &scratch)).await;
     let ready = prepared.map_err(|e| failed("The file could not be prepared.", e.to_string()))??;
     sent.total.store(ready.size, Ordering::Relaxed);
+    let tls = tls::client_config().map_err(|e| failed("TLS cannot be used.", e.to_string()))?;
+    let client = reqwest::Client::builder()
+        .tls_backend_preconfigured((*tls).clone())
+        .no_proxy()
+        .redirect(reqwest::redirect::Policy::none())
+        .connect_timeout(Duration::from_secs(15))
+        // Moonraker answers when it has read the whole file once more; slow on a small host.
+        .timeout(Duration::from_secs(300 + ready.size / 50_000))
+        .build()
+        .map_err(|e| failed("The upload could not be prepared.", e.to_string()))?;
+    let key = match config.api_key()? {
+        None if config.socket.is_some() => socket::key(&config).await,
+        key => key,
+    };
+    let keyed = |request: reqwest::RequestBuilder| match &key {
+        Some(key) => request.header("X-Api-Key", key.reveal()),
+        None => request,
+    };
+    // Moonraker breaks the connection when its disk is full (seen), which says nothing to people.
+    let asked = client.get(format!("{}/server/files/directory?path=gcodes", config.url));
+    if room(keyed(asked)).await.is_some_and(|room| room < ready.size) {
+        return Err(failed(NO_ROOM, format!("{} bytes are needed", ready.size)));
+    }
+    let mut tries = 0;
+    loop {
+        tries += 1;
+        tokio::time::sleep(turn(&config.url)).await;
+        sent.bytes.store(0, Ordering::Relaxed);
+        let request = keyed(client.post(format!("{}/server/files/upload", config.url)));
+        match send(request, &name, &ready, &sent).await {
+            // It starts nothing, so it may be done again.
+            Err(Refused { fault, again: true }) if tries < TRIES_MAX => {
+                tracing::warn!(code = %fault.code, "{fault} The file is sent once more.");
+            }
+            Err(refused) => return Err(refused.fault),
+            Ok(()) => return Ok(()),
+        }
+    }
+}
+
+/// How long to wait for this host. Moonraker names the file on its way after the second in which it comes, in a
+/// folder that all instances of a host share: two in one second end up in each other (seen with 0.11.0).
+fn turn(url: &str) -> Duration {
+    let host = url.parse::<reqwest::Url>().ok();
+    let host = host
+        .as_ref()
+        .and_then(|u| u.host_str())
+        .unwrap_or_default()
+        .to_owned();
+    let mut begun = BEGUN.lock().unwrap_or_else(|e| e.into_inner());
+    let now = Instant::now();
+    let next = begun.get(&host).map_or(now, |at| (*at + SPACING).max(now));
+    begun.retain(|_, at| *at + SPACING > now);
+    begun.insert(host, next);
+    next.saturating_duration_since(now)
+}
+
+/// Why the file is not there; `again`: it may be the next time.
+struct Refused {
+    fault: Fault,
+    again: bool,
+}
+
+impl From<Fault> for Refused {
+    fn from(fault: Fault) -> Self {
+        Refused { fault, again: false }
+    }
+}
+
+async fn send(
+    request: reqwest::RequestBuilder,
+    name: &str,
+    ready: &Ready,
+    sent: &Arc<Sent>,
+) -> Result<(), Refused> {
     let file = tokio::fs::File::open(&ready.path)
         .await
         .map_err(|e| failed("The file could not be read.", e.to_string()))?;
@@ -96,7 +191,7 @@ pub async fn upload(
             }
         })
     };
-    let (folder, leaf) = name.split_once('/').unwrap_or(("", &name));
+    let (folder, leaf) = name.split_once('/').unwrap_or(("", name));
     let part = reqwest::multipart::Part::stream_with_length(reqwest::Body::wrap_stream(counted), ready.size)
         .file_name(leaf.to_owned());
     let form = reqwest::multipart::Form::new()
@@ -104,23 +199,7 @@ pub async fn upload(
         .text("path", folder.to_owned())
         .text("checksum", ready.sha256.clone())
         .part("file", part);
-    let tls = tls::client_config().map_err(|e| failed("TLS cannot be used.", e.to_string()))?;
-    let client = reqwest::Client::builder()
-        .tls_backend_preconfigured((*tls).clone())
-        .no_proxy()
-        .redirect(reqwest::redirect::Policy::none())
-        .connect_timeout(Duration::from_secs(15))
-        // Moonraker answers when it has read the whole file once more; slow on a small host.
-        .timeout(Duration::from_secs(300 + ready.size / 50_000))
-        .build()
-        .map_err(|e| failed("The upload could not be prepared.", e.to_string()))?;
-    let mut request = client
-        .post(format!("{}/server/files/upload", config.url))
-        .multipart(form);
-    if let Some(key) = config.api_key()? {
-        request = request.header("X-Api-Key", key.reveal());
-    }
-    let mut answer = request.send().await.map_err(|e| {
+    let mut answer = request.multipart(form).send().await.map_err(|e| {
         failed(
             "The connection to Moonraker broke while the file was on its way.",
             e.without_url().to_string(),
@@ -134,36 +213,63 @@ pub async fn upload(
             _ => break,
         }
     }
-    match status.as_u16() {
-        200 | 201 => Ok(()),
-        401 => Err(faults::UNAUTHORIZED),
-        403 => Err(failed(
+    accepted(status.as_u16(), &text, ready.size)
+}
+
+/// What Moonraker's answer says.
+fn accepted(status: u16, text: &[u8], size: u64) -> Result<(), Refused> {
+    const DAMAGED: &str = "The file arrived damaged and was thrown away.";
+    let refused = |what: &str, again| {
+        let fault = failed(what, words(text));
+        Err(Refused { fault, again })
+    };
+    match status {
+        200 | 201 => {
+            let told: serde_json::Value = serde_json::from_slice(text).unwrap_or_default();
+            let there = told.pointer("/item/size").and_then(serde_json::Value::as_u64);
+            // Its checksum is that of what came in, not of what was written. It may add marks, never take away.
+            if there.is_some_and(|there| there < size) {
+                return refused(DAMAGED, true);
+            }
+            Ok(())
+        }
+        401 => Err(faults::UNAUTHORIZED.into()),
+        403 if words(text).contains("in use") => refused(
             "Moonraker refuses the file: one of that name is being printed.",
-            words(&text),
-        )),
-        413 => Err(failed(
+            false,
+        ),
+        403 => refused("Moonraker refuses the file.", false),
+        413 => refused(
             "The file is larger than Moonraker takes (max_upload_size).",
-            words(&text),
-        )),
-        422 => Err(failed(
-            "The file arrived damaged and was thrown away.",
-            words(&text),
-        )),
-        507 => Err(failed(
-            "There is no room for the file on the printer's host.",
-            words(&text),
-        )),
+            false,
+        ),
+        422 => refused(DAMAGED, true),
+        507 => refused(NO_ROOM, false),
         _ => {
-            let words = words(&text);
-            let full = words.contains("No space left") || words.contains("Errno 28");
-            let what = if full {
-                "There is no room for the file on the printer's host."
-            } else {
-                "Moonraker refused the file."
-            };
-            Err(failed(what, words))
+            let words = words(text);
+            if words.contains("No space left") || words.contains("Errno 28") {
+                return refused(NO_ROOM, false);
+            }
+            refused(
+                "Moonraker refused the file.",
+                words.contains("Unable to save file"),
+            )
         }
     }
+}
+
+/// Free bytes where the files lie; `None`: Moonraker does not tell.
+async fn room(request: reqwest::RequestBuilder) -> Option<u64> {
+    let mut answer = request.timeout(LISTING_LIMIT).send().await.ok()?;
+    let mut text = Vec::new();
+    while let Some(chunk) = answer.chunk().await.ok()? {
+        text.extend_from_slice(&chunk);
+        if text.len() > LISTING_MAX {
+            return None;
+        }
+    }
+    let told: serde_json::Value = serde_json::from_slice(&text).ok()?;
+    told.pointer("/result/disk_usage/free")?.as_u64()
 }
 
 /// The cause in Moonraker's answer: its `message` is only the reason phrase, the cause stands in the
@@ -250,4 +356,34 @@ fn write_marked(from: &Path, to: &Path, mut labels: Labels) -> std::io::Result<R
     output.flush()?;
     ready.sha256 = hash.finalize().iter().map(|b| format!("{b:02x}")).collect();
     Ok(ready)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn moonrakers_answers_say_whether_to_try_again() {
+        let error = |message: &str| {
+            let trace = format!("Traceback\ntornado.web.HTTPError: {message}");
+            serde_json::json!({"error": {"message": "Unknown", "traceback": trace}}).to_string()
+        };
+        let again = |status, text: &str| accepted(status, text.as_bytes(), 100).err().map(|r| r.again);
+        assert_eq!(again(201, r#"{"item":{"size":100}}"#), None);
+        assert_eq!(again(201, r#"{"item":{"size":130}}"#), None, "marks were added");
+        assert_eq!(again(201, r#"{"item":{"size":40}}"#), Some(true));
+        assert_eq!(again(201, "no JSON"), None);
+        assert_eq!(again(500, &error("HTTP 500 (Unable to save file)")), Some(true));
+        assert_eq!(again(413, ""), Some(false));
+        let full = accepted(500, error("[Errno 28] No space left on device").as_bytes(), 100).err();
+        assert!(full.is_some_and(|r| r.fault.what.contains("no room") && !r.again));
+    }
+
+    #[test]
+    fn two_files_for_one_host_begin_in_different_seconds() {
+        assert_eq!(turn("http://twins.invalid:7125"), Duration::ZERO);
+        assert!(turn("http://twins.invalid:7126") > Duration::from_secs(1));
+        assert!(turn("http://twins.invalid:7127") > Duration::from_secs(2));
+        assert_eq!(turn("http://other.invalid:7125"), Duration::ZERO);
+    }
 }

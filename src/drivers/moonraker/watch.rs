@@ -12,6 +12,7 @@ use super::proto::{Call, Core, Klippy, Output};
 use super::status::{PrintState, Status};
 use crate::drivers::Adopt;
 use crate::printer::command::StartJob;
+use crate::printer::equipment::Equipment;
 use crate::printer::event::{Event, JobEvent, OutsideEnd};
 use crate::printer::fault::Fault;
 use crate::printer::model::{Activity, Filament, Now, PauseReason, PrintObject, Progress};
@@ -91,6 +92,8 @@ pub struct Told {
     tool: Option<u8>,
     filament: Vec<Option<bool>>,
     mesh: Option<Value>,
+    /// Fans, boards and the like.
+    pub equipment: Option<std::sync::Arc<Equipment>>,
 }
 
 impl Told {
@@ -535,6 +538,7 @@ impl Core {
             let mesh = self.status.mesh().map(std::sync::Arc::new);
             self.tell(Event::Mesh(mesh));
         }
+        self.tell_equipment();
         if !matches!(self.watch.job, Job::None | Job::Ours { seen: false, .. }) {
             self.tell_print();
         }

@@ -41,6 +41,7 @@ impl Pass {
             }
             b'T' if text.starts_with(b"TIME_ELAPSED:") => {
                 if let Some(elapsed) = number_of(text.get(13..).unwrap_or_default()) {
+                    self.meta.elapsed = self.meta.elapsed.max(elapsed);
                     self.index.slicer_elapsed(raw.start, elapsed);
                 }
                 return;

@@ -332,9 +332,15 @@ impl Pass {
                 p if p.starts_with("super") => Some(Fact::SupertackPlateTemp),
                 _ => None,
             };
-            let plate = fact.and_then(|fact| of(fact, fact, 0));
-            temps.bed = plate
-                .or_else(|| of(Fact::FirstBedTemp, Fact::BedTemp, 0))
+            // One bed under several filaments is as hot as the one that wants most.
+            let hottest = |first: Fact, other: Fact| {
+                let tools = filament.iter().map(|used| used.tool as usize);
+                let wanted = tools.filter_map(|tool| of(first, other, tool));
+                wanted.reduce(|a, b| if b.first > a.first { b } else { a })
+            };
+            temps.bed = fact
+                .and_then(|fact| hottest(fact, fact))
+                .or_else(|| hottest(Fact::FirstBedTemp, Fact::BedTemp))
                 .unwrap_or_default();
         }
         if temps.chamber.max.is_none() {
@@ -385,7 +391,10 @@ impl Pass {
                     ("vendor", text(&vendors)),
                     ("filamentId", text(&codes)),
                     ("settingId", text(&presets)),
-                    ("nozzle", Some(json!(0))),
+                    (
+                        "nozzle",
+                        self.nozzle_of(tool, analysis.nozzles_mm.len()).map(|n| json!(n)),
+                    ),
                 ] {
                     if let Some(value) = value {
                         one.insert(key.to_owned(), value);
@@ -394,6 +403,21 @@ impl Pass {
                 Value::Object(one)
             })
             .collect()
+    }
+
+    /// Which nozzle a filament goes through: the slicer's own word, else one nozzle for each tool or one for all.
+    fn nozzle_of(&self, tool: usize, nozzles: usize) -> Option<usize> {
+        let stated = self
+            .meta
+            .numbers(Fact::FilamentNozzle)
+            .get(tool)
+            .copied()
+            .flatten();
+        match stated {
+            Some(number) => (number as usize).checked_sub(1),
+            None if nozzles > 1 => Some(tool).filter(|tool| *tool < nozzles),
+            None => Some(0),
+        }
     }
 
     fn nozzles(&self, analysis: &Analysis) -> Vec<Value> {

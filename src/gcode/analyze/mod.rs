@@ -4,6 +4,7 @@
 //! Memory is bounded whatever the file holds.
 
 mod comments;
+mod curve;
 mod finish;
 mod kept;
 mod named;
@@ -42,11 +43,7 @@ impl Bed {
     /// The same with the origin in its middle.
     pub fn centred(self) -> Self {
         let ([x0, y0], [x1, y1]) = (self.min, self.max);
-        let ([cx, cy], [hx, hy]) = (
-            [(x0 + x1) / 2.0, (y0 + y1) / 2.0],
-            [(x1 - x0) / 2.0, (y1 - y0) / 2.0],
-        );
-        let _ = (cx, cy);
+        let [hx, hy] = [(x1 - x0) / 2.0, (y1 - y0) / 2.0];
         Bed {
             min: [-hx, -hy],
             max: [hx, hy],

@@ -322,4 +322,24 @@ proptest! {
         prop_assert_eq!(a.filament, b.filament);
         prop_assert_eq!(a.time, b.time);
     }
+
+    #[test]
+    fn inches_and_millimetres_give_the_same(
+        steps in proptest::collection::vec((1i64..1500, 1i64..1500, 1i64..900, 0u8..2), 1..40),
+    ) {
+        // 0.127 mm are 0.005 in: both have few decimals.
+        let path = |unit: &str, step: f64, decimals: usize| {
+            let n = |v: i64| format!("{:.*}", decimals, v as f64 * step);
+            let mut text = format!("G28\nM104 S200\n{unit}\nM83\nG1 X{} Y{} Z{} F{}\n", n(300), n(300), n(2), n(20_000));
+            for (x, y, e, tool) in &steps {
+                text.push_str(&format!("T{tool}\nG1 X{} Y{} E{}\n", n(*x), n(*y), n(*e)));
+            }
+            analyze(&text)
+        };
+        let (mm, inches) = (path("G21", 0.127, 3), path("G20", 0.005, 3));
+        prop_assert_eq!(&mm.bounds, &inches.bounds);
+        prop_assert_eq!(&mm.filament, &inches.filament);
+        prop_assert_eq!(mm.time, inches.time);
+        prop_assert!(inches.motion.inches);
+    }
 }

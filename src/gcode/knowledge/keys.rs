@@ -24,6 +24,8 @@ pub enum Fact {
     Vendor,
     /// Bambu's filament code per tool.
     FilamentCode,
+    /// 1-based nozzle per filament (printers with two nozzles).
+    FilamentNozzle,
     /// Name of the filament preset per tool.
     FilamentPreset,
     /// g/cm³ per tool.
@@ -128,6 +130,7 @@ const ROWS: &[(&str, Fact, u8)] = &[
     ("filament_diameter", Fact::Diameter, 0),
     ("filament_ids", Fact::FilamentCode, 0),
     ("filament_length_m", Fact::Plate, 9),
+    ("filament_map", Fact::FilamentNozzle, 0),
     ("filament_settings_id", Fact::FilamentPreset, 0),
     ("filament_type", Fact::Material, 0),
     ("filament_used_mm", Fact::FilamentLength, 0),

@@ -182,7 +182,8 @@ fn count(
     };
     tx.prepare(
         "UPDATE printers SET started = started + ?2, completed = completed + ?3, failed = failed + ?4, \
-         cancelled = cancelled + ?5, print_s = print_s + ?6, filament_mm = filament_mm + ?7 WHERE id = ?1",
+         cancelled = cancelled + ?5, print_s = print_s + ?6, filament_mm = filament_mm + ?7, \
+         bed_dirty = CASE WHEN ?8 THEN 1 ELSE bed_dirty END WHERE id = ?1",
     )?
     .execute(params![
         printer,
@@ -192,6 +193,8 @@ fn count(
         is(JobState::Cancelled),
         print_s as i64,
         filament,
+        // In the same step as the end: a print that lies on the bed is not forgotten with the power.
+        ended && record.started.is_some(),
     ])?;
     Ok(())
 }

@@ -8,7 +8,8 @@ use super::{Store, flush};
 use crate::printer::event::JournalLine;
 
 /// What a printer has done since it is known. Each start and each end is counted exactly once.
-#[derive(Clone, Copy, Debug, Default, PartialEq, serde::Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
+#[serde(default)]
 pub struct Counters {
     /// Seconds of printing, pauses left out.
     pub print_s: u64,
@@ -22,6 +23,33 @@ pub struct Counters {
     pub cancelled: u64,
     /// Filament used, mm, all tools.
     pub filament_mm: f64,
+}
+
+impl Counters {
+    /// What came on top of an earlier count.
+    pub fn since(&self, mark: &Counters) -> Counters {
+        Counters {
+            print_s: self.print_s.saturating_sub(mark.print_s),
+            started: self.started.saturating_sub(mark.started),
+            completed: self.completed.saturating_sub(mark.completed),
+            failed: self.failed.saturating_sub(mark.failed),
+            cancelled: self.cancelled.saturating_sub(mark.cancelled),
+            filament_mm: (self.filament_mm - mark.filament_mm).max(0.0),
+        }
+    }
+}
+
+/// The last time that somebody serviced a printer.
+#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct ServiceMark {
+    /// When.
+    pub at: jiff::Timestamp,
+    /// What was counted then.
+    pub counters: Counters,
+}
+
+fn service_key(id: i64) -> String {
+    format!("service/{id}")
 }
 
 /// Longest value of a setting.
@@ -116,6 +144,8 @@ impl Store {
     pub async fn set_bed_dirty(&self, printer: &str, dirty: bool) -> Result<(), StoreError> {
         let printer = printer.to_owned();
         self.call(move |db| {
+            // The end of the print that made it dirty comes first.
+            db.flush(true)?;
             let id = id_of(db, &printer)?;
             db.conn
                 .execute(
@@ -157,6 +187,65 @@ impl Store {
                 .map_err(|e| db.sort(e))
         })
         .await
+    }
+
+    /// Counts no less than this from now on; nothing is taken away.
+    ///
+    /// # Errors
+    /// As every call.
+    pub async fn raise_counters(&self, printer: &str, least: Counters) -> Result<(), StoreError> {
+        let printer = printer.to_owned();
+        let whole = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
+        let filament_mm = Some(least.filament_mm).filter(|mm| mm.is_finite()).unwrap_or(0.0);
+        self.call(move |db| {
+            let id = id_of(db, &printer)?;
+            db.conn
+                .execute(
+                    "UPDATE printers SET print_s = MAX(print_s, ?2), started = MAX(started, ?3), \
+                     completed = MAX(completed, ?4), failed = MAX(failed, ?5), \
+                     cancelled = MAX(cancelled, ?6), filament_mm = MAX(filament_mm, ?7) WHERE id = ?1 \
+                     AND (print_s < ?2 OR started < ?3 OR completed < ?4 OR failed < ?5 OR cancelled < ?6 \
+                     OR filament_mm < ?7)",
+                    params![
+                        id,
+                        whole(least.print_s),
+                        whole(least.started),
+                        whole(least.completed),
+                        whole(least.failed),
+                        whole(least.cancelled),
+                        filament_mm,
+                    ],
+                )
+                .map(|_| ())
+                .map_err(|e| db.sort(e))
+        })
+        .await
+    }
+
+    /// Notes that a printer was serviced now. Its counters go on; what came since is told beside them.
+    ///
+    /// # Errors
+    /// As every call.
+    pub async fn mark_service(
+        &self,
+        id: i64,
+        printer: &str,
+        at: jiff::Timestamp,
+    ) -> Result<ServiceMark, StoreError> {
+        let counters = self.counters(printer).await?;
+        let mark = ServiceMark { at, counters };
+        let text = serde_json::to_string(&mark).map_err(|e| StoreError::Bug(e.to_string()))?;
+        self.set_setting(&service_key(id), Some(&text)).await?;
+        Ok(mark)
+    }
+
+    /// The last service of a printer; `None`: it was never noted.
+    ///
+    /// # Errors
+    /// As every call.
+    pub async fn service_mark(&self, id: i64) -> Result<Option<ServiceMark>, StoreError> {
+        let text = self.setting(&service_key(id)).await?;
+        Ok(text.and_then(|text| serde_json::from_str(&text).ok()))
     }
 
     /// A small value kept under a key.

@@ -5,7 +5,7 @@ use rusqlite::Row;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::job::record::{JobRecord, JobState, PauseSpan, TimelineEntry};
+use crate::job::record::{EndedBy, JobRecord, JobState, PauseSpan, TimelineEntry};
 use crate::printer::fault::Fault;
 use crate::printer::model::Origin;
 
@@ -36,6 +36,8 @@ pub(super) struct Details {
     pub timeline: Vec<TimelineEntry>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub skipped: Vec<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ended_by: Option<EndedBy>,
 }
 
 impl Details {
@@ -48,6 +50,7 @@ impl Details {
             pauses: record.pauses.clone(),
             timeline: record.timeline.clone(),
             skipped: record.skipped.clone(),
+            ended_by: record.ended_by,
         }
     }
 }
@@ -138,6 +141,7 @@ pub(super) fn job(row: &Row<'_>) -> rusqlite::Result<JobRecord> {
         pauses: details.pauses,
         timeline: details.timeline,
         skipped: details.skipped,
+        ended_by: details.ended_by,
         checkpoint: checkpoint.and_then(|text| serde_json::from_str(&text).ok()),
         rating: row.get(15)?,
     })

@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use uuid::Uuid;
 
 use super::*;
-use crate::job::record::{JobRecord, JobState, PauseSpan, TimelineEntry};
+use crate::job::record::{EndedBy, JobRecord, JobState, PauseSpan, TimelineEntry};
 use crate::printer::event::{Checkpoint, JournalLine};
 use crate::printer::fault::{Fault, Severity};
 use crate::printer::model::{Origin, PauseReason};
@@ -53,6 +53,7 @@ fn full(printer: &str) -> JobRecord {
             filament_mm: vec![60.0],
         }),
         rating: Some(4),
+        ended_by: Some(EndedBy::Fault),
         ..record(printer, "cube.gcode")
     }
 }

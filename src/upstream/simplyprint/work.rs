@@ -184,6 +184,7 @@ pub async fn start(
         sha256: order.sha256,
         name: order.name,
         skip: order.skip,
+        materials: Vec::new(),
         start_id: Some(order.start_id),
     };
     let answer = printer.print(print).await;

@@ -15,6 +15,7 @@ pub mod config {
 #[path = "../../../src/printer"]
 pub mod printer {
     pub mod capability;
+    pub mod equipment;
     pub mod fault;
     pub mod model;
     pub mod notice;

@@ -234,9 +234,14 @@ impl Plug {
         let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
         let slave = rustix::fs::open(&path, flags, Mode::empty())?;
         // A terminal echoes by default, which would talk to the printer in its own voice.
-        let mut settings = tcgetattr(&slave)?;
-        settings.make_raw();
-        tcsetattr(&slave, OptionalActions::Now, &settings)?;
+        match tcgetattr(&slave) {
+            Err(Errno::NOSYS) => crate::sys::make_raw_the_old_way(&slave, None)?,
+            settings => {
+                let mut settings = settings?;
+                settings.make_raw();
+                tcsetattr(&slave, OptionalActions::Now, &settings)?;
+            }
+        }
         Ok(Plug {
             master: Arc::new(master),
             _slave: (!reset_on_open).then_some(slave),

@@ -1,0 +1,99 @@
+#!/usr/bin/env bash
+# Builds layerd for a machine, on any Linux PC.
+#
+#   cross/build.sh aarch64|armv7|armv6|x86_64 [--deb] [--profile NAME]
+#
+#   aarch64  64-bit boards (Pi 3 and newer with a 64-bit system)      glibc 2.31 and newer
+#   armv7    32-bit boards (Pi 2 and newer)                           glibc 2.31 and newer
+#   armv6    every 32-bit Pi, Zero and 1 too                          static, needs no libc
+#   x86_64   PCs                                                      glibc 2.31 and newer
+#
+# The result is dist/layerd-ARCH, with --deb also the package in dist/. The linker and the C libraries
+# come with zig (from PyPI, into target/cross), so that nothing depends on the libc of the machine that
+# builds. The Rust standard library for the target comes from rustup; where rustup cannot fetch it, it is
+# built from Debian's sources (packages rustc-web and rust-web-src).
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+usage() {
+    sed -n '2,/^set/s/^# \{0,1\}//p' "$0" | sed '$d'
+    exit 2
+}
+
+arch=${1:-} deb='' profile=dist
+[ $# -gt 0 ] && shift
+while [ $# -gt 0 ]; do
+    case $1 in
+    --deb) deb=1 ;;
+    --profile) profile=${2:?a profile} && shift ;;
+    *) usage ;;
+    esac
+    shift
+done
+case $arch in
+aarch64) target=aarch64-unknown-linux-gnu floor=.2.31 debian=arm64 ;;
+armv7) target=armv7-unknown-linux-gnueabihf floor=.2.31 debian='' ;;
+# Debian's own armhf tools make ARMv7 code, which a Pi Zero cannot run: hence musl, all static.
+armv6) target=arm-unknown-linux-musleabihf floor='' debian=armhf ;;
+x86_64) target=x86_64-unknown-linux-gnu floor=.2.31 debian=amd64 ;;
+*) usage ;;
+esac
+[ -z "$deb" ] || [ -n "$debian" ] ||
+    { echo "armv7 comes as a plain binary: the armhf package holds the armv6 build, which runs on every 32-bit Pi" >&2; exit 2; }
+
+say() { printf '%s\n' "$*" >&2; }
+
+# need PACKAGE …: Debian packages, installed where that is allowed.
+need() {
+    local package missing=()
+    for package in "$@"; do
+        [ "$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null)" = installed ] || missing+=("$package")
+    done
+    [ ${#missing[@]} = 0 ] && return
+    if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+        apt-get -qq update
+        DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends "${missing[@]}" >/dev/null
+    else
+        say "needed: sudo apt-get install --no-install-recommends ${missing[*]}"
+        exit 1
+    fi
+}
+
+tools=$PWD/target/cross
+if ! [ -x "$tools/venv/bin/cargo-zigbuild" ]; then
+    mkdir -p "$tools"
+    python3 -c 'import ensurepip' 2>/dev/null || need python3-venv
+    python3 -m venv "$tools/venv"
+    "$tools/venv/bin/pip" install --quiet --disable-pip-version-check ziglang cargo-zigbuild
+fi
+export PATH=$tools/venv/bin:$PATH
+
+# Which compiler brings a standard library for the target.
+std=()
+if rustup target list --installed 2>/dev/null | grep -qx "$target" || timeout 300 rustup target add "$target" >/dev/null 2>&1; then
+    say "$arch: the standard library of rustup"
+else
+    say "$arch: rustup cannot fetch $target; the standard library is built from Debian's sources"
+    need rustc-web rust-web-src
+    export RUSTC=/usr/bin/rustc RUSTC_BOOTSTRAP=1
+    std=(-Z build-std=std,panic_abort,panic_unwind)
+fi
+
+rustc_words=()
+# With a standard library of our own making rustc has no start files for musl; zig has.
+[ "${target##*-}" != musleabihf ] || [ ${#std[@]} = 0 ] || rustc_words=(-- -C link-self-contained=no)
+
+# The same result wherever the sources lie.
+export CARGO_ENCODED_RUSTFLAGS="--remap-path-prefix=$PWD=/src"$'\x1f'"--remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}=/cargo"
+export SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct 2>/dev/null || echo 0)}
+cargo-zigbuild rustc --locked --profile "$profile" --bin layerd ${std[@]+"${std[@]}"} \
+    --target "$target$floor" ${rustc_words[@]+"${rustc_words[@]}"}
+
+mkdir -p dist
+built=target/$target/$profile/layerd
+install -m 755 "$built" "dist/layerd-$arch"
+say "dist/layerd-$arch: $(stat -c %s "dist/layerd-$arch") bytes"
+
+if [ -n "$deb" ]; then
+    exec cross/deb.sh "$arch" "$debian" "$target"
+fi

@@ -1,0 +1,24 @@
+//! `agent/Drain`: finish what prints, start nothing new.
+
+use axum::Json as Answer;
+use axum::extract::State;
+use serde_json::{Value, json};
+
+use super::Api;
+use super::envelope::Problem;
+use super::incoming::Json;
+
+/// Takes `{"on": true}` or `{"on": false}`. A restart of the daemon ends it too.
+pub async fn drain(State(api): State<Api>, Json(body): Json) -> Result<Answer<Value>, Problem> {
+    let on = body
+        .get("on")
+        .and_then(Value::as_bool)
+        .ok_or_else(|| Problem::said("\"on\" has to be true or false.".to_owned()))?;
+    api.agent.drain(on);
+    tracing::info!(
+        on,
+        "drain: new prints are {}",
+        if on { "refused" } else { "taken" }
+    );
+    Ok(Answer(json!({"status": true, "message": null, "draining": on})))
+}
