@@ -95,6 +95,9 @@ impl Pending {
     }
 }
 
+/// How the first start of an identity was answered; `None`: there was none on this host.
+pub(super) type FirstAnswer = Option<Result<(Accepted, Pending), Refusal>>;
+
 /// A message to a printer's actor. Bounded channel (32); when full the sender is told "busy".
 #[derive(Debug)]
 pub(super) enum Ask {
@@ -109,6 +112,11 @@ pub(super) enum Ask {
         /// Stop before the first heater and wait for [`Ask::Release`].
         hold: Option<Hold>,
         accepted: oneshot::Sender<Result<(Accepted, Pending), Refusal>>,
+    },
+    /// What came of the first start of this identity?
+    Before {
+        start_id: String,
+        answer: oneshot::Sender<FirstAnswer>,
     },
     /// A held print may heat and print.
     Release {
@@ -224,29 +232,59 @@ impl PrinterHandle {
         }
     }
 
-    /// Asks for a print; returns when the pre-flight has passed or the order was refused.
+    /// What came of the first start of this identity, in whatever state the printer is by now; `None`:
+    /// nobody has asked for it yet.
+    pub async fn started_before(&self, start_id: &str) -> Option<Result<(Accepted, Pending), Refusal>> {
+        let (answer, known) = oneshot::channel();
+        let start_id = start_id.to_owned();
+        if let Err(refusal) = self.ask(Ask::Before { start_id, answer }) {
+            return Some(Err(refusal));
+        }
+        known.await.unwrap_or_else(|_| Some(Err(busy())))
+    }
+
+    /// The answer to a start that was asked for before, by its identity.
+    async fn first_answer(&self, start_id: Option<&str>) -> Option<Result<(Accepted, Pending), Refusal>> {
+        self.started_before(start_id?).await
+    }
+
+    /// Asks for a print; returns when the pre-flight has passed or the order was refused. One that was
+    /// asked for before is answered as it was then, and starts nothing.
     pub async fn print(&self, order: PrintOrder) -> Result<(Accepted, Pending), Refusal> {
+        self.print_once(order, None).await
+    }
+
+    async fn print_once(
+        &self,
+        order: PrintOrder,
+        hold: Option<Hold>,
+    ) -> Result<(Accepted, Pending), Refusal> {
+        let start_id = order.start_id.clone();
+        if let Some(first) = self.first_answer(start_id.as_deref()).await {
+            return first;
+        }
         let (accepted, answer) = oneshot::channel();
         self.ask(Ask::Print {
             order,
-            hold: None,
+            hold,
             accepted,
         })?;
-        answer.await.unwrap_or_else(|_| Err(busy()))
+        let answer = answer.await.unwrap_or_else(|_| Err(busy()));
+        match answer {
+            // Two of them at once: the other one was first by a moment.
+            Err(refusal) => self
+                .first_answer(start_id.as_deref())
+                .await
+                .unwrap_or(Err(refusal)),
+            accepted => accepted,
+        }
     }
 
     /// Asks for a print in steps: returns when the pre-flight has passed and the start is durable as
     /// held. Nothing is heated or moved before [`PrinterHandle::release`]; a cancel before leaves
     /// nothing behind, and a restart of the daemon ends it.
     pub async fn print_held(&self, order: PrintOrder, hold: Hold) -> Result<Accepted, Refusal> {
-        let (accepted, answer) = oneshot::channel();
-        let hold = Some(hold);
-        self.ask(Ask::Print {
-            order,
-            hold,
-            accepted,
-        })?;
-        let (accepted, _) = answer.await.unwrap_or_else(|_| Err(busy()))?;
+        let (accepted, _) = self.print_once(order, Some(hold)).await?;
         Ok(accepted)
     }
 
