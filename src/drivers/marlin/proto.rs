@@ -35,7 +35,7 @@ use super::people::People;
 use super::program::{Job, Piece, Program};
 use super::reports::Reports;
 use super::script::Step;
-use super::sender::{Sender, Trouble};
+use super::sender::Sender;
 use super::settings::Settings;
 use super::silence::Patience;
 use super::skip::{Opening, Skipping};
@@ -148,7 +148,7 @@ pub struct Marlin {
     /// Heaters go off once the printer answers.
     pub(super) cool_at_ready: bool,
     /// The session is over: what still comes is not acted upon.
-    hung_up: bool,
+    pub(super) hung_up: bool,
     pub(super) out: VecDeque<Output>,
 }
 
@@ -492,41 +492,6 @@ impl Marlin {
         }
     }
 
-    fn trouble(&mut self, now: Now, trouble: Trouble) {
-        if self.hung_up {
-            return;
-        }
-        let fault = match trouble {
-            Trouble::Silent => faults::SILENT,
-            Trouble::NoOk => faults::NO_OK,
-            Trouble::Stuck(n) => faults::STUCK.with_raw(self.sender.text(n)),
-            Trouble::OutOfStep(n) => faults::OUT_OF_STEP.with_raw(format!("Resend: {n}")),
-            Trouble::Unreadable(n) => faults::UNREADABLE.with_raw(self.sender.text(n)),
-            Trouble::Reset => {
-                self.printer_reset(now);
-                return;
-            }
-        };
-        self.end_job_as_failed(now, fault.clone());
-        if trouble == Trouble::NoOk {
-            self.end_card_writing(now.mono);
-        }
-        self.last_words();
-        self.hangup(fault);
-    }
-
-    /// `N28 …` may have been damaged to `M28 …`: what follows, heaters off too, would be written to the
-    /// card. Harmless when nothing is written.
-    fn end_card_writing(&mut self, now: Instant) {
-        self.sender.push_loose(now, b"M29", true);
-    }
-
-    /// Heaters-off attempted on a link that may be dead, before it is closed.
-    pub(super) fn last_words(&mut self) {
-        let tx = &mut self.sender.tx;
-        tx.extend_from_slice(b"M104 S0\nM140 S0\n");
-    }
-
     fn error_line(&mut self, now: Now, text: &[u8]) {
         let (gravity, fault) = faults::of_line(text);
         match gravity {
@@ -625,7 +590,7 @@ impl Marlin {
 
     /// The printer has restarted: position, heaters and numbers are gone. Shakes hands again on the
     /// same port.
-    fn printer_reset(&mut self, now: Now) {
+    pub(super) fn printer_reset(&mut self, now: Now) {
         if self.job.is_some() {
             self.end_job_as_failed(now, faults::RESET);
             self.notice(now, &faults::RESET, Level::Error);
