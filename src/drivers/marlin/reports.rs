@@ -23,7 +23,7 @@ const POLL_WAITING: Duration = Duration::from_secs(1);
 /// With autoreports `M105` only proves the link and marks an `ok`.
 const POLL_AUTOREPORT: Duration = Duration::from_secs(10);
 /// An `M105`'s marked `ok` after so many lines shows surplus `ok`s; more often once there were any.
-const MARK_EVERY: u64 = 400;
+const MARK_EVERY: u64 = 150;
 const MARK_EVERY_SURPLUS: u64 = 40;
 /// The printer's screen is told the progress so often.
 const SCREEN_EVERY: Duration = Duration::from_secs(30);

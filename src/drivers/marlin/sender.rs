@@ -8,7 +8,10 @@
 //!   either it is accepted (then everything before was) or the printer names the line it misses.
 //! * A `Resend` is not protected by a checksum, so its number is believed only within reason.
 //! * The `ok` behind a `Resend` belongs to the refused line.
-//! * Surplus `ok`s never open the window further.
+//! * Surplus `ok`s never open the window further, as far as they can be told: an `M105` now and then has
+//!   an `ok` that is nobody else's. What runs ahead unseen until then may overflow the printer's buffer;
+//!   two lines joined by that pass its checksum (an XOR of eight bits) once in 256 times. No host can
+//!   see that one.
 
 mod acknowledge;
 mod resend;
