@@ -89,7 +89,10 @@ impl Manager {
     /// Whether the watchdog is fed in this time.
     fn is_fed(&self, within: Duration) -> bool {
         let end = Instant::now() + within;
-        while let Some(left) = end.checked_duration_since(Instant::now()).filter(|left| !left.is_zero()) {
+        while let Some(left) = end
+            .checked_duration_since(Instant::now())
+            .filter(|left| !left.is_zero())
+        {
             if self.hears(left).is_some_and(|text| text.contains("WATCHDOG=1")) {
                 return true;
             }
@@ -164,7 +167,10 @@ fn the_watchdog_is_fed_beside_a_wedged_printer_and_withheld_when_the_loop_is_stu
     }
     rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::HUP).unwrap();
     manager.waits_for("RELOADING=1");
-    assert!(!manager.is_fed(SILENCE), "the loop stands, and systemd does not hear of it");
+    assert!(
+        !manager.is_fed(SILENCE),
+        "the loop stands, and systemd does not hear of it"
+    );
     go_on.send(()).unwrap();
     assert!(manager.is_fed(LIMIT), "it goes on as soon as it can");
 
