@@ -26,7 +26,7 @@ use layerd::printer::fault::Fault;
 
 const WATCHDOG: Duration = Duration::from_millis(200);
 /// Many times as long as the loop takes for a turn.
-const SILENCE: Duration = Duration::from_millis(1500);
+const SILENCE: Duration = Duration::from_millis(1000);
 const LIMIT: Duration = Duration::from_secs(20);
 
 /// A printer that hangs as soon as it is up: it takes no request and hears no stop.
