@@ -128,6 +128,7 @@ impl Bench {
             }),
             skip: Vec::new(),
             materials: Vec::new(),
+            plate: None,
         }))
     }
 
@@ -162,6 +163,7 @@ impl Bench {
             }),
             skip: self.skipped.clone(),
             materials: Vec::new(),
+            plate: None,
         };
         self.partial.clear();
         self.pending.clear();
