@@ -55,7 +55,7 @@ impl Replies {
     ///
     /// # Errors
     /// This is no file server.
-    pub fn next(&mut self) -> Result<Option<Reply>, Nonsense> {
+    pub fn take(&mut self) -> Result<Option<Reply>, Nonsense> {
         while let Some(end) = self.bytes.iter().position(|b| *b == b'\n') {
             if end > LINE_MAX {
                 return Err(Nonsense::LongLine);
@@ -120,7 +120,7 @@ mod tests {
         for part in bytes.chunks(piece) {
             replies.push(part);
             loop {
-                match replies.next() {
+                match replies.take() {
                     Ok(Some(reply)) => codes.push(reply.code),
                     Ok(None) => break,
                     Err(nonsense) => return (codes, Err(nonsense)),

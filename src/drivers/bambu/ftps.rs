@@ -167,7 +167,7 @@ impl Control {
     async fn reply_in(&mut self, limit: Duration) -> Result<(u16, String), Fault> {
         let mut piece = [0; 512];
         loop {
-            if let Some(reply) = self.replies.next().map_err(broken)? {
+            if let Some(reply) = self.replies.take().map_err(broken)? {
                 return Ok((reply.code, reply.text));
             }
             let read = in_time(limit, "file server", self.stream.read(&mut piece)).await?;
