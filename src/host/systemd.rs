@@ -124,9 +124,18 @@ impl Systemd {
         command
             .args(["list-jobs", "--no-legend", "--plain", "--full", &unit])
             .stdin(Stdio::null())
-            .stderr(Stdio::null())
             .kill_on_drop(true);
         match tokio::time::timeout(JOB_LIMIT, command.output()).await {
+            Ok(Ok(output)) if !output.status.success() => {
+                // It says a line or two; a print may end for this, so the log has to tell why.
+                let said: String = String::from_utf8_lossy(&output.stderr).chars().take(300).collect();
+                tracing::warn!(
+                    "systemctl cannot tell whether this is a restart ({}): {}",
+                    output.status,
+                    said.trim()
+                );
+                JobType::Other
+            }
             Ok(Ok(output)) => job_in(&String::from_utf8_lossy(&output.stdout), &unit),
             Ok(Err(error)) => {
                 tracing::warn!("systemctl cannot be asked whether this is a restart: {error}");
