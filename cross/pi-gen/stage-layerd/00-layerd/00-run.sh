@@ -1,10 +1,7 @@
 #!/bin/bash -e
 # Puts the package and its notes into the image. LAYERD_DEB: a folder that holds layerd_*_arm64.deb or layerd_*_armhf.deb.
 : "${LAYERD_DEB:?where layerd_*.deb lies}"
-case ${ARCH:-$(grep -q arm64 "${ROOTFS_DIR}/var/lib/dpkg/arch" 2>/dev/null && echo arm64)} in
-arm64) debian=arm64 ;;
-*) debian=armhf ;;
-esac
+debian=${ARCH:-$(chroot "${ROOTFS_DIR}" dpkg --print-architecture)}
 package=$(find "$LAYERD_DEB" -name "layerd_*_$debian.deb" | sort -V | tail -1)
 [ -n "$package" ] || { echo "no layerd_*_$debian.deb in $LAYERD_DEB" >&2; exit 1; }
 install -m 644 "$package" "${ROOTFS_DIR}/tmp/layerd.deb"
