@@ -204,6 +204,10 @@ mod tests {
         assert_eq!(fans, [("fan", 0.5), ("hotend", 1.0)]);
         assert_eq!(known.boards.len(), 2);
         let sensors: Vec<(&str, f32)> = known.sensors.iter().map(|(n, c)| (n.as_str(), *c)).collect();
-        assert_eq!(sensors, [("raspberry_pi", 51.5)], "the chamber is among the heaters");
+        assert_eq!(
+            sensors,
+            [("raspberry_pi", 51.5)],
+            "the chamber is among the heaters"
+        );
     }
 }

@@ -277,7 +277,10 @@ pub fn plain(words: &str) -> &str {
     let Some((head, rest)) = words.split_once("\"msg\":") else {
         return words;
     };
-    let inner = rest.trim_start().strip_prefix('"').and_then(|m| m.split_once('"'));
+    let inner = rest
+        .trim_start()
+        .strip_prefix('"')
+        .and_then(|m| m.split_once('"'));
     match inner {
         Some((text, _)) if head.contains("\"code\":") && !text.is_empty() => text,
         _ => words,
@@ -332,7 +335,11 @@ mod tests {
         let fault = of_words(r#"{"code":"key22", "msg":"Must home axis first: 1 2 3", "values": [1]}"#);
         assert_eq!(fault.code, "klipper/not-homed");
         assert_eq!(fault.raw.as_deref(), Some("Must home axis first: 1 2 3"));
-        for other in [r#"a "msg": word"#, r#"{"code":1,"msg":""}"#, r#"{"msg":"no code"}"#] {
+        for other in [
+            r#"a "msg": word"#,
+            r#"{"code":1,"msg":""}"#,
+            r#"{"msg":"no code"}"#,
+        ] {
             assert_eq!(plain(other), other);
         }
     }

@@ -261,7 +261,11 @@ impl Status {
     /// Whether anything is to be hot.
     pub fn any_target(&self) -> bool {
         let heated = |(name, fields): (&String, &Map<String, Value>)| {
-            is_heater(name) && fields.get("target").and_then(Value::as_f64).is_some_and(|t| t > 0.0)
+            is_heater(name)
+                && fields
+                    .get("target")
+                    .and_then(Value::as_f64)
+                    .is_some_and(|t| t > 0.0)
         };
         self.objects.iter().any(heated)
     }
@@ -448,10 +452,14 @@ mod tests {
     #[test]
     fn a_fan_that_keeps_a_temperature_heats_nothing_and_any_heater_counts() {
         let mut status = Status::default();
-        status.merge(&map(json!({"temperature_fan chamber": {"temperature": 24, "target": 45}})));
+        status.merge(&map(
+            json!({"temperature_fan chamber": {"temperature": 24, "target": 45}}),
+        ));
         assert!(!status.any_target());
         assert_eq!(status.heats(), [(Heater::Chamber, 24.0, None)]);
-        status.merge(&map(json!({"heater_generic dryer": {"temperature": 24, "target": 45}})));
+        status.merge(&map(
+            json!({"heater_generic dryer": {"temperature": 24, "target": 45}}),
+        ));
         assert!(status.any_target(), "a cancel has to turn it off");
     }
 

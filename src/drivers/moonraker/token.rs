@@ -73,7 +73,13 @@ mod tests {
             read(r#"{"result": "MUQ3SWZJ2XEEVMLQ"}"#).as_deref(),
             Some("MUQ3SWZJ2XEEVMLQ")
         );
-        for other in ["", "null", r#"{"result":""}"#, r#"{"result":"a&b=c"}"#, r#"{"error":{"code":404}}"#] {
+        for other in [
+            "",
+            "null",
+            r#"{"result":""}"#,
+            r#"{"result":"a&b=c"}"#,
+            r#"{"error":{"code":404}}"#,
+        ] {
             assert_eq!(read(other), None, "{other}");
         }
     }
