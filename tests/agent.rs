@@ -374,7 +374,17 @@ async fn the_same_start_twice_starts_one_print() {
         start_id: Some("demand-7".to_owned()),
         ..rig.order(b"G28\n").await
     };
-    rig.printer(0).print(order.clone()).await.unwrap();
+    // At once, and later: the answer is that of the first, of which there is one.
+    let printer = rig.printer(0);
+    let (first, at_once) = tokio::join!(printer.print(order.clone()), printer.print(order.clone()));
+    let ((first, seen), (at_once, seen_too)) = (first.unwrap(), at_once.unwrap());
+    assert_eq!(first, at_once);
+    assert_eq!(seen.outcome().await, Outcome::Verified);
+    assert_eq!(seen_too.outcome().await, Outcome::Verified);
+    let (later, seen) = printer.print(order.clone()).await.unwrap();
+    assert_eq!((later, seen.outcome().await), (first, Outcome::Verified));
+    let starts = rig.seen(0).iter().filter(|c| *c == "start").count();
+    assert_eq!(starts, 1, "{:?}", rig.seen(0));
     let again = rig.printer(1).print(order).await.unwrap_err();
     assert_eq!(again.code, "refused/repeated-start");
     assert_eq!(rig.seen(1), Vec::<String>::new());

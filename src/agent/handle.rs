@@ -5,18 +5,22 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot, watch};
 use uuid::Uuid;
 
 use super::journal::Journal;
 use super::pairing::Pairings;
 use super::supply::{ESTOP_LIMIT, SupplySide};
+use crate::camera::faults;
+use crate::camera::lens::{Lens, Purpose};
 use crate::drivers::StopMode;
 use crate::job::analysis_pool::AnalysisPool;
 use crate::job::record::JobRecord;
 use crate::job::spool::Spool;
 use crate::job::store::Store;
 use crate::printer::command::{Command, MaterialPlace, Request, RequestId};
+use crate::printer::fault::Fault;
 use crate::printer::model::{Now, State};
 use crate::printer::outcome::{Missing, Outcome, Refusal};
 use crate::printer::wire::WireRing;
@@ -91,6 +95,9 @@ impl Pending {
     }
 }
 
+/// How the first start of an identity was answered; `None`: there was none on this host.
+pub(super) type FirstAnswer = Option<Result<(Accepted, Pending), Refusal>>;
+
 /// A message to a printer's actor. Bounded channel (32); when full the sender is told "busy".
 #[derive(Debug)]
 pub(super) enum Ask {
@@ -105,6 +112,11 @@ pub(super) enum Ask {
         /// Stop before the first heater and wait for [`Ask::Release`].
         hold: Option<Hold>,
         accepted: oneshot::Sender<Result<(Accepted, Pending), Refusal>>,
+    },
+    /// What came of the first start of this identity?
+    Before {
+        start_id: String,
+        answer: oneshot::Sender<FirstAnswer>,
     },
     /// A held print may heat and print.
     Release {
@@ -149,6 +161,8 @@ pub(super) struct Shared {
     pub urgent: Mutex<mpsc::Sender<Request>>,
     /// The switch of its supply, where there is one.
     pub supply: Option<SupplySide>,
+    /// Its camera, where there is one.
+    pub camera: Option<Lens>,
     pub journal: Journal,
     pub wire: Arc<WireRing>,
     /// Seconds since the agent began at the actor's last turn.
@@ -218,29 +232,59 @@ impl PrinterHandle {
         }
     }
 
-    /// Asks for a print; returns when the pre-flight has passed or the order was refused.
+    /// What came of the first start of this identity, in whatever state the printer is by now; `None`:
+    /// nobody has asked for it yet.
+    pub async fn started_before(&self, start_id: &str) -> Option<Result<(Accepted, Pending), Refusal>> {
+        let (answer, known) = oneshot::channel();
+        let start_id = start_id.to_owned();
+        if let Err(refusal) = self.ask(Ask::Before { start_id, answer }) {
+            return Some(Err(refusal));
+        }
+        known.await.unwrap_or_else(|_| Some(Err(busy())))
+    }
+
+    /// The answer to a start that was asked for before, by its identity.
+    async fn first_answer(&self, start_id: Option<&str>) -> Option<Result<(Accepted, Pending), Refusal>> {
+        self.started_before(start_id?).await
+    }
+
+    /// Asks for a print; returns when the pre-flight has passed or the order was refused. One that was
+    /// asked for before is answered as it was then, and starts nothing.
     pub async fn print(&self, order: PrintOrder) -> Result<(Accepted, Pending), Refusal> {
+        self.print_once(order, None).await
+    }
+
+    async fn print_once(
+        &self,
+        order: PrintOrder,
+        hold: Option<Hold>,
+    ) -> Result<(Accepted, Pending), Refusal> {
+        let start_id = order.start_id.clone();
+        if let Some(first) = self.first_answer(start_id.as_deref()).await {
+            return first;
+        }
         let (accepted, answer) = oneshot::channel();
         self.ask(Ask::Print {
             order,
-            hold: None,
+            hold,
             accepted,
         })?;
-        answer.await.unwrap_or_else(|_| Err(busy()))
+        let answer = answer.await.unwrap_or_else(|_| Err(busy()));
+        match answer {
+            // Two of them at once: the other one was first by a moment.
+            Err(refusal) => self
+                .first_answer(start_id.as_deref())
+                .await
+                .unwrap_or(Err(refusal)),
+            accepted => accepted,
+        }
     }
 
     /// Asks for a print in steps: returns when the pre-flight has passed and the start is durable as
     /// held. Nothing is heated or moved before [`PrinterHandle::release`]; a cancel before leaves
     /// nothing behind, and a restart of the daemon ends it.
     pub async fn print_held(&self, order: PrintOrder, hold: Hold) -> Result<Accepted, Refusal> {
-        let (accepted, answer) = oneshot::channel();
-        let hold = Some(hold);
-        self.ask(Ask::Print {
-            order,
-            hold,
-            accepted,
-        })?;
-        let (accepted, _) = answer.await.unwrap_or_else(|_| Err(busy()))?;
+        let (accepted, _) = self.print_once(order, Some(hold)).await?;
         Ok(accepted)
     }
 
@@ -269,6 +313,25 @@ impl PrinterHandle {
         }) {
             Ok(()) => answer.await.unwrap_or_else(|_| Outcome::Refused(busy())),
             Err(refusal) => Outcome::Refused(refusal),
+        }
+    }
+
+    /// Its camera: whether the last picture came (inner `None`: none was asked for yet); `None`: it has
+    /// none.
+    pub fn camera_works(&self) -> Option<Option<bool>> {
+        self.shared.camera.as_ref().map(Lens::works)
+    }
+
+    /// A picture that somebody waits for, or one of a live view, which is left out when there is no turn
+    /// for it at once.
+    ///
+    /// # Errors
+    /// There is no camera, no picture, or no turn.
+    pub async fn picture(&self, live: bool) -> Result<Bytes, Fault> {
+        let purpose = if live { Purpose::Live } else { Purpose::Asked };
+        match &self.shared.camera {
+            Some(lens) => lens.picture(purpose).await,
+            None => Err(faults::NO_CAMERA),
         }
     }
 

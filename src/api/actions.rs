@@ -175,6 +175,21 @@ async fn one(
     manner: Manner,
     several: bool,
 ) -> End {
+    let mut work = work;
+    // One demand for several printers is one start on each of them.
+    if several
+        && let Work::Print(order, _) = &mut work
+        && let Some(start_id) = &mut order.start_id
+    {
+        start_id.push_str(&format!("/{}", printer.id()));
+    }
+    // The same start again is answered as the first one was, whatever the printer does by now.
+    if let Work::Print(order, _) = &work
+        && let Some(start_id) = &order.start_id
+        && let Some(first) = printer.started_before(start_id).await
+    {
+        return started(first, manner.wait).await;
+    }
     if !manner.ours
         && let Some(refusal) = dialect_rules::refusal(printer.id(), printer.snapshot().state.word(), demand)
     {
@@ -217,13 +232,7 @@ async fn one(
                 Err(refusal) => End::bare(Outcome::Refused(refusal)),
             };
         }
-        Work::Print(mut order, None) => {
-            // One demand for several printers is one start on each of them.
-            if several && let Some(start_id) = &mut order.start_id {
-                start_id.push_str(&format!("/{}", printer.id()));
-            }
-            return begin(printer, order, manner.wait).await;
-        }
+        Work::Print(order, None) => return begin(printer, order, manner.wait).await,
     };
     let outcome = if manner.wait {
         Some(pending.outcome().await)

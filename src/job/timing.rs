@@ -115,6 +115,7 @@ impl Timing {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::gcode::analyze::{Analyzer, Options};
 
     fn timing() -> Timing {
         Timing {
@@ -166,6 +167,90 @@ mod tests {
         assert!(
             (t.between_s(400, 1000, &gone) - 800.0).abs() < 1e-6,
             "an object that is not there"
+        );
+    }
+
+    /// Times left beside those of the slicers that put theirs into the file:
+    /// `cargo test --lib eta_report -- --ignored --nocapture`.
+    #[test]
+    #[ignore = "a report: tests/long/run eta"]
+    fn eta_report() {
+        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/gcode");
+        let more = std::env::var("REPORT").unwrap_or_default();
+        let folders =
+            std::iter::once(folder).chain(more.split(':').filter(|f| !f.is_empty()).map(Into::into));
+        let mut files: Vec<_> = folders
+            .filter_map(|folder| std::fs::read_dir(folder).ok())
+            .flat_map(|entries| entries.flatten().map(|e| e.path()))
+            .filter(|path| path.extension().is_some_and(|e| e == "gcode"))
+            .collect();
+        files.sort();
+        let times = |text: &[u8]| {
+            let mut analyzer = Analyzer::new(Options {
+                index: true,
+                ..Options::default()
+            });
+            analyzer.push(text);
+            Timing::of(&analyzer.finish_with_index().1)
+        };
+        println!(
+            "file | slicer's total | error of the time left at 10, 25, 50, 75, 90 %, in % of the total: with pace | by bytes"
+        );
+        let (mut sum, mut plain, mut count) = (0.0, 0.0, 0);
+        for path in files {
+            let text = std::fs::read(&path).expect("readable");
+            // The same bytes without what the slicer says about time.
+            let mut blind = text.clone();
+            let mut said = 0;
+            for line in blind.split_mut(|b| *b == b'\n') {
+                if line.starts_with(b"M73") || line.starts_with(b";TIME_ELAPSED") {
+                    line.fill(b' ');
+                    said += 1;
+                }
+            }
+            let (Some(truth), Some(ours)) = (times(&text), times(&blind)) else {
+                continue;
+            };
+            if said < 3 {
+                continue;
+            }
+            let size = text.len() as u64;
+            let total = truth.at_s(size);
+            let mut errors = (Vec::new(), Vec::new());
+            for share in [0.10, 0.25, 0.50, 0.75, 0.90] {
+                // The place where so much of the time is over.
+                let byte = (0..=1000)
+                    .map(|n| size * n / 1000)
+                    .find(|b| truth.at_s(*b) >= share * total);
+                let byte = byte.unwrap_or(size);
+                let printed = truth.at_s(byte);
+                let left = total - printed;
+                let told = ours.stands(byte, &[], printed).1;
+                let done = byte as f64 / size as f64;
+                let by_bytes = if done > 0.0 {
+                    printed / done * (1.0 - done)
+                } else {
+                    0.0
+                };
+                errors.0.push((told - left) / total * 100.0);
+                errors.1.push((by_bytes - left) / total * 100.0);
+            }
+            let words = |e: &[f64]| e.iter().map(|e| format!("{e:+.1}")).collect::<Vec<_>>().join(" ");
+            let name = path.file_name().expect("a name").to_string_lossy().into_owned();
+            println!(
+                "{name} | {total:.0} s | {} | {}",
+                words(&errors.0),
+                words(&errors.1)
+            );
+            sum += errors.0.iter().map(|e| e.abs()).sum::<f64>();
+            plain += errors.1.iter().map(|e| e.abs()).sum::<f64>();
+            count += errors.0.len();
+        }
+        assert!(count > 0, "no file tells times");
+        println!(
+            "mean error: {:.1} % of the total; by bytes {:.1} %",
+            sum / count as f64,
+            plain / count as f64
         );
     }
 }

@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::progress::{self, Plan};
 use super::start::objects_of;
-use super::{Actor, Means, told};
+use super::{Actor, Means, again, told};
 use crate::agent::clock;
 use crate::drivers::Adopt;
 use crate::job::counters_file::CountersFile;
@@ -21,6 +21,9 @@ use crate::printer::event::{Checkpoint, Event, JobEvent, OutsideEnd};
 use crate::printer::fault::{Fault, Severity};
 use crate::printer::model::{ActiveJob, Activity, Now, Origin, Progress, State};
 use crate::printer::reduce::reduce;
+
+/// What a printer is said to be until its driver has found the print of before again, or not.
+pub const LOOKED_UP: &str = "A print ran when layerd ended. The printer is asked whether it goes on.";
 
 /// A job and everything kept beside its record.
 #[derive(Debug)]
@@ -256,6 +259,10 @@ pub async fn take_over(
     job.set_program(program);
     let paused = job.record().pauses.last().is_some_and(|p| p.to.is_none());
     let adopt = job.adopt(state).map(|adopt| Adopt { paused, ..adopt });
+    if adopt.is_some() {
+        // Neither idle, which would tell that the print is over, nor printing, which nobody has seen yet.
+        state.activity = Activity::NotReady(LOOKED_UP.to_owned());
+    }
     (Some(job), adopt)
 }
 
@@ -301,6 +308,7 @@ impl Actor {
         let text = words(&event);
         tracing::info!(printer = %self.shared.name, uid = %job.record().uid, "{text}");
         let over = job.record().state.is_final();
+        let end = again::end_of_start(job.record()).map(|end| (job.record().uid, end));
         if over {
             if let (Origin::Ours, Some(sha256)) = (job.record().origin, &job.record().sha256) {
                 self.means.spool.unpin(sha256, job.record().uid);
@@ -318,6 +326,9 @@ impl Actor {
                 self.state.bed_dirty = true;
                 self.keep_bed(true);
             }
+        }
+        if let Some((uid, end)) = end {
+            self.tell_followers(uid, &end);
         }
         self.note(text);
         if over && was {

@@ -39,6 +39,7 @@ use crate::printer::notice::{Level, Notice};
 use crate::printer::outcome::{Outcome, Refusal};
 use crate::printer::reduce::{reduce, settle};
 
+mod again;
 mod bed_side;
 mod driver_side;
 mod jobs;
@@ -47,6 +48,7 @@ mod start;
 mod supply_side;
 mod told;
 
+use again::{Found, Repeats};
 use bed_side::ReleaseSide;
 use driver_side::DriverSide;
 use jobs::JobInHand;
@@ -114,6 +116,9 @@ pub struct Actor {
     timings: FuturesUnordered<BoxFuture<'static, (Uuid, Option<Arc<Timing>>)>>,
     /// A start that is checked and waits for the word to go on.
     held: Option<Held>,
+    /// Starts that may have been there before: looked up, and those that wait for the end of the first.
+    lookups: FuturesUnordered<BoxFuture<'static, Found>>,
+    repeats: Repeats,
     asks: mpsc::Receiver<Ask>,
     /// What the switch of its supply is seen to do.
     supply: Option<watch::Receiver<Option<Supply>>>,
@@ -172,6 +177,8 @@ impl Actor {
             releases: FuturesUnordered::new(),
             timings: FuturesUnordered::new(),
             held: None,
+            lookups: FuturesUnordered::new(),
+            repeats: Repeats::default(),
             asks,
             supply,
             stopping: None,
@@ -214,6 +221,7 @@ impl Actor {
                 }
                 Some(outcome) = self.releases.next(), if !self.releases.is_empty() => self.release_sent(&outcome),
                 Some((uid, timing)) = self.timings.next(), if !self.timings.is_empty() => self.on_timing(uid, timing),
+                Some(found) = self.lookups.next(), if !self.lookups.is_empty() => self.on_looked_up(found),
                 supply = supply::changed(&mut self.supply) => self.on_supply(supply),
                 _ = turn.tick() => self.on_turn(),
             }
@@ -338,6 +346,7 @@ impl Actor {
                 hold,
                 accepted,
             } => self.prepare(order, hold, accepted),
+            Ask::Before { start_id, answer } => self.started_before(start_id, answer),
             Ask::Release { accepted } => self.release_start(accepted),
             Ask::ClearBed { rating, done } => {
                 let _ = done.send(self.clear_bed(rating));

@@ -7,6 +7,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use uuid::Uuid;
 
+use super::again::AskedBefore;
 use super::jobs::JobInHand;
 use super::{Actor, Means};
 use crate::agent::clock;
@@ -29,6 +30,10 @@ type AcceptedPrint = oneshot::Sender<Result<(Accepted, Pending), Refusal>>;
 /// A start that is being prepared.
 #[derive(Debug)]
 pub struct Preparing {
+    /// Identity of the demand.
+    pub(super) start_id: Option<String>,
+    /// The same demand again, to be answered like the first. Bounded where it is filled.
+    pub(super) repeats: Vec<AskedBefore>,
     hold: Option<Hold>,
     task: JoinHandle<Result<Prepared, Refusal>>,
     uid: Uuid,
@@ -122,6 +127,7 @@ impl Actor {
             Some(_) => JobState::Armed,
             None => JobState::Starting,
         };
+        let start_id = order.start_id.clone();
         let work = check(self.means.clone(), limits, order, record.clone(), state);
         self.job = Some(JobInHand::new(record, now));
         #[allow(
@@ -130,6 +136,8 @@ impl Actor {
         )]
         let task = tokio::spawn(work);
         self.preparing = Some(Preparing {
+            start_id,
+            repeats: Vec::new(),
             hold,
             task,
             uid,
@@ -165,6 +173,8 @@ impl Actor {
             Ok(prepared)
         });
         self.preparing = Some(Preparing {
+            start_id: None,
+            repeats: Vec::new(),
             // What is refused now leaves nothing behind either.
             hold: Some(hold).filter(|h| h.discard.is_some()),
             task,
@@ -174,7 +184,7 @@ impl Actor {
         self.dirty = true;
     }
 
-    fn hold(&mut self, prepared: Prepared, hold: Hold, accepted: AcceptedPrint) {
+    fn hold(&mut self, prepared: Prepared, hold: Hold, accepted: AcceptedPrint) -> Accepted {
         let now = clock::now();
         for warning in &prepared.warnings {
             self.note(format!("warning: {warning}"));
@@ -198,6 +208,7 @@ impl Actor {
         let _ = verified.send(Outcome::Verified);
         let limit = Duration::from_secs(1);
         let _ = accepted.send(Ok((done, Pending { answer, limit })));
+        done
     }
 
     /// What was fetched for a start that came to nothing goes.
@@ -222,6 +233,17 @@ impl Actor {
         let Some(accepted) = preparing.accepted.take() else {
             return;
         };
+        let repeats = std::mem::take(&mut preparing.repeats);
+        let first = self.take_prepared(preparing, accepted, result);
+        self.answer_repeats(repeats, &first);
+    }
+
+    fn take_prepared(
+        &mut self,
+        mut preparing: Preparing,
+        accepted: AcceptedPrint,
+        result: Result<Prepared, Refusal>,
+    ) -> Result<Accepted, Refusal> {
         let now = clock::now();
         let result = result.and_then(|prepared| {
             let start = StartJob {
@@ -235,14 +257,14 @@ impl Actor {
         let hold = preparing.hold.take();
         let (prepared, start) = match result {
             Ok((prepared, _)) if prepared.record.state == JobState::Armed => {
-                return self.hold(prepared, hold.unwrap_or_default(), accepted);
+                return Ok(self.hold(prepared, hold.unwrap_or_default(), accepted));
             }
             Ok(ready) => ready,
             Err(refusal) => {
                 self.give_up(refusal.code, &refusal.message);
                 self.discard(hold);
-                let _ = accepted.send(Err(refusal));
-                return;
+                let _ = accepted.send(Err(refusal.clone()));
+                return Err(refusal);
             }
         };
         for warning in &prepared.warnings {
@@ -261,8 +283,8 @@ impl Actor {
             Ok(pending) => pending,
             Err(refusal) => {
                 self.give_up(refusal.code, &refusal.message);
-                let _ = accepted.send(Err(refusal));
-                return;
+                let _ = accepted.send(Err(refusal.clone()));
+                return Err(refusal);
             }
         };
         // The end of the start interests the requester and the job alike.
@@ -279,11 +301,14 @@ impl Actor {
             answer,
             limit: limit + Duration::from_secs(5),
         };
-        let _ = accepted.send(Ok((Accepted { uid, job_id }, pending)));
+        let done = Accepted { uid, job_id };
+        let _ = accepted.send(Ok((done, pending)));
+        Ok(done)
     }
 
     /// The driver has answered for a start.
     pub(super) fn on_started(&mut self, uid: Uuid, outcome: Outcome) {
+        self.tell_followers(uid, &outcome);
         let ours = self.job.as_ref().is_some_and(|job| job.record().uid == uid);
         if outcome.is_ok() || !ours {
             return;
@@ -301,11 +326,12 @@ impl Actor {
         let now = clock::now();
         let preparing = self.preparing.take().map(|mut preparing| {
             preparing.task.abort();
+            let cancelled = Refusal::new("refused/cancelled", "The print was cancelled before it began.");
+            for repeat in preparing.repeats.drain(..) {
+                let _ = repeat.send(Some(Err(cancelled.clone())));
+            }
             if let Some(accepted) = preparing.accepted.take() {
-                let _ = accepted.send(Err(Refusal::new(
-                    "refused/cancelled",
-                    "The print was cancelled before it began.",
-                )));
+                let _ = accepted.send(Err(cancelled));
             }
             (preparing.uid, preparing.hold.take())
         });

@@ -315,3 +315,82 @@ proptest! {
         }
     }
 }
+
+/// The checker's report: `REPORT=FOLDER…:FOLDER cargo test --lib skip_report -- --ignored --nocapture`.
+#[test]
+#[ignore = "a report on many files: tests/long/run skips"]
+fn skip_report() {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/gcode");
+    let more = std::env::var("REPORT").unwrap_or_default();
+    let folders = std::iter::once(here).chain(more.split(':').filter(|f| !f.is_empty()).map(Into::into));
+    let mut files: Vec<std::path::PathBuf> = folders
+        .filter_map(|folder| std::fs::read_dir(folder).ok())
+        .flat_map(|entries| entries.flatten().map(|e| e.path()))
+        .filter(|path| path.extension().is_some_and(|e| e == "gcode"))
+        .collect();
+    files.sort();
+    let rounds: u64 = std::env::var("ROUNDS")
+        .ok()
+        .and_then(|r| r.parse().ok())
+        .unwrap_or(25);
+    println!("file | slicer | E | arcs | tools | objects | skips | segments compared | left out | differing");
+    let (mut reported, mut seed) = (0, 0x9e37_79b9_7f4a_7c15_u64);
+    for path in files {
+        let bytes = std::fs::read(&path).expect("readable");
+        let mut analyzer = Analyzer::new(Options::default());
+        analyzer.push(&bytes);
+        let analysis = analyzer.finish();
+        let objects = index_of(&bytes).1 as u64;
+        if objects < 2 {
+            continue;
+        }
+        let mut dice = |below: u64| {
+            seed = seed
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
+            (seed >> 33) % below
+        };
+        let (mut skips, mut compared, mut gone, mut differing) = (0, 0, 0, 0);
+        for _ in 0..rounds {
+            let mut plan = SkipPlan::default();
+            for _ in 0..=dice(objects - 1) {
+                plan.add(dice(objects) as u32, dice(bytes.len() as u64));
+                skips += 1;
+            }
+            match check(&bytes, &plan) {
+                Ok(left_out) => {
+                    let mut all = Machine::default();
+                    commands(&bytes)
+                        .iter()
+                        .for_each(|(start, text)| all.run(text, Some(*start)));
+                    compared += all.laid.len() - left_out;
+                    gone += left_out;
+                }
+                Err(why) => {
+                    differing += 1;
+                    println!("{}: {why}", path.display());
+                }
+            }
+        }
+        let tools = analysis
+            .filament
+            .iter()
+            .filter(|f| f.mm.is_some_and(|mm| mm > 0.0))
+            .count();
+        println!(
+            "{} | {} | {} | {} | {} | {objects} | {skips} | {compared} | {gone} | {differing}",
+            path.file_name().expect("a name").to_string_lossy(),
+            analysis.slicer.name.as_deref().unwrap_or("?"),
+            if analysis.motion.e_relative {
+                "relative"
+            } else {
+                "absolute"
+            },
+            if analysis.motion.arcs { "yes" } else { "no" },
+            tools.max(1),
+        );
+        assert_eq!(differing, 0, "{}", path.display());
+        reported += 1;
+    }
+    assert!(reported >= 3, "{reported} files with several objects");
+}

@@ -564,7 +564,12 @@ impl PrinterCore {
             StateWord::Operational | StateWord::Downloading | StateWord::Offline if unknown_end => {
                 self.told.word
             }
-            StateWord::Offline if self.view.job.is_some() && self.doc.tracked.is_some() => self.told.word,
+            // Not ready with a print in hand: after a restart, until that print is found again or not.
+            StateWord::Offline | StateWord::NotReady
+                if self.view.job.is_some() && self.doc.tracked.is_some() =>
+            {
+                self.told.word
+            }
             StateWord::Offline if now.saturating_duration_since(self.began) < FIRST_LOOK => self.told.word,
             other => Some(other),
         }
