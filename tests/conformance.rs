@@ -360,6 +360,7 @@ impl Bench {
             program: Arc::new(program),
             skip: Vec::new(),
             materials: Vec::new(),
+            plate: None,
         })
     }
 

@@ -159,5 +159,5 @@ fn job() -> StartJob {
         max_z_mm: None,
         objects: vec![PrintObject { id: 0, name: "A".to_owned() }],
     };
-    StartJob { uid: Uuid::from_u128(1), program: Arc::new(program), skip: vec![0], materials: Vec::new() }
+    StartJob { uid: Uuid::from_u128(1), program: Arc::new(program), skip: vec![0], materials: Vec::new(), plate: None }
 }
