@@ -103,6 +103,7 @@ pub fn plans(config: Configured) -> Vec<PrinterPlan> {
                 settings: settings(&printer.common, !prints_itself),
                 peripherals: Peripherals {
                     power: printer.common.power.clone(),
+                    camera: printer.common.camera.clone(),
                 },
                 on_stop: match (printer.common.on_stop, prints_itself) {
                     (Some(OnStop::Pause), _) | (None, false) => StopMode::Park,

@@ -25,7 +25,7 @@
 //! # What depends on what
 //!
 //! ```text
-//! cli → {api, upstream} → agent → {drivers, power, job, host} → printer → gcode    config: used by all, uses none
+//! cli → {api, upstream} → agent → {drivers, power, camera, job, host} → printer → gcode    config: used by all, uses none
 //! ```
 //!
 //! Drivers, upstreams and the API never know each other. A file named `proto`, `reduce`, `guard`,
@@ -60,6 +60,7 @@
 //! | bounds, time, objects of a file | [`gcode`] |
 //! | what is left out when an object is skipped | [`gcode::skip`] |
 //! | how an interrupted print goes on | [`gcode::recover`] |
+//! | pictures of a printer | [`camera`] |
 //! | the switch of a supply | [`power`]; emergency stops behind it: `agent::supply` |
 //! | a configuration key | [`config`], a driver's own in its `config.rs` |
 //! | a verb of the command line | `cli/<verb>.rs` |
@@ -69,6 +70,7 @@
 
 pub mod agent;
 pub mod api;
+pub mod camera;
 pub mod cli;
 pub mod config;
 pub mod daemon;

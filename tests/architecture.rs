@@ -25,9 +25,12 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("job", &["printer", "gcode", "config", "host"]),
     ("drivers", &["printer", "gcode", "config", "host", "job", "sys"]),
     ("power", &["printer", "config", "host"]),
+    ("camera", &["printer", "config", "host"]),
     (
         "agent",
-        &["printer", "gcode", "config", "host", "job", "drivers", "power"],
+        &[
+            "printer", "gcode", "config", "host", "job", "drivers", "power", "camera",
+        ],
     ),
     (
         "upstream",

@@ -247,6 +247,7 @@ impl Bench {
             },
             on_stop: StopMode::Leave,
             peripherals: Peripherals {
+                camera: None,
                 power: Some(relay.power(on_connect)),
             },
         };

@@ -15,6 +15,8 @@ use super::handle::{AgentShared, Ask, PrinterHandle, Shared, Snapshot};
 use super::journal::{JOURNAL_MAX, Journal};
 use super::plan::PrinterPlan;
 use super::supply::SupplySide;
+use crate::camera::faults;
+use crate::camera::lens::{Lens, Source, Studio};
 use crate::drivers::StopMode;
 use crate::job::store::StoreError;
 use crate::power::switch::switch;
@@ -48,6 +50,7 @@ pub struct Crew {
     agent: Arc<AgentShared>,
     means: Means,
     members: Vec<Member>,
+    studio: Studio,
 }
 
 impl Crew {
@@ -57,6 +60,7 @@ impl Crew {
             agent,
             means,
             members: Vec::new(),
+            studio: Studio::default(),
         }
     }
 
@@ -83,6 +87,9 @@ impl Crew {
         let (supply, aside) = self.aside(&plan);
         let shared = Arc::new(Shared {
             supply,
+            camera: self
+                .camera(&plan)
+                .map(|source| Lens::new(source, self.studio.clone())),
             name: plan.name.as_str().into(),
             id,
             driver: plan.kind,
@@ -127,6 +134,29 @@ impl Crew {
             }
         });
         (supply, tasks)
+    }
+
+    /// Where pictures come from: the address in the configuration, else the printer's own camera.
+    fn camera(&self, plan: &PrinterPlan) -> Option<Source> {
+        if let Some(camera) = &plan.peripherals.camera {
+            return Source::of(camera);
+        }
+        // Only whether there is one: nothing is asked of it yet.
+        drop(plan.build.snapshot(&plan.name, &self.means.state_dir)?);
+        let (build, name, state_dir) = (
+            plan.build.clone(),
+            plan.name.clone(),
+            self.means.state_dir.clone(),
+        );
+        Some(Source::Own(Arc::new(move || {
+            let (build, name, state_dir) = (build.clone(), name.clone(), state_dir.clone());
+            Box::pin(async move {
+                match build.snapshot(&name, &state_dir) {
+                    Some(picture) => picture.await,
+                    None => Err(faults::NO_PICTURE),
+                }
+            })
+        })))
     }
 
     fn launch(&self, plan: &PrinterPlan, shared: &Arc<Shared>) -> JoinHandle<()> {

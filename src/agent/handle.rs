@@ -5,18 +5,22 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot, watch};
 use uuid::Uuid;
 
 use super::journal::Journal;
 use super::pairing::Pairings;
 use super::supply::{ESTOP_LIMIT, SupplySide};
+use crate::camera::faults;
+use crate::camera::lens::{Lens, Purpose};
 use crate::drivers::StopMode;
 use crate::job::analysis_pool::AnalysisPool;
 use crate::job::record::JobRecord;
 use crate::job::spool::Spool;
 use crate::job::store::Store;
 use crate::printer::command::{Command, MaterialPlace, Request, RequestId};
+use crate::printer::fault::Fault;
 use crate::printer::model::{Now, State};
 use crate::printer::outcome::{Missing, Outcome, Refusal};
 use crate::printer::wire::WireRing;
@@ -157,6 +161,8 @@ pub(super) struct Shared {
     pub urgent: Mutex<mpsc::Sender<Request>>,
     /// The switch of its supply, where there is one.
     pub supply: Option<SupplySide>,
+    /// Its camera, where there is one.
+    pub camera: Option<Lens>,
     pub journal: Journal,
     pub wire: Arc<WireRing>,
     /// Seconds since the agent began at the actor's last turn.
@@ -307,6 +313,25 @@ impl PrinterHandle {
         }) {
             Ok(()) => answer.await.unwrap_or_else(|_| Outcome::Refused(busy())),
             Err(refusal) => Outcome::Refused(refusal),
+        }
+    }
+
+    /// Its camera: whether the last picture came (inner `None`: none was asked for yet); `None`: it has
+    /// none.
+    pub fn camera_works(&self) -> Option<Option<bool>> {
+        self.shared.camera.as_ref().map(Lens::works)
+    }
+
+    /// A picture that somebody waits for, or one of a live view, which is left out when there is no turn
+    /// for it at once.
+    ///
+    /// # Errors
+    /// There is no camera, no picture, or no turn.
+    pub async fn picture(&self, live: bool) -> Result<Bytes, Fault> {
+        let purpose = if live { Purpose::Live } else { Purpose::Asked };
+        match &self.shared.camera {
+            Some(lens) => lens.picture(purpose).await,
+            None => Err(faults::NO_CAMERA),
         }
     }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::actor::Settings;
-use crate::config::model::Power;
+use crate::config::model::{Camera, Power};
 use crate::drivers::{Build, StopMode};
 
 /// What stands beside a printer.
@@ -11,6 +11,8 @@ use crate::drivers::{Build, StopMode};
 pub struct Peripherals {
     /// The switch of its supply.
     pub power: Option<Power>,
+    /// Its camera.
+    pub camera: Option<Camera>,
 }
 
 /// One printer to drive.
@@ -26,7 +28,7 @@ pub struct PrinterPlan {
     pub settings: Settings,
     /// What an ordinary stop does with a running print.
     pub on_stop: StopMode,
-    /// Its switch.
+    /// Its switch and its camera.
     pub peripherals: Peripherals,
 }
 

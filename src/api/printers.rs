@@ -156,6 +156,7 @@ fn row(api: &Api, printer: &PrinterHandle) -> Value {
         name: printer.name(),
         id: printer.id(),
         driver: printer.driver(),
+        camera: printer.camera_works().is_some(),
     };
     let mut row = view::row(who, &snapshot.state, snapshot.job_id, clock::now());
     let upstreams: Map<String, Value> = api

@@ -18,6 +18,8 @@ pub struct Who<'a> {
     pub id: i64,
     /// Kind of driver.
     pub driver: &'a str,
+    /// It has a camera, of its own or a configured one.
+    pub camera: bool,
 }
 
 /// The object of `layerd printers --json`.
@@ -178,12 +180,12 @@ fn printer(who: Who<'_>, state: &State) -> Value {
         "activeExtruder": state.active_tool,
         "activeNozzle": state.active_tool,
         "activeTools": [state.active_tool],
-        // No switch and no camera is configured, which is knowledge; what a printer has built in is not.
+        // That no switch and no camera is there is knowledge; what a printer has otherwise built in is not.
         "hasPSU": u8::from(state.supply.is_some()),
         "psuOn": state.supply.as_ref().and_then(|s| s.on),
         "hasFilSensor": if state.filament.is_empty() { Value::Null } else { json!(true) },
         "filSensor": fil_sensor(state),
-        "hasCam": 0,
+        "hasCam": u8::from(who.camera),
         "capabilities": capabilities(state),
         "nopi": 0,
         "locked": 0,
@@ -341,6 +343,7 @@ mod tests {
         name: "ender3",
         id: 1,
         driver: "marlin",
+        camera: false,
     };
 
     fn now() -> Now {

@@ -18,14 +18,6 @@ pub fn unused(config: &Configured) -> Vec<String> {
     if config.api.listen != ["127.0.0.1:7380"] && !config.api.listen.is_empty() {
         out.push("api.listen is kept, but this version serves the unix socket only.".to_owned());
     }
-    for printer in &config.printers {
-        let name = &printer.name;
-        if printer.common.camera.is_some() {
-            out.push(format!(
-                "printer.{name}.camera is kept, but this version shows no pictures yet."
-            ));
-        }
-    }
     out
 }
 

@@ -9,7 +9,9 @@ use toml::de::DeTable;
 
 use super::diagnose::Diagnostics;
 use super::lifecycle::{self, Lifecycle, Shared};
-use super::model::{Agent, Api, Common, Config, OnStop, Origin, Preflight, Printer, Reach, SimplyPrint, V1};
+use super::model::{
+    Agent, Api, Camera, Common, Config, OnStop, Origin, Preflight, Printer, Reach, SimplyPrint, V1,
+};
 use super::peripherals;
 use super::section::{Section, did_you_mean};
 
@@ -118,10 +120,11 @@ pub fn load<D>(
 }
 
 fn holds_secrets<D>(config: &Config<D>) -> bool {
-    config
-        .printers
-        .iter()
-        .any(|p| p.secret || p.common.power.as_ref().is_some_and(|p| p.kind.has_secret()))
+    config.printers.iter().any(|p| {
+        p.secret
+            || p.common.power.as_ref().is_some_and(|p| p.kind.has_secret())
+            || p.common.camera.as_ref().is_some_and(Camera::has_secret)
+    })
 }
 
 /// Reads a text. Pure.

@@ -171,10 +171,23 @@ pub struct Release {
 /// `camera = { … }`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Camera {
-    /// One picture.
-    pub snapshot: Option<String>,
-    /// A stream.
-    pub stream: Option<String>,
+    /// Address of one picture; it may hold a login.
+    pub snapshot: Option<Secret>,
+    /// Address of an MJPEG stream.
+    pub stream: Option<Secret>,
+}
+
+impl Camera {
+    /// Whether an address holds a login (`http://user:password@…`), which must not be read by others.
+    pub fn has_secret(&self) -> bool {
+        let login = |url: &Secret| {
+            let rest = url.reveal().split_once("://").map_or("", |(_, rest)| rest);
+            rest.split(['/', '?', '#'])
+                .next()
+                .is_some_and(|host| host.contains('@'))
+        };
+        self.snapshot.iter().chain(&self.stream).any(login)
+    }
 }
 
 /// `power = { … }`.

@@ -5,13 +5,14 @@ use std::time::Duration;
 
 use super::lifecycle::read_text;
 use super::model::{Camera, Power, PowerKind, Release};
+use super::secrets::Secret;
 use super::section::Section;
 use super::template::{Moment, Snippets};
 
 pub(super) fn read_camera(section: &mut Section<'_>) -> Option<Camera> {
     let camera = Camera {
-        snapshot: address(section, "snapshot"),
-        stream: address(section, "stream"),
+        snapshot: address(section, "snapshot").map(Secret::new),
+        stream: address(section, "stream").map(Secret::new),
     };
     if camera.snapshot.is_none() && camera.stream.is_none() {
         section.mistake(

@@ -11,7 +11,7 @@ use std::time::SystemTime;
 use super::source::{Batch, Prepare, PrepareOptions};
 
 /// Bytes read at a time.
-const READ_LEN: usize = 32 * 1024;
+const READ_LEN: usize = 16 * 1024;
 
 /// Largest batch, in bytes of the source file.
 const MAX_BATCH: usize = 1024 * 1024;
@@ -153,6 +153,9 @@ impl FileSource {
             }
         }
         batch.last = self.done;
+        // It may wait for long, beside those of other printers.
+        batch.text.shrink_to_fit();
+        batch.lines.shrink_to_fit();
         Ok(batch)
     }
 

@@ -8,6 +8,9 @@ member "layerd" of a scenario is for this script: {"printers": 2, "speed": 40, "
 "with": "name of a function below"}. The double runs with --strict: every rule and every warning counts.
 """
 import argparse
+import base64
+import http.server
+import itertools
 import json
 import os
 import shutil
@@ -23,7 +26,7 @@ import urllib.request
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 SCENARIOS = os.path.join(HERE, "cloud")
-SHORT = ["first-setup", "print", "cancel", "files", "lost", "many", "notices", "single", "cloned"]
+SHORT = ["first-setup", "print", "cancel", "files", "lost", "many", "notices", "single", "cloned", "camera"]
 
 
 class Cloud:
@@ -62,9 +65,13 @@ class Cloud:
         self.port = int(line.split()[1])
         config = (f'[agent]\nname = "test"\nstate_dir = "{self.path("state")}"\nruntime_dir = "{self.path("run")}"\n[api]\nlisten = []\n'
                   f'[upstream.simplyprint]\nmode = "{self.own.get("mode", "multi")}"\n{self.own.get("config", "")}\n')
-        for name in names:
+        self.eye = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Eye)
+        self.eye.broken = False
+        threading.Thread(target=self.eye.serve_forever, daemon=True).start()
+        cameras = [f'camera = {{ {kind} = "http://127.0.0.1:{self.eye.server_port}/{kind}" }}\n' for kind in self.own.get("cameras", [])]
+        for name, camera in itertools.zip_longest(names, cameras, fillvalue=""):
             config += (f'[printer.{name}]\ndriver = "marlin"\nport = "{self.path(name)}"\nbaud = 115200\nbed = [250, 220, 210]\n'
-                       f'on_stop = "cancel"\n{self.own.get("printer", "")}\n')
+                       f'on_stop = "cancel"\n{camera}{self.own.get("printer", "")}\n')
         with open(self.path("layerd.toml"), "w") as f:
             f.write(config)
         os.chmod(self.path("layerd.toml"), 0o600)
@@ -80,6 +87,8 @@ class Cloud:
                 except subprocess.TimeoutExpired:
                     process.kill()
                     process.wait()
+        self.eye.shutdown()
+        self.eye.server_close()
         if kind:
             print(self.log_tail())
         shutil.rmtree(self.dir, ignore_errors=True)
@@ -278,6 +287,58 @@ def cloned(cloud):
     assert done.returncode == 0, done.stderr
     cloud.start_daemon()
     cloud.until(lambda: [m for m in cloud.sent("add_connection")[2:] if m["data"]["token"] == token])
+
+
+class Eye(http.server.BaseHTTPRequestHandler):
+    """A camera: a picture at /snapshot, a stream at anything else; the stream lies about its lengths, as many do."""
+    picture = bytes.fromhex("ffd8ffe000104a46494600010100000100010000ffda0008010100003f00") + bytes(2000) + bytes.fromhex("ffd9")
+
+    def do_GET(self):  # noqa: N802 - the name is the base class's
+        if self.server.broken:
+            self.send_error(503)
+            return
+        self.send_response(200)
+        if self.path == "/snapshot":
+            self.send_header("Content-Type", "image/jpeg")
+            self.send_header("Content-Length", str(len(self.picture)))
+            self.end_headers()
+            self.wfile.write(self.picture)
+            return
+        self.send_header("Content-Type", "multipart/x-mixed-replace; boundary=eye")
+        self.end_headers()
+        try:
+            for _ in range(100):
+                self.wfile.write(b"--eye\r\nContent-Type: image/jpeg\r\nContent-Length: 7\r\n\r\n" + self.picture + b"\r\n")
+                time.sleep(0.1)
+        except OSError:
+            pass  # the one picture that is wanted was taken
+
+    def log_message(self, *_):
+        pass
+
+
+def camera(cloud):
+    """A camera that gives pictures, one that only streams, and a printer without one."""
+    cloud.until(lambda: len(cloud.sent("webcam_status")) >= 2, 40)
+    for n in range(2):
+        step(cloud, {"demand": {"demand": "test_webcam"}, "printer": n})
+        step(cloud, {"expect": {"type": "webcam_status", "data": {"connected": True}}, "printer": n})
+        step(cloud, {"demand": {"demand": "webcam_snapshot", "id": f"s-{n}"}, "printer": n})
+        step(cloud, {"expect_http": {"kind": "snapshot", "form": {"id": f"s-{n}", "image": {"$re": "characters"}}}})
+        for _ in range(3):
+            step(cloud, {"demand": {"demand": "webcam_snapshot", "timer": 300}, "printer": n})
+            step(cloud, {"expect": {"type": "stream"}, "printer": n})
+            step(cloud, {"send": {"type": "stream_received"}, "printer": n})
+    # The double keeps of a picture only how long it was.
+    size = len(base64.b64encode(Eye.picture))
+    pictures = [m["data"]["base"] for m in cloud.sent("stream")]
+    assert all(picture == f"<{size} characters>" for picture in pictures), pictures
+    step(cloud, {"demand": {"demand": "test_webcam"}, "printer": 2})
+    step(cloud, {"expect": {"type": "webcam_status", "data": {"connected": False}}, "printer": 2})
+    # The camera goes: that is said, and nothing else suffers.
+    cloud.eye.broken = True
+    step(cloud, {"demand": {"demand": "test_webcam"}, "printer": 0})
+    step(cloud, {"expect": {"type": "webcam_status", "data": {"connected": False}}, "printer": 0})
 
 
 def mute(cloud):

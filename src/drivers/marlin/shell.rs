@@ -2,7 +2,7 @@
 //!
 //! The serial line has its own OS thread with a small runtime and, where allowed, a raised priority,
 //! so that nothing else in the daemon (analysis, TLS, disk) can delay the next line. On that thread
-//! are the core and the port only. The program is read beside it, by the main runtime, two batches
+//! are the core and the port only. The program is read beside it, by the main runtime, some batches
 //! ahead. Requests come through channels; events leave without ever waiting.
 
 use std::path::PathBuf;
@@ -29,10 +29,11 @@ use crate::printer::fault::{Fault, Severity};
 use crate::printer::outcome::Outcome;
 
 /// Batches read ahead of the core; the reader waits when they are there.
-const BATCHES_AHEAD: usize = 2;
+const BATCHES_AHEAD: usize = 1;
 
-/// Bytes of the program in one batch.
-const BATCH_BYTES: usize = 32 * 1024;
+/// Bytes of the program in one batch. With those that the core holds more than a second of the fastest
+/// moves is there; more is only memory, for every printer anew.
+const BATCH_BYTES: usize = 16 * 1024;
 
 /// Order to the bridge: read this program into that channel, from a place on.
 #[derive(Debug)]

@@ -169,6 +169,6 @@ pub struct Extras {
     pub machine: serde_json::Map<String, Value>,
     /// `cpu_info`.
     pub cpu: serde_json::Map<String, Value>,
-    /// Whether a camera delivers pictures; `None`: there is none.
-    pub camera: Option<bool>,
+    /// Whether its camera delivers pictures (inner `None`: not known yet); `None`: there is none.
+    pub camera: Option<Option<bool>>,
 }

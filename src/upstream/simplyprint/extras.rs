@@ -10,7 +10,7 @@ pub fn of_host(host_name: &str, host: &Host) -> Extras {
     Extras {
         machine: machine(host_name, host),
         cpu: cpu(host),
-        ..Extras::default()
+        camera: None,
     }
 }
 

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use tokio::sync::{Semaphore, mpsc};
 use uuid::Uuid;
 
-use super::action::{FetchOrder, PrinterKey, StartOrder};
+use super::action::{FetchOrder, PictureOrder, PrinterKey, StartOrder};
 use super::fetch::Fetcher;
 use super::printer::StartResult;
 use super::view::Ended;
@@ -24,6 +24,8 @@ use crate::printer::outcome::Outcome;
 const POST_LIMIT: std::time::Duration = std::time::Duration::from_secs(45);
 /// Answers of the REST endpoints that are read, bytes.
 const ANSWER_MAX: usize = 64 << 10;
+/// Largest picture of a live view, bytes: it shares the socket with everything else.
+const FRAME_MAX: usize = 1 << 20;
 /// Objects that are told.
 const OBJECTS_MAX: usize = 1000;
 
@@ -380,18 +382,34 @@ fn company(token: &str) -> Option<i64> {
     super::lenient::whole(claims.get("company")).filter(|id| *id > 0)
 }
 
-/// A picture as the protocol wants it.
-pub fn picture_text(jpeg: &[u8]) -> String {
-    BASE64.encode(jpeg)
+/// Takes a picture for whoever wants it.
+pub async fn picture(tools: Tools, printer: PrinterHandle, order: PictureOrder) -> Done {
+    let key = printer.id();
+    let live = order == PictureOrder::Frame;
+    let taken = printer.picture(live).await;
+    if let Err(fault) = &taken {
+        tracing::debug!(printer = printer.name(), code = %fault.code, "{fault}");
+    }
+    match (order, taken) {
+        (PictureOrder::Frame, taken) => {
+            let fit = taken.ok().filter(|jpeg| jpeg.len() <= FRAME_MAX);
+            Done::Frame(key, fit.map(|jpeg| BASE64.encode(&jpeg)))
+        }
+        (PictureOrder::Test, taken) => {
+            Done::Answer(key, "webcam_status", json!({"connected": taken.is_ok()}))
+        }
+        (PictureOrder::Post { id, endpoint }, Ok(jpeg)) => post_picture(tools, id, endpoint, &jpeg).await,
+        (PictureOrder::Post { .. }, Err(fault)) => Done::Refused(key, "No picture.", fault.to_string()),
+    }
 }
 
 /// Posts a picture for a request of the panel.
-pub async fn post_picture(tools: Tools, id: String, endpoint: Option<String>, jpeg: Arc<[u8]>) -> Done {
+async fn post_picture(tools: Tools, id: String, endpoint: Option<String>, jpeg: &[u8]) -> Done {
     let url = endpoint.unwrap_or_else(|| format!("{}/jobs/ReceiveSnapshot", tools.api));
     match tools.fetcher.reach.url(&url) {
         Err(why) => tracing::warn!(code = "cloud/snapshot", "a picture was not sent: {why}"),
         Ok(url) => {
-            let image = picture_text(&jpeg);
+            let image = BASE64.encode(jpeg);
             let request = tools.fetcher.http.post(url).form(&[("id", id), ("image", image)]);
             if let Err(why) = post(&tools, request).await {
                 tracing::warn!(code = "cloud/snapshot", "a picture was not sent: {why}");

@@ -337,7 +337,7 @@ impl PrinterCore {
             self.told.ambient = Some(ambient);
             self.send("ambient", json!({"new": ambient}));
         }
-        if let Some(camera) = self.extras.camera
+        if let Some(Some(camera)) = self.extras.camera
             && self.told.camera != Some(camera)
         {
             self.told.camera = Some(camera);

@@ -1,6 +1,6 @@
 //! What the core wants done, given to whom can do it.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::future::BoxFuture;
 use tokio_util::sync::CancellationToken;
@@ -13,6 +13,11 @@ use crate::upstream::simplyprint::work::{self, Done};
 
 /// Pieces of work at once; when full a demand is dropped with a word in the log.
 const WORK_MAX: usize = 256;
+
+/// A host that is busier than this takes no pictures for a live view.
+const CPU_BUSY_PERCENT: f32 = 90.0;
+/// A camera that gave no picture is asked again after this.
+const CAMERA_AGAIN: Duration = Duration::from_secs(60);
 
 impl Loop {
     pub(super) fn act(&mut self, key: PrinterKey, action: Action) {
@@ -111,9 +116,43 @@ impl Loop {
     }
 
     fn picture(&mut self, key: PrinterKey, order: PictureOrder) {
-        if let (Some(core), PictureOrder::Frame) = (self.session.printer_mut(key), order) {
-            core.frame(clock::now(), None);
+        let Some(member) = self.members.get(&key) else {
+            return;
+        };
+        // A live view is the first thing that a host without reserve goes without.
+        let busy = self.shell.house.host.borrow().cpu_percent > Some(CPU_BUSY_PERCENT);
+        if busy && order == PictureOrder::Frame {
+            if let Some(core) = self.session.printer_mut(key) {
+                core.frame(clock::now(), None);
+            }
+            return;
         }
+        let tools = self.shell.tools.clone();
+        self.work
+            .push(Box::pin(work::picture(tools, member.handle.clone(), order)));
+    }
+
+    /// Finds out whether a camera works, when nobody has asked it for long.
+    pub(super) fn look_through(&mut self, key: PrinterKey) {
+        let Some(member) = self.members.get_mut(&key) else {
+            return;
+        };
+        let due = match member.handle.camera_works() {
+            None | Some(Some(true)) => false,
+            Some(None) => member.camera_asked.is_none(),
+            Some(Some(false)) => member.camera_asked.is_none_or(|at| at.elapsed() >= CAMERA_AGAIN),
+        };
+        if !due || self.work.len() >= WORK_MAX {
+            return;
+        }
+        member.camera_asked = Some(Instant::now());
+        let handle = member.handle.clone();
+        self.work.push(Box::pin(async move {
+            if let Err(fault) = handle.picture(false).await {
+                tracing::info!(printer = handle.name(), code = %fault.code, "{fault}");
+            }
+            Done::Nothing
+        }));
     }
 
     fn host(&mut self, what: HostDemand) {

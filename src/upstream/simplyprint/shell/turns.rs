@@ -79,6 +79,8 @@ pub(super) struct Member {
     pub(super) console: Option<String>,
     pairing: Option<Pairing>,
     pub(super) code: Option<String>,
+    /// When it was last looked whether the camera works.
+    pub(super) camera_asked: Option<Instant>,
 }
 
 /// Both ends of a channel from the work to the loop.
@@ -341,7 +343,9 @@ impl Loop {
         }
         for key in self.session.keys() {
             let host = self.shell.house.host.borrow().clone();
-            let extras = extras::of_host(&self.shell.house.name, &host);
+            self.look_through(key);
+            let mut extras = extras::of_host(&self.shell.house.name, &host);
+            extras.camera = self.members.get(&key).and_then(|m| m.handle.camera_works());
             if let Some(core) = self.session.printer_mut(key) {
                 core.observe_extras(extras);
             }
@@ -378,6 +382,7 @@ impl Loop {
                 console: None,
                 pairing: None,
                 code: None,
+                camera_asked: None,
             },
         );
         if known.is_some() {
