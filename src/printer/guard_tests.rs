@@ -39,6 +39,7 @@ fn start() -> Command {
         }),
         skip: Vec::new(),
         materials: Vec::new(),
+        plate: None,
     })
 }
 

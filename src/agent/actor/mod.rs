@@ -565,6 +565,10 @@ fn time_limit(command: &Command) -> Duration {
         Command::SendGcode { .. } => 1800,
         Command::SkipObjects { .. } | Command::Answer { .. } => 60,
         Command::EmergencyStop => 10,
-        Command::HeatersOff | Command::KeepWarm(_) | Command::Reconnect | Command::Ping => 60,
+        Command::HeatersOff
+        | Command::KeepWarm(_)
+        | Command::RefreshMaterials
+        | Command::Reconnect
+        | Command::Ping => 60,
     })
 }

@@ -161,6 +161,7 @@ impl Rig {
             }),
             skip: Vec::new(),
             materials: Vec::new(),
+            plate: None,
         })
     }
 }
