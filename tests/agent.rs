@@ -496,9 +496,10 @@ async fn a_lost_printer_fails_its_job_before_it_counts_as_offline() {
         })
         .await;
     rig.until(0, |s| !s.is_up()).await;
-    // The grace: a cable that wiggles is not yet a lost printer.
-    assert_ne!(rig.printer(0).snapshot().state.word(), StateWord::Offline);
-    rig.until(0, |s| s.word() == StateWord::Offline).await;
+    // Nobody can print on it now; a cable that wiggles is not yet a lost printer for the upstreams.
+    let state = rig.printer(0).snapshot().state.clone();
+    assert_eq!((state.word(), state.offline), (StateWord::Offline, false));
+    rig.until(0, |s| s.offline).await;
     let refused = rig.printer(0).command(Command::Pause).await;
     assert_eq!(refused.code(), "refused/offline");
     rig.puppets[0].unplugged.store(false, Ordering::SeqCst);

@@ -6,6 +6,7 @@ use uuid::Uuid;
 use super::envelope::Problem;
 use super::gcode_body;
 use crate::printer::command::{CancelReason, Command, MaterialPlace};
+use crate::printer::pause_wishes::{self, PauseWishes};
 
 /// Longest comment of a cancel, characters (documented).
 pub const COMMENT_MAX: usize = 500;
@@ -113,7 +114,12 @@ pub fn read(action: &str, body: &Value) -> Result<Demand, Problem> {
         return Err(Problem::bad("The body must be a JSON object."));
     }
     Ok(match action {
-        "Pause" => Demand::Command(Command::Pause),
+        "Pause" => Demand::Command(pause(body)?),
+        "KeepWarm" => Demand::Command(Command::KeepWarm(
+            pause_wishes::minutes(body.get("minutes"), "minutes")
+                .map_err(Problem::bad)?
+                .ok_or_else(|| Problem::bad("`minutes` must say for how long; 0 ends it."))?,
+        )),
         "Resume" => Demand::Command(Command::Resume),
         "Cancel" => Demand::Command(Command::Cancel(cancel_reason(body)?)),
         "EmergencyStop" => Demand::Command(Command::EmergencyStop),
@@ -137,6 +143,16 @@ pub fn read(action: &str, body: &Value) -> Result<Demand, Problem> {
         "RefreshMaterialData" => Demand::Command(Command::RefreshMaterials),
         _ => return Err(Problem::not_found("There is no such action.")),
     })
+}
+
+/// A pause with `onPause` has a manner of its own.
+fn pause(body: &Value) -> Result<Command, Problem> {
+    match body.get("onPause") {
+        None | Some(Value::Null) => Ok(Command::Pause),
+        Some(wishes) => PauseWishes::read(wishes)
+            .map(Command::PauseAs)
+            .map_err(Problem::bad),
+    }
 }
 
 fn cancel_reason(body: &Value) -> Result<CancelReason, Problem> {

@@ -199,3 +199,26 @@ mod any {
         }
     }
 }
+
+#[test]
+fn a_pause_may_say_what_it_does() {
+    let body = json!({"onPause": {"coolHotend": true, "liftExtruder": {"enabled": true, "distance": 20}}});
+    let Ok(Demand::Command(Command::PauseAs(wishes))) = read("Pause", &body) else {
+        panic!("not read");
+    };
+    assert_eq!((wishes.cool_nozzle, wishes.lift_mm), (Some(true), Some(20.0)));
+    assert_eq!(
+        read("Pause", &json!({"pid": 1})),
+        Ok(Demand::Command(Command::Pause))
+    );
+    let bad = read("Pause", &json!({"onPause": {"liftExtruder": 900}})).expect_err("too high");
+    assert!(format!("{bad:?}").contains("200 mm"), "{bad:?}");
+    for (body, good) in [
+        (json!({"minutes": 90}), true),
+        (json!({}), false),
+        (json!({"minutes": 2000}), false),
+        (json!({"minutes": -1}), false),
+    ] {
+        assert_eq!(read("KeepWarm", &body).is_ok(), good, "{body}");
+    }
+}

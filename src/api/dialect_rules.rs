@@ -16,7 +16,7 @@ pub fn refusal(id: i64, word: StateWord, demand: &Demand) -> Option<Refusal> {
         Demand::Begin | Demand::CancelPending => return None,
         Demand::ClearBed { .. } => (&[Operational, Offline], "operational or offline"),
         _ if word == Offline => return None,
-        Demand::Command(Command::Pause) => (&[Printing], "printing"),
+        Demand::Command(Command::Pause | Command::PauseAs(_)) => (&[Printing], "printing"),
         Demand::Command(Command::Resume) => (&[Paused], "paused"),
         // Not in the table, because the cloud has no such state there: a start that is still checked.
         Demand::Command(Command::Cancel(_)) => (

@@ -75,7 +75,7 @@ pub struct AnswerArgs {
     button: u8,
 }
 
-/// `layerd pause|resume|estop PRINTER`.
+/// `layerd resume|estop PRINTER`.
 pub fn run(globals: &Globals, action: &'static str, args: &Args) -> Done {
     act(globals, &args.printer, action, json!({}), !args.no_wait)
 }
@@ -160,7 +160,7 @@ fn prompt(printer: &Listed, button: u8) -> Result<String, Failure> {
 }
 
 /// Does an action on one printer and tells how it ended.
-fn act(globals: &Globals, printer: &str, action: &'static str, body: Value, wait: bool) -> Done {
+pub(super) fn act(globals: &Globals, printer: &str, action: &'static str, body: Value, wait: bool) -> Done {
     let client = globals.client()?;
     block_on(async {
         let printer = client.printer(printer).await?;

@@ -24,6 +24,7 @@ mod login;
 mod logs;
 mod moving;
 pub mod out;
+mod pause;
 mod print;
 mod printers;
 mod recover;
@@ -107,7 +108,9 @@ enum Verb {
     /// What every printer does
     Printers(printers::Args),
     /// Pause a print; waits until the head is parked
-    Pause(act::Args),
+    Pause(pause::Args),
+    /// Leave a paused or idle printer hot for longer than it would stay by itself
+    KeepWarm(pause::KeepWarmArgs),
     /// Go on with a paused print; waits until it moves
     Resume(act::Args),
     /// End a print; waits until the heaters are off
@@ -210,7 +213,8 @@ fn dispatch(cli: &Cli) -> Done {
         Verb::Analyze(args) => analyze::run(globals, args),
         Verb::Discover(args) => discover::run(globals, args),
         Verb::Printers(args) => printers::run(globals, args),
-        Verb::Pause(args) => act::run(globals, "Pause", args),
+        Verb::Pause(args) => pause::run(globals, args),
+        Verb::KeepWarm(args) => pause::keep_warm(globals, args),
         Verb::Resume(args) => act::run(globals, "Resume", args),
         Verb::Cancel(args) => act::cancel(globals, args),
         Verb::Skip(args) => act::skip(globals, args),

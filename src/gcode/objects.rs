@@ -100,6 +100,11 @@ impl Objects {
         }
     }
 
+    /// Whether its objects are marked in this way.
+    pub fn is_of(&self, source: ObjectSource) -> bool {
+        self.source == Some(source)
+    }
+
     /// Declares an object by name; gives its index.
     pub fn named(&mut self, source: ObjectSource, name: &[u8]) -> Option<u32> {
         let name = trim(name);

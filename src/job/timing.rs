@@ -216,6 +216,10 @@ mod tests {
             }
             let size = text.len() as u64;
             let total = truth.at_s(size);
+            // `M73` counts minutes: of a short print it tells nothing.
+            if total < 900.0 && !text.windows(13).any(|w| w == b";TIME_ELAPSED") {
+                continue;
+            }
             let mut errors = (Vec::new(), Vec::new());
             for share in [0.10, 0.25, 0.50, 0.75, 0.90] {
                 // The place where so much of the time is over.

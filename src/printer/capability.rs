@@ -12,6 +12,7 @@ pub const ALL: &[&str] = &[
     "time.left",
     "print.start.predownload",
     "print.pause",
+    "print.pause.actions",
     "print.cancel",
     "objects.skip",
     "gcode.send",

@@ -2,13 +2,14 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
 use super::model::PrintObject;
 use super::outcome::Outcome;
+use super::pause_wishes::PauseWishes;
 
 /// A number that ties an answer to its request within one daemon run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -84,6 +85,10 @@ pub enum Command {
     Start(StartJob),
     /// Stop moving, keep the job.
     Pause,
+    /// The same in a manner of its own.
+    PauseAs(PauseWishes),
+    /// Leave heaters on for so long that would be switched off in a long pause or when idle; 0: no longer.
+    KeepWarm(Duration),
     /// Go on.
     Resume,
     /// End the job.
@@ -123,7 +128,8 @@ impl Command {
     pub fn name(&self) -> &'static str {
         match self {
             Command::Start(_) => "start",
-            Command::Pause => "pause",
+            Command::Pause | Command::PauseAs(_) => "pause",
+            Command::KeepWarm(_) => "keep warm",
             Command::Resume => "resume",
             Command::Cancel(_) => "cancel",
             Command::SendGcode { tune: false, .. } => "send",

@@ -11,6 +11,10 @@ pub const GCODE_LINES_MAX: usize = 200;
 /// Longest line in one `SendGcode`, in characters (same source).
 pub const GCODE_LINE_MAX: usize = 500;
 
+/// Told where a pause has no manners to choose from.
+const PAUSES_BY_ITSELF: &str =
+    "This printer pauses as its own macros or firmware have it. Pause it without further wishes.";
+
 /// What of the printer's settings the guard needs.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Limits {
@@ -65,7 +69,18 @@ pub fn guard(state: &State, limits: &Limits, command: &Command) -> Result<(), Re
             )),
         },
         Command::Start(_) => start(state, limits, word, command),
-        Command::Pause => match word {
+        Command::KeepWarm(_) | Command::PauseAs(_) if !state.capabilities.has("print.pause.actions") => {
+            Err(Refusal::new("refused/unsupported", PAUSES_BY_ITSELF))
+        }
+        Command::KeepWarm(_) => match word {
+            StateWord::Operational | StateWord::Paused => Ok(()),
+            _ => Err(wrong_state(
+                command,
+                word,
+                "Only a paused or idle printer lets its heaters cool down by itself.",
+            )),
+        },
+        Command::Pause | Command::PauseAs(_) => match word {
             StateWord::Printing | StateWord::Resuming => Ok(()),
             _ => Err(wrong_state(command, word, "Only a running print can be paused.")),
         },

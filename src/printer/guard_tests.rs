@@ -1,5 +1,5 @@
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use uuid::Uuid;
@@ -9,6 +9,7 @@ use crate::printer::capability::Capabilities;
 use crate::printer::command::{CancelReason, Program, StartJob};
 use crate::printer::fault::{Fault, Severity};
 use crate::printer::model::{LinkState, Now, PauseReason};
+use crate::printer::pause_wishes::PauseWishes;
 
 fn state(activity: Activity) -> State {
     let now = Now {
@@ -19,7 +20,7 @@ fn state(activity: Activity) -> State {
     state.link = LinkState::Up;
     state.offline = false;
     state.activity = activity;
-    state.capabilities = Capabilities::with(&["objects.skip"]);
+    state.capabilities = Capabilities::with(&["objects.skip", "print.pause.actions"]);
     state
 }
 
@@ -63,9 +64,11 @@ fn the_table_of_commands_and_states() {
         Activity::Cancelling,
         Activity::Error(fault),
     ];
-    let rows: [(Command, &str); 12] = [
+    let rows: [(Command, &str); 14] = [
         (start(), "yy------"),
         (Command::Pause, "--y--y--"),
+        (Command::PauseAs(PauseWishes::default()), "--y--y--"),
+        (Command::KeepWarm(Duration::ZERO), "y---y---"),
         (Command::Resume, "----y---"),
         (Command::Cancel(CancelReason::default()), "-yyyyy--"),
         (Command::SkipObjects { ids: vec![1] }, "--yyyyy-"),

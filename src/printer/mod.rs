@@ -13,5 +13,6 @@ pub mod guard;
 pub mod model;
 pub mod notice;
 pub mod outcome;
+pub mod pause_wishes;
 pub mod reduce;
 pub mod wire;

@@ -319,8 +319,10 @@ pub struct State {
     pub link: LinkState,
     /// When `link` last changed.
     pub link_since: Now,
-    /// Down for so long that it counts as offline (see [`super::reduce::OFFLINE_GRACE`]).
+    /// Down for so long that upstreams are told of it (see [`super::reduce::OFFLINE_GRACE`]).
     pub offline: bool,
+    /// The link is the printer (a serial cable): without it nobody reaches the printer.
+    pub wired: bool,
     /// What the printer does.
     pub activity: Activity,
     /// When the state word last changed.
@@ -434,6 +436,7 @@ impl State {
             link: LinkState::Down { why: None },
             link_since: now,
             offline: true,
+            wired: false,
             activity: Activity::Idle,
             since: now,
             heaters: BTreeMap::new(),
@@ -459,7 +462,10 @@ impl State {
 
     /// The one word for it.
     pub fn word(&self) -> StateWord {
-        if self.offline {
+        // A printer that does nothing and cannot be reached is not ready for a job; one that did something
+        // says how that ended first.
+        let at_rest = matches!(self.activity, Activity::Idle | Activity::NotReady(_));
+        if self.offline || (self.wired && !self.is_up() && at_rest) {
             return StateWord::Offline;
         }
         match &self.activity {

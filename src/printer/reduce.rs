@@ -164,16 +164,17 @@ fn heated(state: &mut State, now: Now) -> bool {
 }
 
 /// Time passing: marks a printer offline whose link stayed down. Returns whether that happened now.
-///
-/// `link_is_printer`: the link *is* the printer (a serial cable), so that a dead link means that a
-/// person could not reach it either. For others the last status stays.
-pub fn settle(state: &mut State, now: Now, link_is_printer: bool) -> bool {
+/// Where the link is not the printer itself the last status stays.
+pub fn settle(state: &mut State, now: Now) -> bool {
     let grace_over = now.mono.saturating_duration_since(state.link_since.mono) >= OFFLINE_GRACE;
-    if state.offline || state.is_up() || !link_is_printer || !grace_over {
+    if state.offline || state.is_up() || !state.wired || !grace_over {
         return false;
     }
+    let before = state.word();
     state.offline = true;
-    state.since = now;
+    if state.word() != before {
+        state.since = now;
+    }
     true
 }
 
@@ -294,14 +295,18 @@ mod tests {
         let start = Instant::now();
         let mut state = up(start);
         reduce(&mut state, at(start, 100), Event::Down { why: None });
+        assert!(!settle(&mut state, at(start, 111)));
+        assert_eq!(state.word(), StateWord::Operational, "the last status stays");
+        state.wired = true;
+        assert_eq!(state.word(), StateWord::Offline, "nobody can print on it");
         // Attempts in between do not restart the clock.
         reduce(&mut state, at(start, 105), Event::Opening);
-        reduce(&mut state, at(start, 106), Event::Down { why: None });
-        assert!(!settle(&mut state, at(start, 109), true));
-        assert_eq!(state.word(), StateWord::Operational);
-        assert!(!settle(&mut state, at(start, 111), false));
-        assert!(settle(&mut state, at(start, 111), true));
         assert_eq!(state.word(), StateWord::Offline);
+        reduce(&mut state, at(start, 106), Event::Down { why: None });
+        assert!(!settle(&mut state, at(start, 109)));
+        assert!(!state.offline, "upstreams wait");
+        assert!(settle(&mut state, at(start, 111)));
+        assert!(state.offline);
         assert!(reduce(&mut state, at(start, 120), Event::Up).word);
         assert_eq!(state.word(), StateWord::Operational);
     }

@@ -138,6 +138,7 @@ impl Actor {
     ) -> Self {
         let now = clock::now();
         let mut state = State::new(now);
+        state.wired = build.link_is_printer();
         told::before(&means, &shared.name, &mut state, now).await;
         let (job, adopt) = jobs::take_over(&means, &shared.name, &mut state, now).await;
         state.bed_dirty = means.store.bed_dirty(&shared.name).await.unwrap_or_else(|error| {
@@ -236,9 +237,12 @@ impl Actor {
     fn on_turn(&mut self) {
         let now = clock::now();
         self.shared.beat_s.store(self.agent.up_s(), Ordering::Relaxed);
-        if settle(&mut self.state, now, self.build.link_is_printer()) {
+        let before = self.state.word();
+        if settle(&mut self.state, now) {
             self.dirty = true;
-            self.note("offline");
+            if self.state.word() != before {
+                self.note("offline");
+            }
             self.lose_job();
         }
         if self.stopping.is_none() {
@@ -555,12 +559,16 @@ fn time_limit(command: &Command) -> Duration {
         // A file that goes to the printer first may go over a slow network, and as long as bytes move
         // the start is alive: its driver watches over them and gives up long before this.
         Command::Start(job) => 600 + job.program.size / SLOWEST_UPLOAD,
-        Command::Pause => 600,
+        Command::Pause | Command::PauseAs(_) => 600,
         Command::Resume => 1800,
         Command::Cancel(_) => 900,
         Command::SendGcode { .. } => 1800,
         Command::SkipObjects { .. } | Command::Answer { .. } => 60,
         Command::EmergencyStop => 10,
-        Command::HeatersOff | Command::RefreshMaterials | Command::Reconnect | Command::Ping => 60,
+        Command::HeatersOff
+        | Command::KeepWarm(_)
+        | Command::RefreshMaterials
+        | Command::Reconnect
+        | Command::Ping => 60,
     })
 }

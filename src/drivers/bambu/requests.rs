@@ -66,6 +66,14 @@ impl Core {
                 self.push(Output::Hangup(faults::LINK_LOST));
             }
             Command::Ping => self.reply(id, Outcome::Sent),
+            // The guard asks for the capability first.
+            Command::PauseAs(_) | Command::KeepWarm(_) => self.reply(
+                id,
+                Outcome::refused(
+                    "refused/unsupported",
+                    "The printer's own firmware minds its pauses.",
+                ),
+            ),
         }
         self.follow_job(now);
     }

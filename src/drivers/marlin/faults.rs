@@ -346,7 +346,8 @@ faults! {
     /// The link went away in mid-print.
     LOST: Retry "marlin/link-lost", "The connection to the printer was lost.",
         "The cable was pulled, the printer was switched off, or the USB port failed.",
-        "Check cable and power. The print cannot go on; its heaters may still be on.";
+        "Check cable and power: the heaters may still be on. The print does not go on by itself; once the \
+         printer answers again, `layerd recover PRINTER` goes on where it stood.";
     /// The port takes no bytes.
     WRITE_STUCK: Retry "marlin/write-stuck", "The port takes no more data.",
         "The USB adapter or its driver hangs.",

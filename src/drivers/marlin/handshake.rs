@@ -344,6 +344,7 @@ impl Marlin {
             "print.start.predownload",
             "print.pause",
             "print.cancel",
+            "print.pause.actions",
             "objects.skip",
             "gcode.send",
             "gcode.tune",

@@ -8,9 +8,11 @@ use std::time::{Duration, Instant};
 use uuid::Uuid;
 
 use super::proto::{Marlin, Phase, Warmth};
+use crate::printer::command::RequestId;
 use crate::printer::event::Event;
 use crate::printer::model::{Heater, Now, Position};
 use crate::printer::notice::{Level, Notice};
+use crate::printer::outcome::Outcome;
 
 /// Key of the notice about heat of others.
 const NOTICE: &str = "marlin/idle-heat";
@@ -29,6 +31,8 @@ pub struct IdleHeat {
     seen: Option<Instant>,
     asked_where: Option<Instant>,
     told: bool,
+    /// A person wants it warm until then, in a pause or without a job.
+    pub(super) keep_until: Option<Instant>,
 }
 
 impl IdleHeat {
@@ -45,6 +49,7 @@ impl IdleHeat {
     /// A job begins: the clock stops.
     pub fn job_begins(&mut self) {
         self.since = None;
+        self.keep_until = None;
     }
 
     /// The job did something with heat.
@@ -115,7 +120,7 @@ impl Marlin {
             }
         };
         let due = since + limit;
-        if now.mono < due {
+        if now.mono < due || self.idle_heat.keep_until.is_some_and(|until| now.mono < until) {
             return;
         }
         // Another program may move it on another port: that is no idle printer.
@@ -155,6 +160,25 @@ impl Marlin {
         }
     }
 
+    /// Leaves heaters on that would be switched off in a long pause, or because nothing prints.
+    pub(super) fn keep_warm(&mut self, now: Now, id: RequestId, time: Duration) {
+        let cooled = matches!(self.phase, Phase::Paused(_))
+            && self
+                .saved
+                .as_ref()
+                .is_some_and(|s| s.cooled && s.firmware.is_none());
+        let outcome = if cooled && !time.is_zero() {
+            Outcome::refused(
+                "refused/nozzle-off",
+                "The nozzle is off already; a resume heats it again. To warm it now, send its temperature.",
+            )
+        } else {
+            self.idle_heat.keep_until = Some(now.mono + time).filter(|_| !time.is_zero());
+            Outcome::Verified
+        };
+        self.reply(id, outcome);
+    }
+
     fn notify(&mut self, now: Now, title: &str, text: &str, buttons: &[&str]) {
         self.event(Event::Notice(Notice {
             id: Uuid::new_v4(),
@@ -174,6 +198,7 @@ impl Marlin {
             return None;
         }
         let due = self.idle_heat.since? + limit;
+        let due = self.idle_heat.keep_until.map_or(due, |until| due.max(until));
         Some(
             self.idle_heat
                 .asked_where

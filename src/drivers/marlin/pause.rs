@@ -9,13 +9,14 @@ use super::memory_record::Record;
 use super::pause_record::PauseRecord;
 use super::proto::{Marlin, Output, Phase};
 use super::script::{Mark, Step};
-use super::settings::EXTRUDE_MIN_C;
+use super::settings::{EXTRUDE_MIN_C, PauseActions};
 use super::track::Track;
 use crate::drivers::StopMode;
 use crate::printer::command::RequestId;
 use crate::printer::event::JobEvent;
 use crate::printer::model::{Heater, Now, PauseReason, Position};
 use crate::printer::outcome::Outcome;
+use crate::printer::pause_wishes::PauseWishes;
 
 /// Marlin's own default for the motors' timeout, s; restored when the program set none.
 pub(super) const MOTORS_TIMEOUT_S: u32 = 120;
@@ -49,7 +50,9 @@ pub struct Saved {
     /// The firmware paused by itself and resumes by itself.
     pub firmware: Option<FirmwareWait>,
     /// A pause was asked for on the way back: stand still again once the head is in place.
-    pub again: bool,
+    pub again: Option<PauseActions>,
+    /// What this pause does beside standing still.
+    pub actions: PauseActions,
 }
 
 /// A pause of the firmware's own.
@@ -60,10 +63,12 @@ pub struct FirmwareWait {
 }
 
 impl Marlin {
-    pub(super) fn pause(&mut self, now: Now, id: RequestId) {
+    pub(super) fn pause(&mut self, now: Now, id: RequestId, wishes: PauseWishes) {
         match (self.phase, &mut self.job) {
             (Phase::Printing | Phase::Resuming, Some(_)) => {
-                self.begin_pause(now, PauseReason::Requested, Some(id));
+                let actions = self.settings.pause.with(&wishes);
+                self.idle_heat.keep_until = wishes.keep_warm.map(|time| now.mono + time);
+                self.begin_pause_as(now, PauseReason::Requested, Some(id), actions);
             }
             (Phase::Paused(_), _) => self.reply(id, Outcome::Verified),
             _ if self.outside.running() => {
@@ -77,8 +82,19 @@ impl Marlin {
         }
     }
 
-    /// No more lines of the program; stop, capture, park.
+    /// No more lines of the program; stop, capture, park as the settings say.
     pub(super) fn begin_pause(&mut self, now: Now, why: PauseReason, id: Option<RequestId>) {
+        self.begin_pause_as(now, why, id, self.settings.pause);
+    }
+
+    /// The same in a manner of its own.
+    pub(super) fn begin_pause_as(
+        &mut self,
+        now: Now,
+        why: PauseReason,
+        id: Option<RequestId>,
+        actions: PauseActions,
+    ) {
         let resuming = self.phase == Phase::Resuming;
         let Some(job) = &mut self.job else { return };
         let interrupted = job.reply.take();
@@ -96,11 +112,12 @@ impl Marlin {
             if !still_heating {
                 // The head is on its way back and the filament primed: that is finished first, or the
                 // next resume would prime once more and know a wrong place.
-                saved.again = true;
+                saved.again = Some(actions);
                 self.set_phase(Phase::Pausing);
                 return;
             }
             // Nothing has moved: it stands as it stood.
+            saved.actions = actions;
             self.out.push_back(Output::Record(Record::Leaving));
             self.reports.in_run = false;
             self.script.clear();
@@ -130,7 +147,8 @@ impl Marlin {
             since_wall: None,
             cooled: false,
             firmware: None,
-            again: false,
+            again: None,
+            actions,
         });
         self.set_phase(Phase::Pausing);
         if self.quirks.holds_motors {
@@ -157,9 +175,10 @@ impl Marlin {
             .iter()
             .filter_map(|(heater, w)| Some((*heater, w.target_c.filter(|t| *t > 0.0)?)))
             .collect();
-        let retract = self.settings.pause.retract_mm;
-        let lift = self.lift_mm(&track, position);
-        let park = self.settings.park_mm().filter(|_| track.homed);
+        let actions = self.saved.as_ref().map_or(self.settings.pause, |s| s.actions);
+        let retract = actions.retract_mm;
+        let lift = self.lift_mm(&actions, &track, position);
+        let park = self.settings.park_mm(&actions).filter(|_| track.homed);
         let own = self.moment_steps(&self.settings.gcode.pause);
         let timer = self.uses_print_timer();
         let Some(saved) = &mut self.saved else { return };
@@ -212,8 +231,8 @@ impl Marlin {
     }
 
     /// As far as wanted, but not into the top of the machine.
-    fn lift_mm(&self, track: &Track, position: Option<Position>) -> f32 {
-        let wanted = self.settings.pause.lift_mm;
+    fn lift_mm(&self, actions: &PauseActions, track: &Track, position: Option<Position>) -> f32 {
+        let wanted = actions.lift_mm;
         let [_, _, z] = track.xyz();
         let z = z.map(|z| z as f32).or(position.and_then(|p| p.z_mm));
         match (self.settings.height_mm(), z) {
@@ -224,13 +243,13 @@ impl Marlin {
     }
 
     pub(super) fn parked(&mut self, now: Now) {
-        let actions = self.settings.pause;
         let stops = self.stopping == Some(StopMode::Park);
         let (mut why, mut cool) = (PauseReason::Requested, Vec::new());
         if let Some(saved) = &mut self.saved {
             saved.since = Some(now.mono);
             saved.since_wall.get_or_insert(now.wall);
             why = saved.why;
+            let actions = saved.actions;
             // Whoever changes filament needs a hot nozzle.
             let hands_in = matches!(why, PauseReason::FilamentChange | PauseReason::Runout);
             let nozzle = actions.cool_nozzle && !hands_in && !stops;

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::history::Place;
 use super::pause::Saved;
+use super::settings::PauseActions;
 use super::track::Track;
 use crate::printer::model::{Heater, PauseReason, Position};
 
@@ -76,7 +77,8 @@ impl PauseRecord {
             cooled: self.cooled,
             since_wall: self.since_ms.and_then(|ms| Timestamp::from_millisecond(ms).ok()),
             firmware: None,
-            again: false,
+            again: None,
+            actions: PauseActions::default(),
         }
     }
 }
@@ -127,7 +129,8 @@ mod tests {
             cooled: true,
             since_wall: Timestamp::from_second(1_700_000_000).ok(),
             firmware: None,
-            again: false,
+            again: None,
+            actions: PauseActions::default(),
         };
         let record = PauseRecord::of(
             &saved,

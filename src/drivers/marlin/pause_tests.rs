@@ -9,6 +9,7 @@ use crate::printer::command::{CancelReason, Command};
 use crate::printer::event::{Event, JobEvent};
 use crate::printer::model::Activity;
 use crate::printer::outcome::Outcome;
+use crate::printer::pause_wishes::PauseWishes;
 
 fn fast() -> Options {
     Options {
@@ -182,4 +183,124 @@ fn idle_heat_waits_while_somebody_else_moves_the_head() {
     }
     b.run(1300, |_| false);
     assert!(!b.sim.is_heating(), "it stood still for long enough");
+}
+
+#[test]
+fn one_pause_may_differ_from_the_settings_and_the_next_one_does_not() {
+    let mut b = Bench::up(fast(), settings());
+    b.start(&program());
+    assert!(b.run(3600, |b| b.sim.executed_count() > 300));
+    let from = b.sim.executed().len();
+    let pause = b.request(Command::PauseAs(PauseWishes {
+        retract_mm: Some(5.0),
+        lift_mm: Some(25.0),
+        park: Some(false),
+        cool_nozzle: Some(true),
+        cool_bed: Some(true),
+        ..PauseWishes::default()
+    }));
+    assert!(b.run(600, |b| b.replies.contains_key(&pause)));
+    assert!(b.run(30, |b| !b.sim.is_heating()), "nozzle and bed are off");
+    let own = said(&b, from);
+    let at = |line: &str| {
+        own.iter()
+            .position(|t| t == line)
+            .unwrap_or_else(|| panic!("{line}: {own:?}"))
+    };
+    // Filament is pulled back while it is soft, the head goes up, and only then it cools.
+    assert!(
+        at("G1 E-5 F1800") < at("G1 Z25 F600") && at("G1 Z25 F600") < at("M104 T0 S0"),
+        "{own:?}"
+    );
+    assert!(!own.iter().any(|t| t.starts_with("G1 X5 ")), "{own:?}");
+    b.run(600, |_| false);
+    let resume = resumed(&mut b);
+    let at = |line: &str| {
+        resume
+            .iter()
+            .position(|t| t == line)
+            .unwrap_or_else(|| panic!("{line}: {resume:?}"))
+    };
+    assert!(at("M104 T0 S200") < at("G1 E5 F1800"), "{resume:?}");
+    // And the next one as usual.
+    let from = b.sim.executed().len();
+    let pause = b.request(Command::Pause);
+    assert!(b.run(600, |b| b.replies.contains_key(&pause)));
+    let own = said(&b, from);
+    assert!(
+        own.iter().any(|t| t == "G1 E-2 F1800") && own.iter().any(|t| t == "G1 Z10 F600"),
+        "{own:?}"
+    );
+    assert!(b.sim.is_heating());
+    resumed(&mut b);
+    assert!(b.run(3600, |b| b.saw_job(|j| matches!(j, JobEvent::Done { .. }))));
+}
+
+#[test]
+fn a_printer_that_is_kept_warm_stays_hot_in_a_long_pause_and_not_for_ever() {
+    let mut b = Bench::up(fast(), settings());
+    b.start(&program());
+    assert!(b.run(3600, |b| b.sim.executed_count() > 300));
+    let minutes = |m: u64| Duration::from_secs(m * 60);
+    let pause = b.request(Command::PauseAs(PauseWishes {
+        keep_warm: Some(minutes(30)),
+        ..PauseWishes::default()
+    }));
+    assert!(b.run(600, |b| b.replies.contains_key(&pause)));
+    b.run(25 * 60, |_| false);
+    assert!(b.sim.tool_c(0) > 190.0, "wished for half an hour");
+    let longer = b.request(Command::KeepWarm(minutes(60)));
+    assert!(b.run(10, |b| b.replies.contains_key(&longer)));
+    b.run(50 * 60, |_| false);
+    assert!(b.sim.tool_c(0) > 190.0, "and for an hour more");
+    b.run(20 * 60, |_| false);
+    assert!(b.sim.tool_c(0) < 150.0, "{} °C", b.sim.tool_c(0));
+    let late = b.request(Command::KeepWarm(minutes(5)));
+    assert!(b.run(10, |b| b.replies.contains_key(&late)));
+    assert_eq!(
+        b.replies.get(&late).map(Outcome::code).as_deref(),
+        Some("refused/nozzle-off")
+    );
+    resumed(&mut b);
+    assert!(b.run(3600, |b| b.saw_job(|j| matches!(j, JobEvent::Done { .. }))));
+}
+
+#[test]
+fn heat_without_a_job_stays_while_it_is_wanted() {
+    let mut b = Bench::up(fast(), settings());
+    let set = b.send("M140 S60");
+    assert!(b.run(60, |b| b.replies.contains_key(&set)));
+    let warm = b.request(Command::KeepWarm(Duration::from_secs(3 * 3600)));
+    assert!(b.run(60, |b| b.replies.contains_key(&warm)));
+    b.run(2 * 3600, |_| false);
+    assert!(b.sim.is_heating(), "a heat soak");
+    b.run(2 * 3600, |_| false);
+    assert!(!b.sim.is_heating());
+}
+
+#[test]
+fn a_program_that_parks_the_head_pauses_there_and_asks() {
+    let text = program().replacen(
+        "G1 X60 Y12 E0.1 F6000\n",
+        "M125 X30 Y40 Z5 L3\nG1 X60 Y12 E0.1 F6000\n",
+        1,
+    );
+    let mut b = Bench::up(fast(), settings());
+    b.start(&text);
+    assert!(b.run(3600, |b| {
+        b.saw(|e| {
+            matches!(
+                e,
+                Event::Activity(Activity::Paused(crate::printer::model::PauseReason::Program))
+            )
+        })
+    }));
+    let own = said(&b, 0);
+    for line in ["G1 E-3 F1800", "G1 Z5 F600", "G1 X30 Y40 F6000"] {
+        assert!(own.iter().any(|t| t == line), "{line}: {own:?}");
+    }
+    assert!(!own.iter().any(|t| t.starts_with("M125")), "{own:?}");
+    assert!(b.saw(|e| matches!(e, Event::Notice(n) if n.buttons == ["Resume"])));
+    resumed(&mut b);
+    assert!(b.run(3600, |b| b.saw_job(|j| matches!(j, JobEvent::Done { .. }))));
 }

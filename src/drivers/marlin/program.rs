@@ -19,6 +19,7 @@ use crate::printer::event::JobEvent;
 use crate::printer::fault::Fault;
 use crate::printer::model::{Heater, Now, PauseReason};
 use crate::printer::outcome::Outcome;
+use crate::printer::pause_wishes::{LIFT_MAX_MM, PauseWishes, RETRACT_MAX_MM};
 
 /// A job begins with small numbers again when they have grown beyond this.
 const RENUMBER_ABOVE: u32 = 100_000;
@@ -170,6 +171,8 @@ enum Verdict {
     Drop,
     /// A pause, with words for a person.
     Pause(PauseReason, Option<String>),
+    /// A pause as the program wants it.
+    PauseAs(PauseWishes),
     /// Send this instead.
     Instead(String),
     /// Wait for the heat here, then send it.
@@ -290,6 +293,12 @@ impl Marlin {
                 }
                 self.begin_pause(now, why, None);
             }
+            Verdict::PauseAs(wishes) => {
+                self.program.next += 1;
+                self.note_unsent(place);
+                let actions = self.settings.pause.with(&wishes);
+                self.begin_pause_as(now, PauseReason::Program, None, actions);
+            }
             Verdict::Instead(text) => {
                 self.program.next += 1;
                 let patience = silence::patience(text.as_bytes());
@@ -359,6 +368,7 @@ impl Marlin {
                 _ => Verdict::Pause(PauseReason::Program, Some(words()).filter(|w| !w.is_empty())),
             },
             (b'M', 25 | 601) => Verdict::Pause(PauseReason::Program, None),
+            (b'M', 125) => Verdict::PauseAs(parked_as(text)),
             (b'M', 600) if !self.quirks.m600 => Verdict::Pause(PauseReason::FilamentChange, None),
             (b'M', 108 | 110) => Verdict::Drop,
             (b'M', 112 | 23 | 24 | 28 | 29 | 30 | 32 | 928 | 997 | 999) => {
@@ -541,6 +551,22 @@ impl Marlin {
 }
 
 /// The line with its useless blanks taken out, or a text cut to fit; `None`: cannot be made to fit.
+/// `M125`: retraction `L`, place `X` and `Y`, lift `Z`. Left to the firmware it would park and then wait for a
+/// knob in some builds, and for nothing in others.
+fn parked_as(text: &[u8]) -> PauseWishes {
+    let within = |key, most| {
+        let mm = word(text, key).filter(|mm| (0.0..=most).contains(mm));
+        mm.map(|mm| mm as f32)
+    };
+    let place = |key| word(text, key).map(|mm| mm as f32);
+    PauseWishes {
+        retract_mm: within(b'L', RETRACT_MAX_MM),
+        lift_mm: within(b'Z', LIFT_MAX_MM),
+        park_at_mm: [place(b'X'), place(b'Y')],
+        ..PauseWishes::default()
+    }
+}
+
 fn shorten(text: &[u8]) -> Option<Vec<u8>> {
     // `N` + 10 digits + blank + `*` + 3 digits around it at most.
     const ROOM: usize = WIRE_MAX - 16;

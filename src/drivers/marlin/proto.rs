@@ -51,6 +51,7 @@ use crate::printer::fault::Fault;
 use crate::printer::model::{Activity, Heater, Now, PauseReason, Position};
 use crate::printer::notice::{Level, Notice};
 use crate::printer::outcome::Outcome;
+use crate::printer::pause_wishes::PauseWishes;
 
 pub use super::memory_record::Record;
 
@@ -378,7 +379,9 @@ impl Marlin {
                 ),
             ),
             Command::Start(job) => self.start(now, id, job),
-            Command::Pause => self.pause(now, id),
+            Command::Pause => self.pause(now, id, PauseWishes::default()),
+            Command::PauseAs(wishes) => self.pause(now, id, wishes),
+            Command::KeepWarm(time) => self.keep_warm(now, id, time),
             Command::Resume => self.resume(now, id),
             Command::Cancel(_) => self.cancel(now, Some(id)),
             Command::SendGcode { lines, .. } => self.send_gcode(now, id, lines),

@@ -160,14 +160,14 @@ impl Marlin {
         let mut again = None;
         if let Some(saved) = self.saved.take() {
             let fans = self.track.fans;
-            again = saved.again.then_some(saved.why);
+            again = saved.again.map(|actions| (saved.why, actions));
             self.track = saved.track;
             self.track.fans = fans;
         }
         self.phase = Phase::Printing;
-        if let Some(why) = again {
+        if let Some((why, actions)) = again {
             let id = self.job.as_mut().and_then(|job| job.reply.take());
-            self.begin_pause(now, why, id);
+            self.begin_pause_as(now, why, id, actions);
             return;
         }
         self.want_filament();
@@ -214,7 +214,8 @@ impl Marlin {
             since_wall: Some(now.wall),
             cooled: true,
             firmware: Some(FirmwareWait { over_with }),
-            again: false,
+            again: None,
+            actions: self.settings.pause,
         });
         self.job_event(JobEvent::Paused { uid, why });
         self.set_phase(Phase::Paused(why));
@@ -269,7 +270,8 @@ impl Marlin {
         if saved.cooled || saved.firmware.is_some() {
             return None;
         }
-        Some(saved.since? + self.settings.pause_nozzle_off?)
+        let due = saved.since? + self.settings.pause_nozzle_off?;
+        Some(self.idle_heat.keep_until.map_or(due, |until| due.max(until)))
     }
 
     /// The firmware's own timeout of the motors, as it was before a pause that does not end in a resume.

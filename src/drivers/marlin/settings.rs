@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::config::lifecycle::Lifecycle;
+use crate::printer::pause_wishes::PauseWishes;
 
 /// Lines in flight.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -63,6 +64,25 @@ pub struct PauseActions {
     pub cool_bed: bool,
 }
 
+impl PauseActions {
+    /// With the wishes for one pause.
+    pub fn with(self, wishes: &PauseWishes) -> PauseActions {
+        PauseActions {
+            retract_mm: wishes.retract_mm.unwrap_or(self.retract_mm),
+            lift_mm: wishes.lift_mm.unwrap_or(self.lift_mm),
+            park: wishes.park.unwrap_or(self.park),
+            park_at_mm: match (wishes.park_at_mm, self.park_at_mm) {
+                ([Some(x), Some(y)], _) => Some([x, y]),
+                ([Some(x), None], Some([_, y])) => Some([x, y]),
+                ([None, Some(y)], Some([x, _])) => Some([x, y]),
+                (_, usual) => usual,
+            },
+            cool_nozzle: wishes.cool_nozzle.unwrap_or(self.cool_nozzle),
+            cool_bed: wishes.cool_bed.unwrap_or(self.cool_bed),
+        }
+    }
+}
+
 impl Default for PauseActions {
     fn default() -> Self {
         PauseActions {
@@ -96,11 +116,11 @@ impl Default for Settings {
 
 impl Settings {
     /// Where the head waits in a pause: a corner of the bed, out of the way of the part.
-    pub fn park_mm(&self) -> Option<(f32, f32)> {
-        if !self.pause.park {
+    pub fn park_mm(&self, actions: &PauseActions) -> Option<(f32, f32)> {
+        if !actions.park {
             return None;
         }
-        if let Some([x, y]) = self.pause.park_at_mm {
+        if let Some([x, y]) = actions.park_at_mm {
             return Some((x, y));
         }
         let [x, y, _] = self.bed_mm?;

@@ -44,6 +44,11 @@ impl Pass {
                     self.meta.elapsed = self.meta.elapsed.max(elapsed);
                     self.index.slicer_elapsed(raw.start, elapsed);
                 }
+                // Cura's end of a layer: each layer names its meshes anew, and behind the last one comes
+                // what ends the print.
+                if self.objects.is_of(ObjectSource::CuraMesh) {
+                    self.enter(None, raw);
+                }
                 return;
             }
             _ => {}

@@ -203,7 +203,8 @@ impl Pass {
             Step::Quiet { known: true } => return self.new_limits(),
             _ => {}
         }
-        if named.name.len() >= 20
+        // `EXCLUDE_OBJECT_END` is the shortest of the marks.
+        if named.name.len() >= 18
             && named
                 .name
                 .get(..14)

@@ -316,6 +316,43 @@ proptest! {
     }
 }
 
+#[test]
+fn what_ends_the_print_is_never_left_out_with_the_last_object() {
+    let body = |from: u32| {
+        format!(
+            "G1 X{from} Y10 F6000\nG1 X{} Y10 E1 F1200\nG1 X{from} Y12 E1\n",
+            from + 20
+        )
+    };
+    let head = "G28\nM83\nG1 Z0.3 F600\n";
+    let tail = "G1 E-2 F2400\nG91\nG1 Z10 F600\nG90\nG1 X0 Y200 F6000\nM104 S0\nM84\n";
+    let (one, two) = (body(10), body(50));
+    for text in [
+        format!(
+            "{head}EXCLUDE_OBJECT_START NAME=a\n{one}EXCLUDE_OBJECT_END NAME=a\n\
+             EXCLUDE_OBJECT_START NAME=b\n{two}EXCLUDE_OBJECT_END NAME=b\n{tail}"
+        ),
+        format!(
+            ";Generated with Cura\n{head};LAYER:0\n;MESH:a\n{one};MESH:b\n{two};TIME_ELAPSED:12.5\n{tail}"
+        ),
+    ] {
+        let (index, objects) = index_of(text.as_bytes());
+        assert_eq!(objects, 2, "{text}");
+        let mut plan = SkipPlan::default();
+        plan.add(1, 0);
+        let left_out = check(text.as_bytes(), &plan).expect("the same");
+        assert_eq!(left_out, 2);
+        let lines = stream(&commands(text.as_bytes()), &index, &plan);
+        let mut printed = Machine::default();
+        lines.iter().for_each(|(_, line)| printed.run(line, None));
+        assert_eq!(
+            printed.modal.position,
+            [0, 200 * UNIT, 10_300_000],
+            "the head stays on the part"
+        );
+    }
+}
+
 /// The checker's report: `REPORT=FOLDER…:FOLDER cargo test --lib skip_report -- --ignored --nocapture`.
 #[test]
 #[ignore = "a report on many files: tests/long/run skips"]

@@ -6,6 +6,7 @@ use serde_json::{Map, Value};
 
 use super::lenient;
 use crate::config::secrets::Secret;
+use crate::printer::pause_wishes::PauseWishes;
 
 /// Longest name of a file, an object or an event, characters.
 const NAME_MAX: usize = 255;
@@ -28,7 +29,7 @@ const OPTIONS_MAX: usize = 100;
 #[derive(Clone, Debug, PartialEq)]
 pub enum Demand {
     /// Stand still.
-    Pause,
+    Pause(Option<PauseWishes>),
     /// Go on.
     Resume,
     /// End the print.
@@ -183,7 +184,12 @@ impl Demand {
         let name = data.get("demand")?.as_str()?;
         let text = |key: &str| lenient::text(data.get(key), NAME_MAX);
         Some(match name {
-            "pause" => Demand::Pause,
+            // Not documented for the link; the interface of the cloud has it. What cannot be read is ignored:
+            // a pause that comes plain is better than none.
+            "pause" => Demand::Pause(
+                data.get("onPause")
+                    .and_then(|wishes| PauseWishes::read(wishes).ok()),
+            ),
             "resume" => Demand::Resume,
             "cancel" => Demand::Cancel,
             "gcode" => Demand::Gcode {

@@ -167,7 +167,11 @@ impl View {
             })
             .collect();
         View {
-            word: state.word(),
+            word: match state.word() {
+                // A cable that wiggles is not yet a lost printer: that is said when it stays away.
+                StateWord::Offline if !state.offline => StateWord::NotReady,
+                word => word,
+            },
             link: match state.link {
                 LinkState::Up => Some(true),
                 LinkState::Opening => None,

@@ -82,7 +82,12 @@ pub async fn command(printer: PrinterHandle, command: Command) -> Done {
         _ => None,
     };
     let name = command.name();
-    let outcome = printer.command(command).await;
+    let wishes = matches!(command, Command::PauseAs(_));
+    let mut outcome = printer.command(command).await;
+    // A pause that comes plain is better than none.
+    if wishes && outcome.code() == "refused/unsupported" {
+        outcome = printer.command(Command::Pause).await;
+    }
     if outcome.is_ok() {
         return Done::Nothing;
     }

@@ -30,7 +30,9 @@ impl PrinterCore {
             return;
         }
         match demand {
-            Demand::Pause => self.act(Action::Command(Command::Pause)),
+            Demand::Pause(wishes) => self.act(Action::Command(
+                wishes.map_or(Command::Pause, Command::PauseAs),
+            )),
             Demand::Resume => self.act(Action::Command(Command::Resume)),
             Demand::Cancel => {
                 if !self.cancel_start(now) {
