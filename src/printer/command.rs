@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
+pub use super::model::MaterialPlace;
 use super::model::PrintObject;
 use super::outcome::Outcome;
 use super::pause_wishes::PauseWishes;
@@ -49,15 +50,6 @@ pub struct StartJob {
     pub materials: Vec<Option<MaterialPlace>>,
     /// Which plate of a project, from 1; `None`: the first.
     pub plate: Option<u32>,
-}
-
-/// A place for a spool, as the cloud counts (see [`super::model::MaterialSlot`]).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct MaterialPlace {
-    /// Nozzle, from 0.
-    pub nozzle: u8,
-    /// Position among the slots of that nozzle; 256: the external spool.
-    pub position: u16,
 }
 
 /// Whether every filament comes from the place of its own number: what a printer without a material

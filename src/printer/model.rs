@@ -365,6 +365,15 @@ pub struct State {
     pub materials: Option<Arc<Vec<MaterialSlot>>>,
 }
 
+/// A place for a spool, as the cloud counts (see [`MaterialSlot`]).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MaterialPlace {
+    /// Nozzle, from 0.
+    pub nozzle: u8,
+    /// Position among the slots of that nozzle; 256: the external spool.
+    pub position: u16,
+}
+
 /// A place for a spool, as the printer tells it. Unknown is absent.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct MaterialSlot {

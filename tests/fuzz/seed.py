@@ -140,6 +140,8 @@ def seeds(target: str):
         yield from conversations()
     elif target == "bambu":
         yield from reports()
+    elif target == "bambu_wire":
+        yield from wire()
     elif target == "thumbnails":
         for kind in ("png", "jpg", "qoi", "bmp"):
             yield kind, b"\x00" + picture(kind)
@@ -154,6 +156,16 @@ def reports():
     for path in sorted(BAMBU.glob("*.json")):
         yield path.stem, json.dumps(json.loads(path.read_text()), separators=(",", ":")).encode()
     yield "two", b'{"print":{"ams":{"ams":[{"id":"0","info":"2103","tray":[{"id":"0","tray_type":"PLA"}]}]}}}\n{"print":{"hms":[{"attr":1,"code":2}],"s_obj":[1],"ams":{"ams":[{"id":"0","tray":[{"id":"0"}]}]}}}'
+
+
+def wire():
+    yield "replies", b"\x06220-hello\r\n220 there\r\n331 code\r\n230 in\r\n227 Entering Passive Mode (127,0,0,1,31,144).\r\n213 812345\r\n452 full\r\n"
+    yield "listing", b"\x00-rw-r--r-- 1 0 0 812345 Jan 01 2024 a-01234567.gcode.3mf\r\n"
+    yield "notify", (b"\x00NOTIFY * HTTP/1.1\r\nLocation: 192.168.1.77\r\nNT: urn:bambulab-com:device:3dprinter:1\r\nUSN: 01P00A000000000 \r\n"
+                     b"DevModel.bambu.com: C12\r\nDevName.bambu.com: My P1S\r\nDevConnect.bambu.com: lan\r\nDevVersion.bambu.com: 01.07.00.00\r\n\r\n")
+    json_ = b'{"login":{"command":"detect","id":"03000A000000001","model":"N1","name":"mini","version":"01.05.00.00","connect":"lan"}}'
+    yield "detect", b"\x00" + json_
+    yield "frame", b"\x00\xa5\xa5" + (len(json_) + 6).to_bytes(2, "little") + json_ + b"\xa7\xa7"
 
 
 def main() -> None:

@@ -384,6 +384,20 @@ def discover(case):
         assert "another printer" in done.stdout + done.stderr and case.true_serial in done.stdout + done.stderr, done
 
 
+def another_address(case):
+    """The router gives the printer another address: it is found again by its announcements."""
+    with case:
+        case.ready()
+        case.printer.terminate()
+        case.printer.wait(10)
+        case.until(lambda s: not s["link"]["up"], 20)
+        case.host = case.host.rsplit(".", 1)[0] + ".250"
+        case.plug_in()
+        case.until(lambda s: s["link"]["up"], 90, state="operational")
+        case.layerd("print", "p", case.gcode, ok=0)
+        assert len(case.received("project_file")) == 1
+
+
 def slow_upload(case):
     """A file that needs longer than any start may take without one: as long as bytes move it goes on."""
     with case:
@@ -465,6 +479,7 @@ def main():
     add("bad-upload", bad_upload)
     if rig:
         add("discover", discover, "P1S", "--detect", "3000", "--ssdp", "127.0.0.1:2021")
+        add("another-address", another_address, "P1S", "--ssdp", "127.0.0.1:2021")
         add("slow-upload", slow_upload)
         add("refused-bare", refused, "A1MINI", "--no-dev-mode", "--refusal", "bare")
     if rig and shutil.which("mosquitto"):

@@ -2,8 +2,7 @@
 
 use super::lenient::{Object, hex};
 use super::report::{Ams, Tray as TrayNow, Unit as UnitNow};
-use crate::printer::command::MaterialPlace;
-use crate::printer::model::MaterialSlot;
+use crate::printer::model::{MaterialPlace, MaterialSlot};
 
 /// Position of an external spool, as the cloud counts.
 const EXTERNAL: u16 = 256;

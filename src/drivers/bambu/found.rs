@@ -6,12 +6,12 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-use serde::Deserialize;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpStream, UdpSocket};
 use tokio::time::timeout;
 
-use super::{faults, model, tls};
+use super::heard::{SERVICE, SelfTold, announcement, detect_answer, detect_question};
+use super::{faults, tls};
 use crate::drivers::Found;
 
 /// Where printers announce themselves.
@@ -31,125 +31,6 @@ const DETECT_PORTS: [(u16, bool); 2] = [(3000, false), (3002, true)];
 const DETECT_LIMIT: Duration = Duration::from_secs(2);
 /// Largest answer of the probe.
 const DETECT_MAX: usize = 4096;
-/// What an announcement and a search name.
-const SERVICE: &str = "urn:bambulab-com:device:3dprinter:1";
-
-/// What a printer says about itself to anybody.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct SelfTold {
-    /// Serial number.
-    pub serial: String,
-    /// Address, where it tells one.
-    pub host: Option<IpAddr>,
-    /// Name given by its owner.
-    pub name: String,
-    /// Model, or the code where it is unknown.
-    pub model: String,
-    /// Firmware.
-    pub version: String,
-    /// It is bound to the maker's cloud instead of LAN-only mode.
-    pub cloud: bool,
-}
-
-/// A word from the network, fit to be shown.
-fn word(text: &str) -> String {
-    text.trim()
-        .chars()
-        .filter(|c| !c.is_control() && *c != '"' && *c != '\\')
-        .take(48)
-        .collect()
-}
-
-fn serial(text: &str) -> Option<String> {
-    let text = text.trim();
-    let fits = (8..=32).contains(&text.len()) && text.chars().all(|c| c.is_ascii_alphanumeric());
-    fits.then(|| text.to_ascii_uppercase())
-}
-
-fn model_name(code: &str, serial: &str) -> String {
-    let known = model::by_code(code).or_else(|| model::by_serial(serial));
-    known.map_or_else(|| word(code), |m| m.name.to_owned())
-}
-
-/// Reads an announcement or the answer to a search.
-pub fn announcement(text: &str) -> Option<SelfTold> {
-    let mut lines = text.lines();
-    let first = lines.next()?;
-    if !first.starts_with("NOTIFY ") && !first.starts_with("HTTP/1.1 200") {
-        return None;
-    }
-    let mut told = SelfTold::default();
-    let (mut ours, mut code) = (false, String::new());
-    for line in lines.take(64) {
-        let Some((key, value)) = line.split_once(':') else {
-            continue;
-        };
-        let value = value.trim();
-        match key.trim().to_ascii_lowercase().as_str() {
-            "nt" | "st" => ours = value == SERVICE,
-            "usn" => told.serial = serial(value)?,
-            "location" => told.host = value.parse().ok(),
-            "devmodel.bambu.com" => code = value.to_owned(),
-            "devname.bambu.com" => told.name = word(value),
-            "devversion.bambu.com" => told.version = word(value),
-            "devconnect.bambu.com" => told.cloud = value.eq_ignore_ascii_case("cloud"),
-            _ => {}
-        }
-    }
-    told.model = model_name(&code, &told.serial);
-    (ours && !told.serial.is_empty()).then_some(told)
-}
-
-/// The probe's question.
-pub fn detect_question() -> Vec<u8> {
-    frame(br#"{"login":{"command":"detect","sequence_id":"20004"}}"#)
-}
-
-/// Puts a document between the probe's marks.
-pub fn frame(json: &[u8]) -> Vec<u8> {
-    let mut out = vec![0xa5, 0xa5];
-    out.extend_from_slice(&u16::try_from(json.len() + 6).unwrap_or(u16::MAX).to_le_bytes());
-    out.extend_from_slice(json);
-    out.extend_from_slice(&[0xa7, 0xa7]);
-    out
-}
-
-#[derive(Deserialize)]
-struct Detected {
-    login: Login,
-}
-
-#[derive(Deserialize)]
-struct Login {
-    id: String,
-    #[serde(default)]
-    model: String,
-    #[serde(default)]
-    name: String,
-    #[serde(default)]
-    version: String,
-    #[serde(default)]
-    connect: String,
-}
-
-/// Reads the probe's answer.
-pub fn detect_answer(bytes: &[u8]) -> Option<SelfTold> {
-    let json = bytes
-        .strip_prefix(&[0xa5, 0xa5])?
-        .get(2..)?
-        .strip_suffix(&[0xa7, 0xa7])?;
-    let Detected { login } = serde_json::from_slice(json).ok()?;
-    let serial = serial(&login.id)?;
-    Some(SelfTold {
-        host: None,
-        name: word(&login.name),
-        model: model_name(&login.model, &serial),
-        version: word(&login.version),
-        cloud: login.connect.eq_ignore_ascii_case("cloud"),
-        serial,
-    })
-}
-
 async fn exchange(mut stream: impl AsyncRead + AsyncWrite + Unpin) -> Option<SelfTold> {
     stream.write_all(&detect_question()).await.ok()?;
     stream.flush().await.ok()?;
@@ -191,27 +72,50 @@ pub async fn detect(host: &str) -> Option<SelfTold> {
     None
 }
 
+/// What the next announcement on a socket says.
+async fn hear(socket: &UdpSocket) -> SelfTold {
+    let mut bytes = vec![0; ANNOUNCEMENT_MAX];
+    loop {
+        let Ok((len, from)) = socket.recv_from(&mut bytes).await else {
+            // An answer of the network to a search that reached nobody.
+            continue;
+        };
+        let text = String::from_utf8_lossy(bytes.get(..len).unwrap_or_default());
+        if let Some(mut told) = announcement(&text) {
+            told.host.get_or_insert(from.ip());
+            return told;
+        }
+    }
+}
+
 /// Hears a network out on a socket.
 async fn listen(socket: &UdpSocket, limit: Duration) -> BTreeMap<String, SelfTold> {
     let mut all = BTreeMap::new();
-    let hear = async {
-        let mut bytes = vec![0; ANNOUNCEMENT_MAX];
+    let listening = async {
         loop {
-            let Ok((len, from)) = socket.recv_from(&mut bytes).await else {
-                // An answer of the network to a search that reached nobody.
-                continue;
-            };
-            let text = String::from_utf8_lossy(bytes.get(..len).unwrap_or_default());
-            if let Some(mut told) = announcement(&text)
-                && all.len() < FOUND_MAX
-            {
-                told.host.get_or_insert(from.ip());
+            let told = hear(socket).await;
+            if all.len() < FOUND_MAX {
                 all.insert(told.serial.clone(), told);
             }
         }
     };
-    let _: Result<std::convert::Infallible, _> = timeout(limit, hear).await;
+    let _: Result<std::convert::Infallible, _> = timeout(limit, listening).await;
     all
+}
+
+/// Where the printer with this serial number says it is, if it says so while we listen. Nothing vouches for
+/// the answer: what is connected to there has to show the printer's own key.
+pub async fn address_of(serial: &str) -> Option<IpAddr> {
+    let socket = socket().ok()?;
+    let listening = async {
+        loop {
+            let told = hear(&socket).await;
+            if told.serial == serial {
+                return told.host;
+            }
+        }
+    };
+    timeout(LISTEN, listening).await.ok().flatten()
 }
 
 /// The port may be shared with a slicer.
@@ -274,10 +178,7 @@ fn entry(told: &SelfTold) -> Found {
 mod tests {
     use super::*;
 
-    const HEARD: &str = "NOTIFY * HTTP/1.1\r\nHost: 239.255.255.250:1990\r\nServer: UPnP/1.0\r\nLocation: 192.168.1.77\r\n\
-        NT: urn:bambulab-com:device:3dprinter:1\r\nNTS: ssdp:alive\r\nUSN: 01P00A000000000 \r\nCache-Control: max-age=1800\r\n\
-        DevModel.bambu.com: C12\r\nDevName.bambu.com: My \"P1S\"\r\nDevSignal.bambu.com: -44\r\nDevConnect.bambu.com: cloud\r\n\
-        DevBind.bambu.com: occupied\r\nDevVersion.bambu.com: 01.07.00.00\r\nDevCap.bambu.com: 1\r\n\r\n";
+    use super::super::heard::tests::HEARD;
 
     #[test]
     fn an_announcement_becomes_configuration() {
@@ -299,28 +200,6 @@ mod tests {
         assert_eq!(found.problem.map(|p| p.code), Some(faults::CLOUD_MODE.code));
     }
 
-    #[test]
-    fn other_devices_and_serial_numbers_that_are_none_are_left_alone() {
-        assert_eq!(announcement(&HEARD.replace("bambulab-com", "upnp-org")), None);
-        assert_eq!(announcement(&HEARD.replace("01P00A000000000", "\"] x")), None);
-        assert_eq!(announcement(&HEARD.replace("NOTIFY", "GET")), None);
-        assert_eq!(announcement(""), None);
-    }
-
-    #[test]
-    fn the_probes_answer_is_read() {
-        let json = br#"{"login":{"command":"detect","sequence_id":"20004","id":"03000A000000001","model":"N1","name":"mini","version":"01.05.00.00","bind":"free","connect":"lan","dev_cap":1}}"#;
-        let told = detect_answer(&frame(json)).expect("an answer");
-        assert_eq!(
-            (told.serial.as_str(), told.model.as_str()),
-            ("03000A000000001", "A1 mini")
-        );
-        assert!(!told.cloud);
-        for cut in 0..frame(json).len() {
-            assert_eq!(detect_answer(&frame(json)[..cut]), None, "cut at {cut}");
-        }
-    }
-
     #[tokio::test]
     async fn an_announcement_on_the_wire_is_heard() {
         let ours = UdpSocket::bind("127.0.0.1:0").await.expect("a socket");
@@ -331,14 +210,5 @@ mod tests {
         }
         let heard = listen(&ours, Duration::from_millis(200)).await;
         assert_eq!(heard.keys().collect::<Vec<_>>(), ["01P00A000000000"]);
-    }
-
-    proptest::proptest! {
-        #[test]
-        fn nothing_from_the_network_makes_it_panic(text in "(NOTIFY |HTTP/1.1 200)?(\\PC|[:\r\n]){0,200}", bytes in proptest::collection::vec(0u8.., 0..80)) {
-            let _ = announcement(&text);
-            let _ = detect_answer(&bytes);
-            let _ = detect_answer(&frame(&bytes));
-        }
     }
 }

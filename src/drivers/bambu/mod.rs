@@ -2,12 +2,14 @@
 
 pub mod ams;
 pub mod archive;
+pub mod beat;
 pub mod camera;
 pub mod config;
 pub mod faults;
 pub mod found;
 pub mod ftp_replies;
 pub mod ftps;
+pub mod heard;
 pub mod lenient;
 pub mod model;
 pub mod mqtt;

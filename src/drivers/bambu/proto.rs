@@ -155,6 +155,11 @@ impl Core {
         self.fresh
     }
 
+    /// Whether nothing is awaited of the printer: its reports may be read a moment later.
+    pub fn is_calm(&self) -> bool {
+        self.fresh && self.pending.is_empty() && self.starting.is_none()
+    }
+
     pub(super) fn next_seq(&mut self) -> u32 {
         self.seq = self.seq % 0x3fff_ffff + 1;
         self.seq

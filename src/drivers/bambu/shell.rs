@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
+use futures_util::FutureExt;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::sleep_until;
@@ -14,8 +15,8 @@ use super::ftps::{self, Patience, Server};
 use super::mqtt::{Broken, Delivery, Mqtt, Requests};
 use super::orders::OnCard;
 use super::proto::{Core, Output};
-use super::tls::PrinterTls;
-use super::{ams, archive};
+use super::tls::{self, PrinterTls};
+use super::{ams, archive, beat, found};
 use crate::drivers::{BoxFuture, Context, Driver, Link, Stop, StopMode};
 use crate::printer::command::{CancelReason, Command, Request, RequestId, StartJob};
 use crate::printer::event::Event;
@@ -26,6 +27,8 @@ use crate::printer::wire::Way;
 
 /// After a refused access code: trying every second locks some firmwares up.
 const CODE_PAUSE: Duration = Duration::from_secs(60);
+/// Reports taken in one go before orders and deadlines are looked at again.
+const REPORTS_AT_ONCE: usize = 16;
 /// Longest that a stop waits for a cancelled print to end.
 const CANCEL_LIMIT: Duration = Duration::from_secs(30);
 
@@ -40,6 +43,8 @@ pub struct BambuDriver {
     upload: Option<Upload>,
     code_refused: Option<Instant>,
     delivery: Delivery,
+    /// The address in the configuration; the one in use may be another one, which the printer announced.
+    configured_host: String,
 }
 
 #[derive(Debug)]
@@ -81,6 +86,7 @@ impl BambuDriver {
         let first_seq = fastrand::u32(1..1 << 29);
         let core = Core::new(&config.serial, config.options, adopt, first_seq, now().mono);
         BambuDriver {
+            configured_host: config.host.clone(),
             config,
             context,
             core,
@@ -104,25 +110,22 @@ impl BambuDriver {
             &self.config.serial,
         )
         .map_err(|e| faults::UNREACHABLE.with_raw(e.to_string()))?;
-        // Requests are answered while the connection is being made.
-        let mut mqtt = {
-            let connect = connect(&self.config, &tls, self.delivery, self.code_refused);
-            tokio::pin!(connect);
-            loop {
-                tokio::select! {
-                    biased;
-                    _ = stop.ordered() => return Ok(()),
-                    Some(request) = link.urgent.recv() => not_connected(request),
-                    Some(request) = link.requests.recv() => not_connected(request),
-                    mqtt = &mut connect => break mqtt,
+        let connecting = connect(&self.config, &tls, self.delivery, self.code_refused);
+        let Some(connected) = meanwhile(link, stop, connecting).await else {
+            return Ok(());
+        };
+        let mut mqtt = match connected {
+            Ok(mqtt) => mqtt,
+            Err(fault) => {
+                if fault.code == faults::WRONG_CODE.code {
+                    self.code_refused = Some(Instant::now());
                 }
+                if fault.code == faults::UNREACHABLE.code {
+                    self.look_elsewhere(link, stop).await;
+                }
+                return Err(fault);
             }
-        }
-        .inspect_err(|fault| {
-            if fault.code == faults::WRONG_CODE.code {
-                self.code_refused = Some(Instant::now());
-            }
-        })?;
+        };
         self.code_refused = None;
         self.core.connected(now());
         let ended = self.talk(link, stop, &mut mqtt, &tls).await;
@@ -139,6 +142,23 @@ impl BambuDriver {
         })
     }
 
+    /// The router may have given the printer another address: it is known by its serial number, and trusted
+    /// there by its key, so only a printer that was connected before is looked for.
+    async fn look_elsewhere(&mut self, link: &mut Link, stop: &Stop) {
+        if !tls::pin_file(&self.context.state_dir, &self.context.printer).exists() {
+            return;
+        }
+        let heard = meanwhile(link, stop, found::address_of(&self.config.serial)).await;
+        let host = match heard.flatten() {
+            Some(address) => address.to_string(),
+            None => self.configured_host.clone(),
+        };
+        if host != self.config.host {
+            tracing::info!(printer = %self.context.printer, %host, "the printer is looked for at another address");
+            self.config.host = host;
+        }
+    }
+
     async fn talk(
         &mut self,
         link: &mut Link,
@@ -147,8 +167,12 @@ impl BambuDriver {
         tls: &PrinterTls,
     ) -> Result<(), Broken> {
         let mut leaving: Option<tokio::time::Instant> = None;
+        let mut resting: Option<tokio::time::Instant> = None;
         loop {
-            self.carry_out(link, Some(&mqtt.requests), tls).await?;
+            // What was published goes out only while the connection is looked after.
+            if self.carry_out(link, Some(&mqtt.requests), tls).await? {
+                resting = None;
+            }
             let tick = self.core.deadline().map(tokio::time::Instant::from_std);
             tokio::select! {
                 biased;
@@ -173,11 +197,19 @@ impl BambuDriver {
                         self.core.uploaded(now(), result);
                     }
                 },
+                () = until(resting) => resting = None,
                 // Last: a flood of reports must not hold up orders and deadlines.
-                report = mqtt.next() => {
-                    let report = report?;
-                    self.wire(Way::In, &report);
-                    self.core.message(now(), &report);
+                report = mqtt.next(), if resting.is_none() => {
+                    self.hear(&report?);
+                    // Then all that has come meanwhile, and rest, if nothing is awaited.
+                    for _ in 1..REPORTS_AT_ONCE {
+                        let Some(report) = mqtt.next().now_or_never() else {
+                            let calm = self.core.is_calm() && self.upload.is_none();
+                            resting = calm.then(|| beat::next(tokio::time::Instant::now()));
+                            break;
+                        };
+                        self.hear(&report?);
+                    }
                 }
             }
             // Told to end with a cancelled or parked print: leave as soon as it is seen.
@@ -189,6 +221,11 @@ impl BambuDriver {
                 return Ok(());
             }
         }
+    }
+
+    fn hear(&mut self, report: &[u8]) {
+        self.wire(Way::In, report);
+        self.core.message(now(), report);
     }
 
     fn take(&mut self, request: Request) {
@@ -209,20 +246,22 @@ impl BambuDriver {
         self.core.request(now(), id, command);
     }
 
-    /// Does what the core wants. Without a connection publishes are dropped.
+    /// Does what the core wants. Without a connection publishes are dropped. Tells whether something was
+    /// published.
     async fn carry_out(
         &mut self,
         link: &Link,
         requests: Option<&Requests>,
         tls: &PrinterTls,
-    ) -> Result<(), Fault> {
-        let mut hangup = None;
+    ) -> Result<bool, Fault> {
+        let (mut hangup, mut published) = (None, false);
         while let Some(output) = self.core.poll() {
             match output {
                 Output::Publish(text) => {
                     let Some(requests) = requests else { continue };
                     self.wire(Way::Out, text.as_bytes());
                     requests.publish(text)?;
+                    published = true;
                 }
                 Output::Event(event) => tell(link, event).await,
                 Output::Reply(id, outcome) => {
@@ -235,7 +274,7 @@ impl BambuDriver {
                 Output::Hangup(fault) => hangup = Some(fault),
             }
         }
-        hangup.map_or(Ok(()), Err)
+        hangup.map_or(Ok(published), Err)
     }
 
     fn begin_upload(&self, job: StartJob, tls: &PrinterTls) -> Upload {
@@ -317,6 +356,20 @@ async fn tell(link: &Link, event: Event) {
         let _ = link.events.try_send(event);
     } else {
         let _ = link.events.send(event).await;
+    }
+}
+
+/// Does something without a connection; requests are answered meanwhile. `None`: told to stop.
+async fn meanwhile<T>(link: &mut Link, stop: &Stop, work: impl Future<Output = T>) -> Option<T> {
+    tokio::pin!(work);
+    loop {
+        tokio::select! {
+            biased;
+            _ = stop.ordered() => return None,
+            Some(request) = link.urgent.recv() => not_connected(request),
+            Some(request) = link.requests.recv() => not_connected(request),
+            done = &mut work => return Some(done),
+        }
     }
 }
 

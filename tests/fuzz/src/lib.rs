@@ -31,7 +31,10 @@ pub mod drivers {
 
     pub mod bambu {
         pub mod ams;
+        pub mod ftp_replies;
+        pub mod heard;
         pub mod lenient;
+        pub mod model;
         pub mod report;
         pub mod stages;
         pub mod status;

@@ -1,0 +1,49 @@
+//! The moments at which reports are read. Printers report once or twice a second, each when it likes; a
+//! processor that wakes for every one of them spends most of its time on waking up and on memory that has
+//! gone cold meanwhile. So printers of which nothing is awaited are read at common moments, one after the
+//! other.
+
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// Between two moments: what a person may see late by, at most.
+pub const BEAT: Duration = Duration::from_millis(250);
+
+/// From so long after the beginning to the next moment.
+fn wait(since: Duration) -> Duration {
+    let into = since.as_micros() % BEAT.as_micros();
+    BEAT.saturating_sub(Duration::from_micros(u64::try_from(into).unwrap_or(0)))
+}
+
+/// The next moment, the same for every printer of this process.
+pub fn next(now: Instant) -> Instant {
+    static BEGAN: OnceLock<Instant> = OnceLock::new();
+    now + wait(now.saturating_duration_since(*BEGAN.get_or_init(|| now)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn moments_are_common_and_always_ahead() {
+        for (since_us, wait_us) in [
+            (0, 250_000),
+            (1, 249_999),
+            (249_999, 1),
+            (250_000, 250_000),
+            (1_300_000, 200_000),
+        ] {
+            assert_eq!(
+                wait(Duration::from_micros(since_us)),
+                Duration::from_micros(wait_us)
+            );
+        }
+        let (one, later) = (Instant::now(), Instant::now() + Duration::from_millis(70));
+        let apart = next(later).duration_since(next(one)).as_millis();
+        assert!(apart == 0 || apart == BEAT.as_millis(), "{apart} ms apart");
+        assert!(next(one) > one && next(one) <= one + BEAT);
+    }
+}
