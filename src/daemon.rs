@@ -284,14 +284,11 @@ impl Daemon {
         let ended = self.agent.run(reread, stop).await.map(|_| ());
         // The API outlives the printers, so that a person can watch them come to rest. Its name goes while it
         // still listens: whoever finds a name later has found the next daemon.
-        if let Err(error) = std::fs::remove_file(&self.socket) {
-            tracing::debug!("the socket was gone already: {error}");
-        }
+        api::unbind_unix(&self.socket, self.door);
         self.api_stop.cancel();
         if let Err(failed) = self.api.await {
             tracing::error!(code = "api/ended", "the local API failed: {failed}");
         }
-        api::unbind_unix(&self.socket, self.door);
         ended
     }
 }
