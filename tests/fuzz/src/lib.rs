@@ -11,25 +11,43 @@ pub mod config {
     pub mod secrets;
 }
 
-/// Plain types of printers.
-#[path = "../../../src/printer"]
-pub mod printer {
-    pub mod capability;
-    pub mod equipment;
-    pub mod fault;
-    pub mod model;
-    pub mod notice;
-}
+/// The model of a printer.
+#[path = "../../../src/printer/mod.rs"]
+pub mod printer;
 
-/// What reads a Bambu Lab printer's reports.
+/// What reads a Bambu Lab printer's reports, and what reads and asks Klipper.
 #[path = "../../../src/drivers"]
 pub mod drivers {
+    use crate::printer::command::StartJob;
+    use crate::printer::event::Checkpoint;
+
+    /// A job of before a restart; as in `src/drivers/mod.rs`.
+    #[derive(Clone, Debug)]
+    pub struct Adopt {
+        pub job: StartJob,
+        pub checkpoint: Option<Checkpoint>,
+        pub paused: bool,
+    }
+
     pub mod bambu {
         pub mod ams;
         pub mod lenient;
         pub mod report;
         pub mod stages;
         pub mod status;
+    }
+
+    pub mod moonraker {
+        pub mod equipment;
+        pub mod faults;
+        pub mod labels;
+        pub mod memory;
+        pub mod orders;
+        pub mod people;
+        pub mod proto;
+        pub mod rpc;
+        pub mod status;
+        pub mod watch;
     }
 }
 
