@@ -494,7 +494,8 @@ async fn a_lost_connection_is_told_and_readings_age(bench: Bench) {
     let (mut state, is_printer) = (seen.state, bench.build.link_is_printer());
     let mut then = now();
     then.mono += OFFLINE_GRACE;
-    settle(&mut state, then, is_printer);
+    state.wired = is_printer;
+    settle(&mut state, then);
     let word = if is_printer {
         StateWord::Offline
     } else {
