@@ -492,9 +492,9 @@ async fn a_lost_connection_is_told_and_readings_age(bench: Bench) {
 
     // A serial cable is the printer; a host on the network may be printing.
     let (mut state, is_printer) = (seen.state, bench.build.link_is_printer());
-    state.wired = is_printer;
     let mut then = now();
     then.mono += OFFLINE_GRACE;
+    state.wired = is_printer;
     settle(&mut state, then);
     let word = if is_printer {
         StateWord::Offline
