@@ -128,7 +128,10 @@ impl Systemd {
         match tokio::time::timeout(JOB_LIMIT, command.output()).await {
             Ok(Ok(output)) if !output.status.success() => {
                 // It says a line or two; a print may end for this, so the log has to tell why.
-                let said: String = String::from_utf8_lossy(&output.stderr).chars().take(300).collect();
+                let said: String = String::from_utf8_lossy(&output.stderr)
+                    .chars()
+                    .take(300)
+                    .collect();
                 tracing::warn!(
                     "systemctl cannot tell whether this is a restart ({}): {}",
                     output.status,
