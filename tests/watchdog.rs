@@ -1,7 +1,12 @@
 //! systemd's watchdog hears of the agent as a whole: a printer that hangs is no reason to restart the others, a loop
 //! that looks after nobody any more is.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may be blunt")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test may be blunt"
+)]
 
 use std::any::Any;
 use std::os::unix::net::UnixDatagram;

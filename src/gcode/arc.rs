@@ -558,7 +558,7 @@ mod tests {
             let offset = [micro(cx), micro(cy)];
             if let Some([low, high]) = Arc::rough_box(&moved, clockwise, offset) {
                 let arc = Arc::level(&moved, clockwise, offset).unwrap();
-                prop_assert!(arc.sweep.abs() < 3.1416);
+                prop_assert!(arc.sweep.abs() < std::f64::consts::PI + 1e-4);
                 if let Some((length, angle)) = Arc::rough_length(&moved, offset) {
                     // As far as its ends are equally far from its centre.
                     let skew = (arc.to[0].hypot(arc.to[1]) - arc.radius).abs();
