@@ -49,7 +49,7 @@ pub struct StartJob {
 }
 
 /// A place for a spool, as the cloud counts (see [`super::model::MaterialSlot`]).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct MaterialPlace {
     /// Nozzle, from 0.
     pub nozzle: u8,

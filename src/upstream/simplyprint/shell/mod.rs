@@ -52,7 +52,12 @@ impl Shell {
     ///
     /// # Errors
     /// In words: no TLS, no database.
-    pub async fn new(house: House, endpoints: Endpoints, mode: Mode) -> Result<Self, String> {
+    pub async fn new(
+        house: House,
+        endpoints: Endpoints,
+        mode: Mode,
+        start_next: bool,
+    ) -> Result<Self, String> {
         let tls = tls::client_config().map_err(|e| format!("TLS cannot be set up: {e}"))?;
         let reach = Reach::new(endpoints.hosts());
         let http = reach
@@ -69,6 +74,7 @@ impl Shell {
             },
             starts: Arc::new(Semaphore::new(STARTS)),
             api: endpoints.api.clone(),
+            start_next,
         };
         Ok(Shell {
             house,
