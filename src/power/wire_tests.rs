@@ -46,7 +46,7 @@ async fn a_newer_shelly_gets_a_digest_and_never_the_password() {
     let (said, asked) = shelly(vec![
         "HTTP/1.1 401 Unauthorized\r\nWWW-Authenticate: Digest qop=\"auth\", realm=\"shellyplus1-a8032abe54dc\", \
          nonce=\"60dc2c69\", algorithm=SHA-256\r\nContent-Length: 0\r\n\r\n",
-        "HTTP/1.1 200 OK\r\nContent-Length: 24\r\n\r\n{\"id\":0, \"output\": true }",
+        "HTTP/1.1 200 OK\r\nContent-Length: 24\r\n\r\n{\"id\":0, \"output\": true}",
     ])
     .await;
     assert_eq!(said.expect("an answer"), Some(true));

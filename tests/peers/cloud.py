@@ -22,11 +22,12 @@ import tempfile
 import threading
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 SCENARIOS = os.path.join(HERE, "cloud")
-SHORT = ["first-setup", "print", "cancel", "files", "lost", "many", "notices", "single", "cloned", "camera"]
+SHORT = ["first-setup", "print", "cancel", "files", "lost", "many", "notices", "single", "cloned", "camera", "power", "skip"]
 
 
 class Cloud:
@@ -65,13 +66,17 @@ class Cloud:
         self.port = int(line.split()[1])
         config = (f'[agent]\nname = "test"\nstate_dir = "{self.path("state")}"\nruntime_dir = "{self.path("run")}"\n[api]\nlisten = []\n'
                   f'[upstream.simplyprint]\nmode = "{self.own.get("mode", "multi")}"\n{self.own.get("config", "")}\n')
+        self.plug = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Plug)
+        self.plug.on, self.plug.switched = True, []
+        threading.Thread(target=self.plug.serve_forever, daemon=True).start()
         self.eye = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Eye)
         self.eye.broken = False
         threading.Thread(target=self.eye.serve_forever, daemon=True).start()
         cameras = [f'camera = {{ {kind} = "http://127.0.0.1:{self.eye.server_port}/{kind}" }}\n' for kind in self.own.get("cameras", [])]
         for name, camera in itertools.zip_longest(names, cameras, fillvalue=""):
             config += (f'[printer.{name}]\ndriver = "marlin"\nport = "{self.path(name)}"\nbaud = 115200\nbed = [250, 220, 210]\n'
-                       f'on_stop = "cancel"\n{camera}{self.own.get("printer", "")}\n')
+                       f'on_stop = "cancel"\n{camera}'
+                       f'{self.own.get("printer", "").replace("PLUG", f"http://127.0.0.1:{self.plug.server_port}")}\n')
         with open(self.path("layerd.toml"), "w") as f:
             f.write(config)
         os.chmod(self.path("layerd.toml"), 0o600)
@@ -87,8 +92,9 @@ class Cloud:
                 except subprocess.TimeoutExpired:
                     process.kill()
                     process.wait()
-        self.eye.shutdown()
-        self.eye.server_close()
+        for server in (self.eye, self.plug):
+            server.shutdown()
+            server.server_close()
         if kind:
             print(self.log_tail())
         shutil.rmtree(self.dir, ignore_errors=True)
@@ -315,6 +321,42 @@ class Eye(http.server.BaseHTTPRequestHandler):
 
     def log_message(self, *_):
         pass
+
+
+class Plug(http.server.BaseHTTPRequestHandler):
+    """A relay that speaks as Tasmota does."""
+
+    def do_GET(self):  # noqa: N802 - the name is the base class's
+        command = urllib.parse.parse_qs(urllib.parse.urlparse(self.path).query).get("cmnd", [""])[0]
+        if command.endswith((" On", " Off")):
+            self.server.on = command.endswith(" On")
+            self.server.switched.append(self.server.on)
+        body = json.dumps({"POWER": "ON" if self.server.on else "OFF"}).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_):
+        pass
+
+
+def power(cloud):
+    """The switch obeys when the printer is cool and idle, tells how it stands, and never goes off in a print."""
+    cloud.until(lambda: any(m["data"]["on"] for m in cloud.sent("power_controller")), 40)
+    step(cloud, {"demand": {"demand": "psu_off"}})
+    step(cloud, {"expect": {"type": "power_controller", "data": {"on": False}}, "timeout": 30})
+    step(cloud, {"demand": {"demand": "psu_keepalive"}})
+    step(cloud, {"expect": {"type": "power_controller", "data": {"on": True}}, "timeout": 30})
+    step(cloud, {"demand": {"demand": "psu_keepalive"}})
+    step(cloud, {"demand": {"demand": "refresh_peripherals"}})
+    step(cloud, {"expect": {"type": "peripheral_definitions", "data": {"power:psu": {"f": "rw"}}}})
+    cloud.until(lambda: any(m["data"]["new"] == "operational" for m in cloud.sent("state_change")[-1:]), 40)
+    print_to(cloud, 5, 41)
+    step(cloud, {"demand": {"demand": "psu_off"}})
+    step(cloud, {"expect": {"type": "notification", "data": {"events": {"$has": {"payload": {"title": "Not switched."}}}}}, "timeout": 20})
+    step(cloud, {"expect": {"type": "job_info", "data": {"finished": True, "job_id": 41}}, "timeout": 90})
+    assert cloud.plug.switched == [False, True], cloud.plug.switched
 
 
 def camera(cloud):

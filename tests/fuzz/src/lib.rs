@@ -15,10 +15,19 @@ pub mod config {
 #[path = "../../../src/printer"]
 pub mod printer {
     pub mod capability;
+    pub mod command;
     pub mod equipment;
+    pub mod event;
     pub mod fault;
     pub mod model;
     pub mod notice;
+    pub mod outcome;
+}
+
+/// Plain types of jobs.
+#[path = "../../../src/job"]
+pub mod job {
+    pub mod record;
 }
 
 /// What reads a Bambu Lab printer's reports.
@@ -33,13 +42,23 @@ pub mod drivers {
     }
 }
 
-/// What reads the cloud's words.
+/// What reads the cloud's words and judges them.
 #[path = "../../../src/upstream"]
 pub mod upstream {
     pub mod simplyprint {
+        pub mod action;
+        pub mod ambient;
         pub mod demand;
+        pub mod doc;
         pub mod lenient;
+        pub mod materials;
+        pub mod notices;
+        pub mod outbox;
+        pub mod printer;
         pub mod proto;
+        pub mod session;
+        pub mod temps;
         pub mod throttle;
+        pub mod view;
     }
 }

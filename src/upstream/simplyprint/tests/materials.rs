@@ -37,23 +37,23 @@ fn the_cloud_hears_all_spools_first_then_changes_and_all_again_when_it_asks() {
     let mut bench = with_ams();
     let told = bench.of("material_data");
     assert_eq!(told.len(), 1);
-    assert_eq!(told[0]["data"]["refresh"], true);
-    assert_eq!(told[0]["data"]["materials"].as_array().map(Vec::len), Some(2));
+    assert_eq!(told[0]["refresh"], true);
+    assert_eq!(told[0]["materials"].as_array().map(Vec::len), Some(2));
     bench.clear();
     bench.view.materials = Some(Arc::new(vec![slot(0, "PLA"), slot(1, "ABS")]));
     bench.observe();
     assert_eq!(
-        bench.of("material_data")[0]["data"],
-        json!({"materials": [{"nozzle": 0, "ext": 1, "type": "ABS"}]})
+        bench.of("material_data")[0],
+        &json!({"materials": [{"nozzle": 0, "ext": 1, "type": "ABS"}]})
     );
     bench.clear();
     bench.demand(json!({"demand": "refresh_material_data"}));
     bench.turn();
-    assert_eq!(bench.of("material_data")[0]["data"]["refresh"], true);
+    assert_eq!(bench.of("material_data")[0]["refresh"], true);
     bench.clear();
     bench.cut();
     bench.connect();
-    assert_eq!(bench.of("material_data")[0]["data"]["refresh"], true);
+    assert_eq!(bench.of("material_data")[0]["refresh"], true);
 }
 
 #[test]
@@ -75,10 +75,10 @@ fn a_map_that_cannot_be_followed_starts_nothing() {
     file(&mut bench, json!([1, 0]));
     bench.turn();
     assert_eq!(bench.fetches(), 0);
-    assert_eq!(bench.of("file_progress")[0]["data"]["state"], "error");
+    assert_eq!(bench.of("file_progress")[0]["state"], "error");
     let mut bench = with_ams();
     file(&mut bench, json!(["blue"]));
     bench.turn();
     assert_eq!(bench.fetches(), 0);
-    assert_eq!(bench.of("file_progress")[0]["data"]["state"], "error");
+    assert_eq!(bench.of("file_progress")[0]["state"], "error");
 }
