@@ -69,6 +69,7 @@ impl Shell {
             fetcher: Fetcher {
                 http,
                 reach,
+                pool: house.agent.pool().clone(),
                 spool: house.agent.spool().clone(),
                 lanes: Arc::new(Semaphore::new(LANES)),
             },
