@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """layerd against a double of the SimplyPrint cloud that was written for no client in particular.
 
-    cloud.py LAYERD DOUBLE [CASE …] [--short] [--transcripts DIR]
+    cloud.py LAYERD DOUBLE [CASE …] [--short] [--jobs N] [--transcripts DIR]
 
 Each case is a scenario of the double (cloud/NAME.json) with a daemon of its own and simulated printers. The
 member "layerd" of a scenario is for this script: {"printers": 2, "speed": 40, "mode": "single", "config": "…",
@@ -9,6 +9,7 @@ member "layerd" of a scenario is for this script: {"printers": 2, "speed": 40, "
 """
 import argparse
 import base64
+import concurrent.futures
 import http.server
 import itertools
 import json
@@ -423,22 +424,27 @@ def main():
     parser.add_argument("cases", nargs="*")
     parser.add_argument("--short", action="store_true")
     parser.add_argument("--transcripts")
+    parser.add_argument("--jobs", type=int, default=3, help="cases at once")
     args = parser.parse_args()
     every = sorted(name[:-5] for name in os.listdir(SCENARIOS) if name.endswith(".json"))
     if args.transcripts:
         os.makedirs(args.transcripts, exist_ok=True)
-    passed = failed = 0
-    for name in args.cases or (SHORT if args.short else every):
+
+    def case(name):
         began = time.monotonic()
         try:
             run(name, os.path.abspath(args.layerd), os.path.abspath(args.double), args.transcripts)
-            passed += 1
             print(f"ok     {name} ({time.monotonic() - began:.0f} s)", flush=True)
+            return True
         except Exception as e:  # noqa: BLE001 - one case's failure is not the others'
-            failed += 1
             print(f"FAILED {name}: {e}", flush=True)
-    print(f"{passed} passed, {failed} failed")
-    return 1 if failed else 0
+            return False
+
+    # They mostly wait: for printers, for intervals, for a cloud that is away.
+    with concurrent.futures.ThreadPoolExecutor(args.jobs) as pool:
+        done = list(pool.map(case, args.cases or (SHORT if args.short else every)))
+    print(f"{sum(done)} passed, {len(done) - sum(done)} failed")
+    return 0 if all(done) else 1
 
 
 if __name__ == "__main__":
