@@ -157,6 +157,8 @@ pub struct Daemon {
     agent: Agent,
     handle: AgentHandle,
     socket: PathBuf,
+    /// Which file that is: another daemon may put its own there.
+    door: Option<(u64, u64)>,
     api: JoinHandle<()>,
     api_stop: CancellationToken,
     config_path: Option<PathBuf>,
@@ -182,6 +184,7 @@ impl Daemon {
         // First of all: a second daemon must not touch the database or the printers of the first.
         let socket = runtime_dir.join(SOCKET_NAME);
         let listener = api::bind_unix(&socket).await?;
+        let door = api::which_file(&socket);
         let store = Store::open(&state_dir.join(FILE_NAME))?;
         let spool = Spool::open(state_dir.join("spool"), store.clone(), Caps::default())?;
         let pool = AnalysisPool::start(spool.clone(), analyze_path)?;
@@ -245,6 +248,7 @@ impl Daemon {
             agent,
             handle,
             socket,
+            door,
             api,
             api_stop,
             config_path,
@@ -284,6 +288,7 @@ impl Daemon {
         if let Err(failed) = self.api.await {
             tracing::error!(code = "api/ended", "the local API failed: {failed}");
         }
+        api::unbind_unix(&self.socket, self.door);
         ended
     }
 }

@@ -90,7 +90,10 @@ impl House {
             .stdout(Stdio::null())
             .spawn();
         self.daemon = Some(daemon.expect("started"));
-        self.until("a socket", || self.path("run/layerd.sock").exists());
+        let socket = self.path("run/layerd.sock");
+        self.until("an answer", || {
+            std::os::unix::net::UnixStream::connect(&socket).is_ok()
+        });
     }
 
     fn stop(&mut self) {

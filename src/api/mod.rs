@@ -58,7 +58,7 @@ pub mod socket;
 mod uploads;
 pub mod view;
 
-pub use socket::{SOCKET_NAME, bind_unix};
+pub use socket::{SOCKET_NAME, bind_unix, unbind_unix, which_file};
 
 /// Largest JSON body.
 const BODY_MAX_BYTES: usize = 1 << 20;

@@ -1,7 +1,7 @@
 //! The unix socket that carries the command line.
 
 use std::io;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use tokio::net::{UnixListener, UnixStream};
@@ -62,6 +62,20 @@ pub async fn bind_unix(path: &Path) -> Result<UnixListener, SocketError> {
     Ok(listener)
 }
 
+/// Device and inode of the file there.
+pub fn which_file(path: &Path) -> Option<(u64, u64)> {
+    let found = std::fs::symlink_metadata(path).ok()?;
+    Some((found.dev(), found.ino()))
+}
+
+/// Takes the socket away, so that nobody who looks for the daemon finds a door that leads nowhere; unless
+/// another daemon has put its own there meanwhile.
+pub fn unbind_unix(path: &Path, ours: Option<(u64, u64)>) {
+    if ours.is_some() && which_file(path) == ours {
+        let _ = std::fs::remove_file(path);
+    }
+}
+
 /// Looks a group up in the system's file; other sources of groups are not worth a C library.
 fn group_id(name: &str) -> Option<u32> {
     let text = std::fs::read_to_string("/etc/group").ok()?;
@@ -86,6 +100,13 @@ mod tests {
         let mode = std::fs::metadata(&path).expect("there").permissions().mode();
         assert_eq!(mode & 0o777, 0o660);
         assert!(matches!(bind_unix(&path).await, Err(SocketError::InUse(_))));
+        let ours = which_file(&path);
         drop(live);
+        let next = bind_unix(&path).await.expect("the second one is dead");
+        unbind_unix(&path, ours);
+        assert!(path.exists(), "that is another daemon's");
+        unbind_unix(&path, which_file(&path));
+        assert!(!path.exists());
+        drop(next);
     }
 }

@@ -87,6 +87,14 @@ pub struct Forward {
     pub again: bool,
 }
 
+/// A line whose number cannot be right: the printer refuses it and says where it is.
+pub(super) fn impossible_question() -> String {
+    let body = format!("N{IMPOSSIBLE} M105");
+    let sum = body.bytes().fold(0u8, |sum, byte| sum ^ byte);
+    // The line end closes a line that may have been left half written.
+    format!("\n{body}*{sum}\n")
+}
+
 impl Marlin {
     /// Takes up a job of the process before, instead of the ordinary handshake.
     pub fn adopt(&mut self, now: Now, mut start: StartJob, records: Vec<Record>, pause: bool) {
@@ -147,11 +155,7 @@ impl Marlin {
         if let Some(adopting) = &mut self.adopting {
             adopting.asked = now.mono;
         }
-        let body = format!("N{IMPOSSIBLE} M105");
-        let sum = body.bytes().fold(0u8, |sum, byte| sum ^ byte);
-        // The line end closes a line that the last process may have left half written.
-        let line = format!("\n{body}*{sum}\n");
-        self.sender.tx.extend_from_slice(line.as_bytes());
+        self.sender.tx.extend_from_slice(impossible_question().as_bytes());
     }
 
     /// Every line that comes while the place is sought. `true`: it is answered for; an `ok` of the

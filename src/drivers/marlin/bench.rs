@@ -1,6 +1,6 @@
 //! The core against the simulated printer, in made-up time: for tests.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -52,7 +52,10 @@ pub struct Bench {
     pending: VecDeque<Piece>,
     /// What the database knows of it.
     pub skipped: Vec<u32>,
+    /// Keys of the open notices that have buttons.
+    pub asked: BTreeSet<String>,
     next_id: u64,
+    traced: bool,
 }
 
 impl Bench {
@@ -74,7 +77,9 @@ impl Bench {
             sent: Vec::new(),
             pending: VecDeque::new(),
             skipped: Vec::new(),
+            asked: BTreeSet::new(),
             next_id: 1,
+            traced: std::env::var_os("LAYERD_TRACE").is_some(),
         };
         bench.drain();
         bench
@@ -181,8 +186,15 @@ impl Bench {
                             JobEvent::Done { .. } | JobEvent::Failed { .. } | JobEvent::Cancelled { .. }
                         )
                     );
-                    if let Event::Skipped(ids) = &event {
-                        self.skipped.clone_from(ids);
+                    match &event {
+                        Event::Skipped(ids) => self.skipped.clone_from(ids),
+                        Event::Notice(notice) if !notice.buttons.is_empty() => {
+                            self.asked.insert(notice.key.clone());
+                        }
+                        Event::NoticeCleared(key) => {
+                            self.asked.remove(key);
+                        }
+                        _ => {}
                     }
                     self.events.push(event);
                 }
@@ -240,6 +252,13 @@ impl Bench {
         self.pending.push_back(piece);
     }
 
+    /// `LAYERD_TRACE=1` shows the traffic of a test that fails (with `--nocapture`).
+    fn trace(&self, way: char, line: &str) {
+        if self.traced {
+            eprintln!("{:>12.6} {way} {line}", self.t.as_secs_f64());
+        }
+    }
+
     /// One exchange; `false` when nothing moved.
     fn exchange(&mut self) -> bool {
         let mut moved = false;
@@ -247,6 +266,7 @@ impl Bench {
             let bytes = std::mem::take(self.core.tx());
             self.core.written();
             for line in String::from_utf8_lossy(&bytes).lines() {
+                self.trace('>', line);
                 self.sent.push(line.to_owned());
             }
             self.sim.feed(self.t, &bytes);
@@ -258,6 +278,7 @@ impl Bench {
         for byte in said {
             if byte == b'\n' {
                 let line = std::mem::take(&mut self.partial);
+                self.trace('<', &String::from_utf8_lossy(&line));
                 let now = self.now();
                 self.core.line(now, &line);
                 self.drain();

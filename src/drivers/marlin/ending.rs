@@ -1,12 +1,13 @@
 //! The ends of a job that are not its last line: cancel, failure, heaters off, stop of the daemon.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::faults;
 use super::history::Tag;
 use super::memory_record::Record;
 use super::proto::{Marlin, Output, Phase};
 use super::script::{Mark, Step};
+use super::sender::Trouble;
 use super::settings::EXTRUDE_MIN_C;
 use super::silence::Patience;
 use crate::drivers::StopMode;
@@ -191,6 +192,42 @@ impl Marlin {
         if self.phase != Phase::Hello {
             self.set_phase(Phase::Idle);
         }
+    }
+
+    /// Sending cannot go on: the job ends in words, and the session with it.
+    pub(super) fn trouble(&mut self, now: Now, trouble: Trouble) {
+        if self.hung_up {
+            return;
+        }
+        let fault = match trouble {
+            Trouble::Silent => faults::SILENT,
+            Trouble::NoOk => faults::NO_OK,
+            Trouble::Stuck(n) => faults::STUCK.with_raw(self.sender.text(n)),
+            Trouble::OutOfStep(n) => faults::OUT_OF_STEP.with_raw(format!("Resend: {n}")),
+            Trouble::Unreadable(n) => faults::UNREADABLE.with_raw(self.sender.text(n)),
+            Trouble::Reset => {
+                self.printer_reset(now);
+                return;
+            }
+        };
+        self.end_job_as_failed(now, fault.clone());
+        if trouble == Trouble::NoOk {
+            self.end_card_writing(now.mono);
+        }
+        self.last_words();
+        self.hangup(fault);
+    }
+
+    /// `N28 …` may have been damaged to `M28 …`: what follows, heaters off too, would be written to the
+    /// card. Harmless when nothing is written.
+    pub(super) fn end_card_writing(&mut self, now: Instant) {
+        self.sender.push_loose(now, b"M29", true);
+    }
+
+    /// Heaters-off attempted on a link that may be dead, before it is closed.
+    pub(super) fn last_words(&mut self) {
+        let tx = &mut self.sender.tx;
+        tx.extend_from_slice(b"M104 S0\nM140 S0\n");
     }
 
     /// Tells that the job failed. Nothing is sent.

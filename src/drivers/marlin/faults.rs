@@ -302,6 +302,11 @@ faults! {
     NO_OK: Retry "marlin/no-ok", "The printer talks but no longer acknowledges lines.",
         "Its firmware is stuck in a command or in a menu.",
         "Look at its screen. Reset it if it does not react.";
+    /// A damaged number made a line an `M28`.
+    WRITES_TO_CARD: NeedsUser "marlin/writes-to-card",
+        "The printer began to write the program to its card instead of executing it.",
+        "A line was damaged on the cable so that it became the command to do so (M28).",
+        "Print again with a shorter, shielded cable away from the motors. Delete the file on the card.";
     /// Endless resend.
     STUCK: NeedsUser "marlin/stuck", "The same line was refused again and again.",
         "The cable or its surroundings damage every copy, or the firmware cannot read the line.",

@@ -414,7 +414,7 @@ impl Marlin {
                 };
                 Some((at + AGAIN).min(self.hello.since + patience))
             }
-            Stage::Asking if self.sender.is_idle() => self.hello.identity_by,
+            Stage::Asking if self.sender.is_idle() && self.sender.room() => self.hello.identity_by,
             _ => None,
         }
     }

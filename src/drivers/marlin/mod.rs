@@ -6,6 +6,7 @@ pub mod answer;
 mod bench;
 mod caps;
 pub mod config;
+mod confirm;
 pub mod cool;
 pub mod dialect;
 mod ending;

@@ -87,9 +87,12 @@ impl Marlin {
                 self.people.buttons.push(words(rest));
             }
             "prompt_show" => self.show_prompt(now),
-            "prompt_end" if self.people.shown => {
-                self.people.shown = false;
-                self.event(Event::NoticeCleared(PROMPT.to_owned()));
+            "prompt_end" => {
+                if std::mem::take(&mut self.people.shown) {
+                    self.event(Event::NoticeCleared(PROMPT.to_owned()));
+                }
+                // The dialog's first lines may have been lost, so that only a wait was seen.
+                self.person_done();
             }
             "probe_failed" => self.tell(now, "marlin/probing-failed", "Bed probing failed.", &words(rest)),
             "probe_rewipe" | "probe_retry" => {
@@ -193,6 +196,7 @@ impl Marlin {
     fn show_prompt(&mut self, now: Now) {
         self.people.shown = true;
         self.resume_is_settled();
+        self.person_done();
         let title = if self.people.text.is_empty() {
             "The printer asks something.".to_owned()
         } else {

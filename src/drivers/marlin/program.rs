@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use super::confirm::Confirm;
 use super::faults;
 use super::history::{Place, Tag, WIRE_MAX};
 use super::memory_record::Record;
@@ -224,6 +225,7 @@ impl Marlin {
         });
         self.reports.job_begins(now.mono);
         self.idle_heat.job_begins();
+        self.sender.trust();
         // Small numbers make short lines. But a renumbering that gets lost, while a surplus `ok` seems
         // to answer it, would let old and new numbers be mistaken for each other: only when it pays,
         // and with a marked answer before the first line of the program.
@@ -478,7 +480,11 @@ impl Marlin {
         if self.uses_print_timer() {
             self.then([Step::fixed("M77")]);
         }
-        self.then([Step::Mark(Mark::Done)]);
+        self.then([
+            Step::Await,
+            Step::Confirm(Confirm::default()),
+            Step::Mark(Mark::Done),
+        ]);
     }
 
     pub(super) fn done(&mut self, now: Now) {

@@ -35,7 +35,7 @@ use super::people::People;
 use super::program::{Job, Piece, Program};
 use super::reports::Reports;
 use super::script::Step;
-use super::sender::{Sender, Trouble};
+use super::sender::Sender;
 use super::settings::Settings;
 use super::silence::Patience;
 use super::skip::{Opening, Skipping};
@@ -147,6 +147,8 @@ pub struct Marlin {
     pub(super) skipping: Option<Skipping>,
     /// Heaters go off once the printer answers.
     pub(super) cool_at_ready: bool,
+    /// The session is over: what still comes is not acted upon.
+    pub(super) hung_up: bool,
     pub(super) out: VecDeque<Output>,
 }
 
@@ -184,6 +186,7 @@ impl Marlin {
             plan: Arc::default(),
             skipping: None,
             cool_at_ready: false,
+            hung_up: false,
             out: VecDeque::with_capacity(32),
             settings,
         };
@@ -260,6 +263,9 @@ impl Marlin {
     fn other_line(&mut self, now: Now, raw: &[u8], answer: Answer<'_>) {
         if self.phase == Phase::Hello {
             self.hello_line(now, raw, &answer);
+        }
+        if self.confirm_line(&answer) {
+            return self.drain_acks(now);
         }
         match answer {
             Answer::Resend(number) => self.resend(now, number),
@@ -342,7 +348,7 @@ impl Marlin {
         earlier(self.outside_deadline());
         earlier(self.reports.deadline());
         // Without room a poll could not go out: what makes room wakes us anyway.
-        if self.sender.room() {
+        if self.sender.room() && !self.is_confirming() {
             earlier(self.reports.poll_deadline(self.phase));
         }
         due
@@ -419,7 +425,13 @@ impl Marlin {
                 }
                 break;
             }
-            if self.next_step(now) || self.next_user(now) || self.poll_due(now) {
+            if self.next_step(now) {
+                continue;
+            }
+            if self.is_confirming() {
+                break;
+            }
+            if self.next_user(now) || self.poll_due(now) {
                 continue;
             }
             if self.phase == Phase::Printing && self.script.is_empty() && self.next_program(now) {
@@ -480,29 +492,6 @@ impl Marlin {
         }
     }
 
-    fn trouble(&mut self, now: Now, trouble: Trouble) {
-        let fault = match trouble {
-            Trouble::Silent => faults::SILENT,
-            Trouble::NoOk => faults::NO_OK,
-            Trouble::Stuck(n) => faults::STUCK.with_raw(self.sender.text(n)),
-            Trouble::OutOfStep(n) => faults::OUT_OF_STEP.with_raw(format!("Resend: {n}")),
-            Trouble::Unreadable(n) => faults::UNREADABLE.with_raw(self.sender.text(n)),
-            Trouble::Reset => {
-                self.printer_reset(now);
-                return;
-            }
-        };
-        self.end_job_as_failed(now, fault.clone());
-        self.last_words();
-        self.hangup(fault);
-    }
-
-    /// Heaters-off attempted on a link that may be dead, before it is closed.
-    pub(super) fn last_words(&mut self) {
-        let tx = &mut self.sender.tx;
-        tx.extend_from_slice(b"M104 S0\nM140 S0\n");
-    }
-
     fn error_line(&mut self, now: Now, text: &[u8]) {
         let (gravity, fault) = faults::of_line(text);
         match gravity {
@@ -554,6 +543,14 @@ impl Marlin {
         if self.other_identity(text) || self.filament_line(text) {
             return;
         }
+        if self.job.is_some() && super::scan::starts_no_case(text, b"Writing to file") {
+            self.end_card_writing(now.mono);
+            self.fail_job(
+                now,
+                faults::WRITES_TO_CARD.with_raw(String::from_utf8_lossy(text)),
+            );
+            return;
+        }
         self.mesh_line(text);
         if let Some(row) = faults::lookup(text)
             && row.gravity == faults::Gravity::Warns
@@ -593,7 +590,7 @@ impl Marlin {
 
     /// The printer has restarted: position, heaters and numbers are gone. Shakes hands again on the
     /// same port.
-    fn printer_reset(&mut self, now: Now) {
+    pub(super) fn printer_reset(&mut self, now: Now) {
         if self.job.is_some() {
             self.end_job_as_failed(now, faults::RESET);
             self.notice(now, &faults::RESET, Level::Error);
@@ -642,6 +639,7 @@ impl Marlin {
     }
 
     pub(super) fn hangup(&mut self, fault: Fault) {
+        self.hung_up = true;
         self.users.refuse_all(&mut self.out, &fault.what);
         self.out.push_back(Output::Hangup(fault));
     }

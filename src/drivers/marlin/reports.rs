@@ -23,7 +23,7 @@ const POLL_WAITING: Duration = Duration::from_secs(1);
 /// With autoreports `M105` only proves the link and marks an `ok`.
 const POLL_AUTOREPORT: Duration = Duration::from_secs(10);
 /// An `M105`'s marked `ok` after so many lines shows surplus `ok`s; more often once there were any.
-const MARK_EVERY: u64 = 400;
+const MARK_EVERY: u64 = 150;
 const MARK_EVERY_SURPLUS: u64 = 40;
 /// The printer's screen is told the progress so often.
 const SCREEN_EVERY: Duration = Duration::from_secs(30);
@@ -205,11 +205,10 @@ impl Marlin {
             return self.hello_progress(now);
         }
         let marked = match self.sender.inline_temps() {
-            Some(true) if self.sender.surplus() > 0 => MARK_EVERY_SURPLUS,
-            Some(true) => MARK_EVERY,
-            _ => u64::MAX,
+            Some(true) if self.sender.surplus() == 0 && self.sender.window() == 1 => MARK_EVERY,
+            _ => MARK_EVERY_SURPLUS,
         };
-        let by_count = self.sender.window() == 1
+        let by_count = self.sender.may_be_marked()
             && self.phase == Phase::Printing
             && self.sender.lines.saturating_sub(self.reports.marked_at) >= marked;
         let by_time = self.reports.next_poll.is_some_and(|at| now.mono >= at);

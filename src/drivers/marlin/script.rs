@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use super::confirm::Confirm;
 use super::history::Tag;
 use super::proto::Marlin;
 use super::silence;
@@ -26,6 +27,8 @@ pub enum Step {
     Line(Cow<'static, str>),
     /// Wait until everything sent is acknowledged.
     Await,
+    /// Wait until the printer itself names the last line sent as the last it took.
+    Confirm(Confirm),
     /// Begin numbering anew from 1.
     Renumber,
     /// Wait until these temperatures are reached. `until`: set when the wait begins.
@@ -112,6 +115,10 @@ impl Marlin {
                 }
                 done
             }
+            Step::Confirm(confirm) => {
+                let confirm = *confirm;
+                self.confirm(now, confirm)
+            }
             Step::Renumber => {
                 if !self.sender.is_idle() {
                     return false;
@@ -177,6 +184,8 @@ impl Marlin {
     pub(super) fn script_deadline(&self) -> Option<Instant> {
         match self.script.front() {
             Some(Step::Heat { until, .. } | Step::Cold { until }) => *until,
+            // Without room nothing could go out: what makes room wakes us anyway.
+            Some(Step::Confirm(confirm)) if self.sender.room() => confirm.due(),
             _ => None,
         }
     }

@@ -1,14 +1,17 @@
 //! Requests to send lines again: what is believed, what is done, and when it is enough.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use super::{BAD_ROUNDS_MAX, BELIEVED_BACK, HOLD, Rewind, SAME_RESEND_MAX, Sender, Trouble, What};
+use super::{
+    BAD_ROUNDS_MAX, BELIEVED_BACK, BURST_MAX, HOLD, HOLD_ECHO, QUIET, Rewind, SAME_RESEND_MAX,
+    SAME_RESEND_QUIET, Sender, Trouble, What,
+};
 use crate::drivers::marlin::answer::Cause;
 
 impl Sender {
     /// The printer refused a line; its `Resend` should follow.
     pub fn refused(&mut self, cause: Cause, last: Option<u32>) -> Result<(), Trouble> {
-        self.cause = Some(cause);
+        self.cause = Some((cause, last));
         if cause == Cause::NoChecksum
             && let Some(last) = last
         {
@@ -30,25 +33,44 @@ impl Sender {
     pub fn resend(&mut self, now: Instant, wanted: Option<u32>) -> Result<(), Trouble> {
         self.last_alive = now;
         self.probes = 0;
-        let cause = self.cause.take();
-        let believable = wanted.filter(|n| {
-            *n >= self
-                .history
-                .oldest()
-                .max(self.acked.saturating_sub(BELIEVED_BACK))
-                && *n <= self.sent
-        });
+        self.doubts = self.doubts.saturating_add(1);
+        let (cause, last) = self.cause.take().unzip();
+        // No checksum protects a request, but a firmware that also says which line it took last says the
+        // same thing twice. Number 0 is `M110` and must never go out again.
+        let agrees = |n: u32| last.flatten().is_none_or(|last| last.checked_add(1) == Some(n));
+        let oldest = self
+            .history
+            .oldest()
+            .max(self.acked.saturating_sub(BELIEVED_BACK))
+            .max(1);
+        let believable = wanted.filter(|n| (oldest..=self.sent).contains(n) && agrees(*n));
         let Some(number) = believable else {
             return self.bad_number(now, wanted);
         };
         if number == self.sent {
             // All was accepted: the answer to a copy. Its ok is still to be swallowed.
-            self.await_ok(now, None, false);
+            self.await_ok(now, None, None);
             return Ok(());
         }
         if self.same_resend.0 == number && self.equal_ignored > 0 {
             self.equal_ignored -= 1;
-            self.await_ok(now, None, false);
+            // Unless the printer means the copy that was sent just now: then its ok does not come.
+            self.await_ok(now, Some(number), Some(HOLD_ECHO));
+            return Ok(());
+        }
+        self.burst = if self.same_resend.0 == number {
+            self.burst.saturating_add(1)
+        } else {
+            0
+        };
+        if self.burst > BURST_MAX {
+            return Err(Trouble::Stuck(number));
+        }
+        if let Rewind::Quiet { .. } = self.rewind {
+            self.rewind = Rewind::Quiet {
+                to: number,
+                until: now + QUIET,
+            };
             return Ok(());
         }
         let count = if self.same_resend.0 == number {
@@ -57,13 +79,16 @@ impl Sender {
             1
         };
         self.same_resend = (number, count);
+        // Making the printer count from here (M110) is no way out: when the requests are old ones that
+        // come late, it would take lines a second time.
         if count > SAME_RESEND_MAX {
-            if self.renumber_tried {
-                return Err(Trouble::Stuck(number));
-            }
-            self.renumber_tried = true;
-            self.same_resend.1 = SAME_RESEND_MAX / 2;
-            self.renumber(now, number);
+            return Err(Trouble::Stuck(number));
+        }
+        if count > SAME_RESEND_QUIET {
+            self.rewind = Rewind::Quiet {
+                to: number,
+                until: now + QUIET,
+            };
             return Ok(());
         }
         // With this one line in flight the printer refused something else than it, or a copy of the
@@ -77,16 +102,21 @@ impl Sender {
                 .filter(|f| matches!(f.what, What::Numbered(_)))
                 .count()
                 == 1;
-        self.await_ok(now, Some(number), hold);
+        self.await_ok(now, Some(number), hold.then_some(HOLD));
         Ok(())
     }
 
-    fn await_ok(&mut self, now: Instant, to: Option<u32>, hold: bool) {
+    fn await_ok(&mut self, now: Instant, to: Option<u32>, hold: Option<Duration>) {
         // A second request before the first one's ok: the newer number counts, if it has one.
-        let to = match self.rewind {
-            Rewind::AwaitOk { to: before, .. } => to.or(before),
-            Rewind::Hold { to: before, .. } => to.or(Some(before)),
-            Rewind::None => to,
+        let (to, hold) = match self.rewind {
+            Rewind::AwaitOk {
+                to: Some(before),
+                hold: None,
+                ..
+            } => (to.or(Some(before)), None),
+            Rewind::AwaitOk { to: before, .. } => (to.or(before), hold),
+            Rewind::Hold { to: before, .. } | Rewind::Quiet { to: before, .. } => (to.or(Some(before)), hold),
+            Rewind::None => (to, hold),
         };
         if self.resends_without_ok >= 3 {
             self.rewind = Rewind::None;
@@ -96,16 +126,17 @@ impl Sender {
         }
     }
 
-    pub(super) fn end_of_refusal(&mut self, now: Instant, to: Option<u32>, hold: bool) {
-        self.rewind = match to {
-            Some(to) if hold => Rewind::Hold {
-                to,
-                until: now + HOLD,
-            },
-            _ => Rewind::None,
-        };
-        if !hold && let Some(to) = to {
-            self.go_back(to);
+    pub(super) fn end_of_refusal(&mut self, now: Instant, to: Option<u32>, hold: Option<Duration>) {
+        self.rewind = Rewind::None;
+        match (to, hold) {
+            (Some(to), Some(hold)) => {
+                self.rewind = Rewind::Hold {
+                    to,
+                    until: now + hold,
+                };
+            }
+            (Some(to), None) => self.go_back(to),
+            (None, _) => {}
         }
     }
 
@@ -135,22 +166,8 @@ impl Sender {
             _ => {}
         }
         // Swallow its ok, then ask, then let the next numbered line bring a clean request.
-        self.await_ok(now, None, false);
+        self.await_ok(now, None, None);
         self.probe_wanted = true;
         Ok(())
-    }
-
-    /// Last resort against an endless resend: makes the printer count from here.
-    fn renumber(&mut self, now: Instant, number: u32) {
-        let before = number.saturating_sub(1);
-        let mut line = format!("N{before} M110 N{before}");
-        let sum = line.bytes().fold(0u8, |s, b| s ^ b);
-        line.push_str(&format!("*{sum}"));
-        self.push_loose(now, line.as_bytes(), true);
-        self.rewind = Rewind::AwaitOk {
-            to: Some(number),
-            since: now,
-            hold: false,
-        };
     }
 }
