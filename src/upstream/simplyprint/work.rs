@@ -89,7 +89,7 @@ pub async fn command(printer: PrinterHandle, command: Command) -> Done {
         return Done::Nothing;
     }
     let message = outcome.message();
-    tracing::info!(
+    tracing::debug!(
         printer = printer.name(),
         demand = name,
         code = outcome.code(),
@@ -112,7 +112,7 @@ pub async fn power(printer: PrinterHandle, on: bool, keepalive: bool) -> Done {
         return Done::Nothing;
     }
     let message = outcome.message();
-    tracing::info!(
+    tracing::debug!(
         printer = printer.name(),
         demand = "power",
         code = outcome.code(),

@@ -1,6 +1,7 @@
 //! Around the pure part: what all sockets share, one loop per socket ([`turns`]), and who does what the
-//! pure part wants done ([`errands`]).
+//! pure part wants done ([`errands`]); how much of it goes into the log ([`chatter`]).
 
+mod chatter;
 mod errands;
 mod turns;
 

@@ -13,6 +13,7 @@ use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use super::chatter::Chatter;
 use super::{Crew, LOOK_AROUND, Shell};
 use crate::agent::backoff::Backoff;
 use crate::agent::clock;
@@ -82,6 +83,7 @@ pub(super) struct Member {
     pub(super) console: Option<String>,
     pairing: Option<Pairing>,
     pub(super) code: Option<String>,
+    pub(super) chatter: Chatter,
     /// When it was last looked whether the camera works.
     pub(super) camera_asked: Option<Instant>,
 }
@@ -389,6 +391,7 @@ impl Loop {
                 console: None,
                 pairing: None,
                 code: None,
+                chatter: Chatter::new(Instant::now()),
                 camera_asked: None,
             },
         );
