@@ -295,6 +295,7 @@ impl Rig {
             name: row.name,
             skip: Vec::new(),
             materials: Vec::new(),
+            plate: None,
             start_id: None,
         }
     }
@@ -371,6 +372,7 @@ async fn the_same_start_twice_starts_one_print() {
     let rig = rig(2).await;
     let order = PrintOrder {
         materials: Vec::new(),
+        plate: None,
         start_id: Some("demand-7".to_owned()),
         ..rig.order(b"G28\n").await
     };
@@ -389,6 +391,23 @@ async fn the_same_start_twice_starts_one_print() {
     assert_eq!(again.code, "refused/repeated-start");
     assert_eq!(rig.seen(1), Vec::<String>::new());
     assert_eq!(rig.printer(1).snapshot().state.word(), StateWord::Operational);
+    rig.end().await;
+}
+
+#[tokio::test]
+async fn a_plate_that_is_not_there_is_refused() {
+    let rig = rig(1).await;
+    let mut order = rig.order(b"G28\n").await;
+    order.plate = Some(2);
+    let refusal = rig.printer(0).print(order).await;
+    let refusal = refusal.expect_err("a file without plates");
+    assert_eq!(refusal.code, "refused/no-such-plate");
+    assert!(
+        refusal.message.contains("no plates to choose from"),
+        "{}",
+        refusal.message
+    );
+    assert!(rig.seen(0).is_empty(), "{:?}", rig.seen(0));
     rig.end().await;
 }
 

@@ -49,6 +49,8 @@ pub struct PrintOrder {
     pub skip: Vec<String>,
     /// Where each filament of the file comes from, by its number; empty: the driver chooses.
     pub materials: Vec<Option<MaterialPlace>>,
+    /// Which plate of a project, from 1; `None`: the first.
+    pub plate: Option<u32>,
     /// Identity of the demand: the same one twice starts one print.
     pub start_id: Option<String>,
 }

@@ -59,6 +59,8 @@ pub struct JobDemand {
     pub skip: Vec<String>,
     /// Where the filaments come from, by the number of the printer.
     pub materials: Vec<MaterialMap>,
+    /// Which plate of a project, from 1.
+    pub plate: Option<u32>,
     /// Identity of the demand: the same one twice starts one print.
     pub start_id: Option<String>,
     /// Options that were given and have no meaning on this host.
@@ -132,12 +134,7 @@ pub fn read(action: &str, body: &Value) -> Result<Demand, Problem> {
         "CreateJob" => Demand::Print(job(body)?),
         "BeginPrint" => Demand::Begin,
         "CancelPendingPrint" => Demand::CancelPending,
-        "RefreshMaterialData" => {
-            return Err(Problem::said(
-                "This printer has no reader for material data, so there is nothing to refresh.",
-            )
-            .coded("refused/unsupported"));
-        }
+        "RefreshMaterialData" => Demand::Command(Command::RefreshMaterials),
         _ => return Err(Problem::not_found("There is no such action.")),
     })
 }
@@ -225,11 +222,24 @@ fn job(body: &Value) -> Result<JobDemand, Problem> {
         materials: material_maps(body)?,
         source: source(body)?,
         skip: skipped_objects(body)?,
+        plate: plate(body)?,
         start_id,
         ignored: start_options(body)?,
         hold: flag(body, "hold")?,
         discard: flag(body, "discard")?,
     })
+}
+
+/// Ours alone: the documented shape knows no plates.
+fn plate(body: &Value) -> Result<Option<u32>, Problem> {
+    match body.pointer("/layerd/plate") {
+        None | Some(Value::Null) => Ok(None),
+        Some(value) => whole(value)
+            .and_then(|n| u32::try_from(n).ok())
+            .filter(|n| *n > 0)
+            .map(Some)
+            .ok_or_else(|| Problem::bad("`layerd.plate` must be the number of a plate, from 1.")),
+    }
 }
 
 fn is_given(value: Option<&Value>) -> bool {

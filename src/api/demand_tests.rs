@@ -92,6 +92,17 @@ fn options_come_as_json_or_as_text() {
         panic!("a print");
     };
     let place = |nozzle, position| Some(MaterialPlace { nozzle, position });
+    assert_eq!(job.plate, None);
+    let body = |plate: Value| json!({"file_id": hash, "layerd": {"plate": plate}});
+    for plate in [json!(2), json!("2")] {
+        let Ok(Demand::Print(job)) = read("CreateJob", &body(plate.clone())) else {
+            panic!("{plate} is a plate");
+        };
+        assert_eq!(job.plate, Some(2));
+    }
+    for plate in [json!(0), json!(-1), json!("two"), json!(true)] {
+        assert!(read("CreateJob", &body(plate.clone())).is_err(), "{plate}");
+    }
     assert_eq!(job.materials, [(7, vec![place(0, 2), None, place(1, 256)])]);
     for map in [
         json!([{"pid": 1, "map": [-1]}]),

@@ -70,6 +70,7 @@ mod tests {
             source: JobSource::File("a".repeat(64)),
             skip: Vec::new(),
             materials: Vec::new(),
+            plate: None,
             start_id: None,
             ignored: Vec::new(),
             hold: false,

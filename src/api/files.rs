@@ -118,11 +118,11 @@ impl Api {
 pub(super) async fn order(api: &Api, job: JobDemand) -> Result<PrintOrder, Problem> {
     let unknown =
         || Problem::said("The file is not here (any more). Upload it again.").coded("refused/unknown-file");
-    let (sha256, name) = match &job.source {
+    let (sha256, name, plate) = match &job.source {
         JobSource::File(id) => {
             let rows = api.files().await?;
             let row = rows.into_iter().find(|row| row.sha256 == *id || row.id == *id);
-            row.map(|row| (row.sha256, row.name)).ok_or_else(unknown)?
+            row.map(|row| (row.sha256, row.name, None)).ok_or_else(unknown)?
         }
         JobSource::JobNumber(_) | JobSource::JobUid(_) => {
             let record = jobs::find(api, &job.source).await?;
@@ -130,7 +130,7 @@ pub(super) async fn order(api: &Api, job: JobDemand) -> Result<PrintOrder, Probl
                 Problem::said("The file of that print was never here: it was started at the printer.")
                     .coded("refused/unknown-file")
             })?;
-            (sha256, record.file)
+            (sha256, record.file, record.plate)
         }
     };
     Ok(PrintOrder {
@@ -138,6 +138,7 @@ pub(super) async fn order(api: &Api, job: JobDemand) -> Result<PrintOrder, Probl
         name,
         skip: job.skip,
         materials: Vec::new(),
+        plate: job.plate.or(plate),
         start_id: job.start_id,
     })
 }

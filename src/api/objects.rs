@@ -28,8 +28,12 @@ pub(super) async fn of_print(api: &Api, printer: &PrinterHandle) -> Option<Vec<K
     let job = snapshot.state.job.as_ref()?;
     let uid = job.uid;
     let look = async {
-        let sha256 = api.agent.store().job(uid).await.ok()??.sha256?;
-        api.agent.pool().analysis(&sha256).await.ok()
+        let record = api.agent.store().job(uid).await.ok()??;
+        api.agent
+            .pool()
+            .analysis_of(record.sha256.as_deref()?, record.plate)
+            .await
+            .ok()
     };
     let Some(analysis) = tokio::time::timeout(LOOK_LIMIT, look).await.ok().flatten() else {
         // A print of another host: its printer may know the objects.

@@ -112,6 +112,7 @@ pub(super) async fn act(
         name: record.file.clone(),
         skip: names(&analysis, &record.skipped),
         materials: Vec::new(),
+        plate: None,
         start_id: wish.start_id,
     };
     Ok(Answer(actions::start(printer, order, wish.wait).await))

@@ -41,6 +41,9 @@ pub struct Args {
     /// "ext" for the external spool, "-" for one that is not used
     #[arg(long, value_name = "SLOT", value_delimiter = ',', value_parser = slot, allow_hyphen_values = true)]
     slots: Vec<Value>,
+    /// Which plate of a project (.3mf) to print, from 1
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    plate: Option<u32>,
     /// Only upload and check; nothing heats before `layerd begin PRINTER`
     #[arg(long, conflicts_with = "follow")]
     hold: bool,
@@ -90,7 +93,7 @@ async fn print(globals: &Globals, client: &Client, args: &Args) -> Done {
         "skipped_objects": args.skip,
         "mms_map": (!args.slots.is_empty()).then(|| json!([{"pid": printer.id, "map": args.slots}])),
         // The same demand twice (a retry of the connection) starts one print.
-        "layerd": {"start_id": uuid::Uuid::new_v4().to_string(), "hold": args.hold},
+        "layerd": {"start_id": uuid::Uuid::new_v4().to_string(), "hold": args.hold, "plate": args.plate},
     });
     let answer = demand(client, &printer, "CreateJob", body, !args.no_wait).await?;
     let exit = Exit::of_outcome(answer.get("layerd").unwrap_or(&Value::Null));

@@ -197,6 +197,7 @@ async fn print_through(handle: &AgentHandle) -> Result<Duration, String> {
         name: file.name,
         skip: Vec::new(),
         materials: Vec::new(),
+        plate: None,
         start_id: None,
     };
     let (accepted, pending) = printer

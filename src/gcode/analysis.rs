@@ -57,6 +57,9 @@ pub struct Analysis {
     pub bed_type: Option<String>,
     /// Which plate of a project (3mf), from 1.
     pub plate: Option<u32>,
+    /// The plates of a project that have a program.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub plates: Vec<u32>,
     /// Where it stops for a person or a colour.
     pub pauses: Vec<Pause>,
     /// Named commands (macros) that it calls, upper case; at most 64.

@@ -68,22 +68,11 @@ pub fn analyze_file(
     options: &Options,
     progress: &mut dyn FnMut(u64, u64) -> bool,
 ) -> Result<(Analysis, Index), AnalyzeError> {
-    analyze_plate(path, None, options, progress)
-}
-
-/// The same for one plate of a project (`None`: the first).
-pub fn analyze_plate(
-    path: &Path,
-    plate: Option<u32>,
-    options: &Options,
-    progress: &mut dyn FnMut(u64, u64) -> bool,
-) -> Result<(Analysis, Index), AnalyzeError> {
-    analyze(path, plate, options, progress).map_err(|error| AnalyzeError::new(path, error))
+    analyze(path, options, progress).map_err(|error| AnalyzeError::new(path, error))
 }
 
 fn analyze(
     path: &Path,
-    plate: Option<u32>,
     options: &Options,
     progress: &mut dyn FnMut(u64, u64) -> bool,
 ) -> Result<(Analysis, Index), ContainerError> {
@@ -125,7 +114,7 @@ fn analyze(
         }
         Format::ThreeMf => {
             analyzer.in_container();
-            let read = threemf::read(io::BufReader::new(&input.file), plate, &mut |chunk| {
+            let read = threemf::read(io::BufReader::new(&input.file), options.plate, &mut |chunk| {
                 analyzer.push(chunk)
             })?;
             facts_of(&read, &mut analyzer);
@@ -144,6 +133,7 @@ fn analyze(
     analysis.format = format;
     if let Some(project) = project {
         analysis.plate = Some(project.number);
+        analysis.plates.clone_from(&project.plates);
         name_objects(&mut analysis, &project);
         for inner in &mut analysis.thumbnails {
             inner.entry = Some(threemf::program_of(project.number));

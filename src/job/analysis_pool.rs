@@ -26,7 +26,7 @@ const WAITING_MAX: usize = 8;
 const KEPT_MAX: usize = 8;
 
 /// Raised when the analyzer finds more or other things: results of older ones are not used.
-const ANALYZER: u32 = 1;
+const ANALYZER: u32 = 2;
 
 /// Longest wait for a result: gigabytes on the slowest board.
 const LONGEST: Duration = Duration::from_secs(20 * 60);
@@ -108,13 +108,47 @@ impl AnalysisPool {
         Ok(analysis)
     }
 
+    /// The analysis of one plate of a project in the spool (`None`: the first). Those of other plates are
+    /// kept in memory only: most projects have one.
+    ///
+    /// # Errors
+    /// As [`AnalysisPool::analysis`], and when there is no such plate.
+    pub async fn analysis_of(&self, sha256: &str, plate: Option<u32>) -> Result<Arc<Analysis>, Fault> {
+        let Some(number) = plate else {
+            return self.analysis(sha256).await;
+        };
+        let key = format!("{sha256}#{number}");
+        if let Some(known) = find(&self.kept, &key) {
+            return Ok(known);
+        }
+        let (kept, path, analyze) = (self.kept.clone(), self.spool.path_of(sha256), self.analyze);
+        self.order(move || {
+            let options = Options { plate, ..quick() };
+            let analysis = analyze(&path, &options)
+                .map(Arc::new)
+                .map_err(|e| unreadable(&e))?;
+            keep(&kept, &key, &analysis);
+            Ok(analysis)
+        })
+        .await
+    }
+
     /// The analysis of a spool file for one printer: its warnings name the lines that ask too much
     /// of it. Made anew each time.
     ///
     /// # Errors
     /// As [`AnalysisPool::analysis`].
-    pub async fn analysis_for(&self, sha256: &str, limits: &Limits) -> Result<Arc<Analysis>, Fault> {
-        let (path, options, analyze) = (self.spool.path_of(sha256), options_for(limits), self.analyze);
+    pub async fn analysis_for(
+        &self,
+        sha256: &str,
+        plate: Option<u32>,
+        limits: &Limits,
+    ) -> Result<Arc<Analysis>, Fault> {
+        let (path, analyze) = (self.spool.path_of(sha256), self.analyze);
+        let options = Options {
+            plate,
+            ..options_for(limits)
+        };
         self.order(move || analyze(&path, &options).map(Arc::new).map_err(|e| unreadable(&e)))
             .await
     }

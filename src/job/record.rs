@@ -110,6 +110,9 @@ pub struct JobRecord {
     pub timeline: Vec<TimelineEntry>,
     /// Objects left out.
     pub skipped: Vec<u32>,
+    /// Which plate of a project prints, where one was chosen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub plate: Option<u32>,
     /// Where it stood, for recovery.
     pub checkpoint: Option<Checkpoint>,
     /// Rating 1–4 given when the bed was cleared.
@@ -167,6 +170,7 @@ impl JobRecord {
             checkpoint: None,
             rating: None,
             ended_by: None,
+            plate: None,
         }
     }
 

@@ -59,7 +59,7 @@ async fn a_refusal_names_the_line_when_asked_for_one_printer() {
     let general = pool.analysis(&sha256).await.expect("analyzed");
     let report = preflight::check(&general, &limits, "a.gcode", &[]);
     assert!(report.may_name_lines());
-    let exact = pool.analysis_for(&sha256, &limits).await.expect("analyzed");
+    let exact = pool.analysis_for(&sha256, None, &limits).await.expect("analyzed");
     let report = preflight::check(&exact, &limits, "a.gcode", &[]);
     let lines: Vec<_> = report
         .problems

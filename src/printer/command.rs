@@ -46,6 +46,8 @@ pub struct StartJob {
     pub skip: Vec<u32>,
     /// Where each filament of the file comes from, by its number; empty: the driver chooses.
     pub materials: Vec<Option<MaterialPlace>>,
+    /// Which plate of a project, from 1; `None`: the first.
+    pub plate: Option<u32>,
 }
 
 /// A place for a spool, as the cloud counts (see [`super::model::MaterialSlot`]).
@@ -107,6 +109,8 @@ pub enum Command {
     },
     /// All heaters to 0 (idle too long, interrupted job).
     HeatersOff,
+    /// Have the printer tell anew what lies in its material slots.
+    RefreshMaterials,
     /// Drop the link and take it up again.
     Reconnect,
     /// Are you there? Every session answers [`Outcome::Sent`] at once, whatever the printer does,
@@ -128,6 +132,7 @@ impl Command {
             Command::EmergencyStop => "emergency stop",
             Command::Answer { .. } => "answer",
             Command::HeatersOff => "heaters off",
+            Command::RefreshMaterials => "refresh the materials",
             Command::Reconnect => "reconnect",
             Command::Ping => "ping",
         }

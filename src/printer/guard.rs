@@ -57,6 +57,13 @@ pub fn guard(state: &State, limits: &Limits, command: &Command) -> Result<(), Re
     }
     match command {
         Command::EmergencyStop | Command::Reconnect | Command::Ping | Command::Answer { .. } => Ok(()),
+        Command::RefreshMaterials => match state.materials {
+            Some(_) => Ok(()),
+            None => Err(Refusal::new(
+                "refused/unsupported",
+                "This printer has no reader for material data, so there is nothing to refresh.",
+            )),
+        },
         Command::Start(_) => start(state, limits, word, command),
         Command::Pause => match word {
             StateWord::Printing | StateWord::Resuming => Ok(()),

@@ -38,6 +38,7 @@ fn start() -> Command {
         }),
         skip: Vec::new(),
         materials: Vec::new(),
+        plate: None,
     })
 }
 

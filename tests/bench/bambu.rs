@@ -9,7 +9,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use layerd::config::Secret;
-use layerd::drivers::bambu::ftps::{Server, upload};
+use layerd::drivers::bambu::ftps::{Patience, Server, upload};
 use layerd::drivers::bambu::orders::StartOptions;
 use layerd::drivers::bambu::proto::Core;
 use layerd::drivers::bambu::tls::PrinterTls;
@@ -101,6 +101,7 @@ async fn send(port: u16, file: &Path, dir: &Path, name: &str) -> Result<f64, Str
         port,
         code: Secret::new("12345678"),
         tls: PrinterTls::new(dir, "bench", "01P00A000000001").map_err(|e| e.to_string())?,
+        patience: Patience::default(),
     };
     let size = std::fs::metadata(file).map_err(|e| e.to_string())?.len();
     let began = Instant::now();

@@ -114,6 +114,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         }),
         skip: Vec::new(),
         materials: Vec::new(),
+        plate: None,
     });
     let mut start = Some(start);
     let lines = std::fs::read_to_string(&file)?

@@ -134,6 +134,15 @@ class Bambu(Case):
         log = self.ask("/log")
         return [e["body"] for e in log.get("requests", log.get("log", [])) if e.get("command") == command]
 
+    def api(self, path, body):
+        """The daemon's own interface, through its socket."""
+        socket = self.path("run") + "/layerd.sock"
+        done = subprocess.run(["curl", "-sS", "-m", "60", "--unix-socket", socket, "-H", "Content-Type: application/json",
+                               "-d", json.dumps(body), f"http://layerd/0/{path}"], capture_output=True, text=True, check=True)
+        answer = json.loads(done.stdout)
+        assert answer.get("status") is True, answer
+        return answer
+
     def inject(self, **news):
         """Faults, or what a person does at the screen."""
         if self.sim:
@@ -218,6 +227,51 @@ def whole_way(case):
         for name in ("pause", "resume", "stop"):
             sent = case.received(name)
             assert len(sent) == 1 and sent[0]["param"] == "" and sent[0]["sequence_id"], (name, sent)
+
+
+def plates(case):
+    """Another plate than the first: its program, its objects, also after the daemon was killed."""
+    with case:
+        case.ready()
+        done = case.layerd("print", "p", case.gcode, "--plate", "3", ok=4)
+        assert "no sliced plate 3" in done.stderr and "1, 2" in done.stderr, done.stderr
+        assert not case.received("project_file")
+        case.layerd("print", "p", case.gcode, "--plate", "2", ok=0)
+        assert case.received("project_file")[0]["param"] == "Metadata/plate_2.gcode", case.received("project_file")
+        case.until(lambda s: True, 60, state="printing")
+        assert "221" in case.layerd("skip", "p", "121", ok=4).stderr, "an object of the first plate"
+        case.layerd("skip", "p", "221", ok=0)
+        case.end_daemon(signal.SIGKILL)
+        case.start_daemon()
+        case.until(lambda s: s["link"]["up"] and s["job"] and s["job"]["skipped"] == [221], 30, state="printing")
+        case.layerd("skip", "p", "238", ok=0)
+        assert case.truth()["s_obj"] == [221, 238], case.truth()["s_obj"]
+        asked = len(case.received("pushall"))
+        case.api("printers/actions/RefreshMaterialData?pid=" + str(case.status()["id"]), {"layerd": {"wait": True}})
+        assert len(case.received("pushall")) == asked + 1
+        assert case.status()["materials"][0]["material"] == "PLA", case.status()["materials"]
+        case.layerd("cancel", "p", ok=0)
+
+
+def plain_gcode(case):
+    """A .gcode file: wrapped where nothing is said, or started by its path."""
+    with case:
+        case.ready()
+        plain = case.path("cube.gcode")
+        with open(plain, "w") as f:
+            f.write("M140 S55\nM104 S220\nG28\n" + "G1 X10 Y10 E1\n" * 50)
+        case.layerd("print", "p", plain, ok=0)
+        if "as_is" in case.settings:
+            assert case.received("gcode_file")[0]["param"].startswith("/cube-"), case.received("gcode_file")
+            assert not case.received("project_file")
+        else:
+            assert case.received("project_file")[0]["url"].endswith(".gcode.3mf"), case.received("project_file")
+        uid = case.until(lambda s: s["job"], 60, state="printing")["job"]["uid"]
+        case.end_daemon(signal.SIGKILL)
+        case.start_daemon()
+        case.until(lambda s: s["link"]["up"] and s["job"] and s["job"]["uid"] == uid, 30, state="printing")
+        case.layerd("cancel", "p", ok=0)
+        case.until(lambda s: s["job"] is None, 20, state="operational")
 
 
 def finishes(case):
@@ -397,6 +451,10 @@ def main():
     add("link-and-restart", link_and_restart)
     add("link-and-restart-H2D", link_and_restart, "H2D")
     add("finishes", finishes, "P1S", *(("--print-scale", "12") if rig else ("--speed", "60")))
+    add("plates", plates, "X1C")
+    add("plain-gcode", plain_gcode)
+    if not rig:  # which answers as an A1 does: refused
+        add("plain-gcode-as-it-is", plain_gcode, settings='plain_gcode = "as_is"')
     for model in ("H2D", "P1S"):
         add(f"refused-{model}", refused, model, "--no-dev-mode" if rig else "--no-developer-mode")
     add("silent", silent, "P1S", *(("--no-dev-mode", "--refusal", "silent") if rig else ("--silent",)))

@@ -165,6 +165,7 @@ impl JobInHand {
                 program,
                 skip: record.skipped.clone(),
                 materials: Vec::new(),
+                plate: record.plate,
             },
             checkpoint: self.unsaved.clone().or_else(|| record.checkpoint.clone()),
             paused: matches!(state.activity, Activity::Paused(_) | Activity::Pausing),
@@ -234,7 +235,7 @@ pub async fn take_over(
     let program = match means.spool.program(&sha256, &job.record().file).await {
         Ok(mut program) => {
             // Without its objects the print goes on all the same; only none can be left out any more.
-            if let Ok(analysis) = means.pool.analysis(&sha256).await {
+            if let Ok(analysis) = means.pool.analysis_of(&sha256, job.record().plate).await {
                 program.objects = objects_of(&analysis);
             }
             program

@@ -561,6 +561,6 @@ fn time_limit(command: &Command) -> Duration {
         Command::SendGcode { .. } => 1800,
         Command::SkipObjects { .. } | Command::Answer { .. } => 60,
         Command::EmergencyStop => 10,
-        Command::HeatersOff | Command::Reconnect | Command::Ping => 60,
+        Command::HeatersOff | Command::RefreshMaterials | Command::Reconnect | Command::Ping => 60,
     })
 }

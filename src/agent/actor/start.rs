@@ -81,6 +81,7 @@ impl Actor {
             program: Arc::new(placeholder(&order)),
             skip: Vec::new(),
             materials: Vec::new(),
+            plate: order.plate,
         });
         let busy = self.preparing.is_some() || self.job.is_some() || self.release_moves();
         // Printing what was to be left out would be worse than not printing.
@@ -251,6 +252,7 @@ impl Actor {
                 program: prepared.program.clone(),
                 skip: prepared.record.skipped.clone(),
                 materials: prepared.materials.clone(),
+                plate: prepared.record.plate,
             };
             guard(&self.state, &self.limits(), &Command::Start(start.clone())).map(|()| (prepared, start))
         });
@@ -418,15 +420,25 @@ async fn check(
         .map_err(|f| refuse("refused/file", f.to_string()))?;
     let intact = means.pool.verify(&order.sha256).await;
     intact.map_err(|f| refuse("refused/file", f.to_string()))?;
-    let analysis = means
+    let mut analysis = means
         .pool
         .analysis(&order.sha256)
         .await
         .map_err(|f| refuse("refused/analysis", f.to_string()))?;
+    if let Some(plate) = order.plate.filter(|n| analysis.plate != Some(*n)) {
+        if !analysis.plates.contains(&plate) {
+            return Err(no_plate(plate, &analysis.plates, &order.name));
+        }
+        analysis = means
+            .pool
+            .analysis_of(&order.sha256, order.plate)
+            .await
+            .map_err(|f| refuse("refused/analysis", f.to_string()))?;
+    }
     let mut report = preflight::check(&analysis, &limits, &order.name, &order.skip);
     if report.may_name_lines() {
         // A second look with this printer's limits in hand finds the lines to blame.
-        if let Ok(exact) = means.pool.analysis_for(&order.sha256, &limits).await {
+        if let Ok(exact) = means.pool.analysis_for(&order.sha256, order.plate, &limits).await {
             report = preflight::check(&exact, &limits, &order.name, &order.skip);
         }
     }
@@ -442,6 +454,7 @@ async fn check(
     let mut ready = record;
     ready.size = Some(program.size);
     ready.skipped = report.skip.clone();
+    ready.plate = order.plate;
     ready.state = state;
     // Durable before the printer hears of it: a start is executed at most once, ever.
     // A demand without an identity gets one, so that a disk that answers too late leaves no start.
@@ -457,6 +470,18 @@ async fn check(
         materials: order.materials,
         warnings: report.warnings(),
     })
+}
+
+fn no_plate(wanted: u32, plates: &[u32], file: &str) -> Refusal {
+    let there: Vec<String> = plates.iter().take(32).map(u32::to_string).collect();
+    let text = match there.is_empty() {
+        true => format!("{file} has no plates to choose from: it is no project (.3mf). Leave the plate out."),
+        false => format!(
+            "There is no sliced plate {wanted} in {file}. It has: {}.",
+            there.join(", ")
+        ),
+    };
+    Refusal::new("refused/no-such-plate", text)
 }
 
 fn repeated() -> Refusal {

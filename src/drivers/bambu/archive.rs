@@ -10,12 +10,10 @@ use zip::write::SimpleFileOptions;
 
 use super::ams::Wanted;
 use super::faults;
+use super::orders::remote_name;
 use crate::gcode::container::threemf;
 use crate::printer::command::Program;
 use crate::printer::fault::Fault;
-
-/// Longest stem of a name at the printer, characters.
-const STEM_MAX: usize = 60;
 
 /// A file ready to be sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,50 +24,38 @@ pub struct Ready {
     pub size: u64,
     /// Its name at the printer: plain letters, and a part of the hash, so that two files never share one.
     pub name: String,
-    /// Plate, from 1.
-    pub plate: u32,
+    /// Plate, from 1; `None`: plain G-code has none.
+    pub plate: Option<u32>,
     /// Filaments that the plate uses.
     pub wanted: Vec<Wanted>,
     /// Made by us: to be deleted afterwards.
     pub ours: bool,
 }
 
-/// The name at the printer. Other letters than plain ones are kept by no two firmwares alike.
-pub fn remote_name(name: &str, sha256: &str) -> String {
-    let base = name.rsplit(['/', '\\']).next().unwrap_or_default();
-    let base = [".gcode.3mf", ".3mf", ".gcode"]
-        .iter()
-        .find_map(|end| base.strip_suffix(end))
-        .unwrap_or(base);
-    let stem: String = base
-        .chars()
-        .map(|c| {
-            if c.is_ascii_alphanumeric() || "-_.".contains(c) {
-                c
-            } else {
-                '_'
-            }
-        })
-        .take(STEM_MAX)
-        .collect();
-    let stem = stem.trim_start_matches('.');
-    let stem = if stem.is_empty() { "print" } else { stem };
-    let hash = sha256.get(..8).unwrap_or("0");
-    format!("{stem}-{hash}.gcode.3mf")
-}
-
-/// Makes the file ready. `scratch`: a directory for a wrapped one.
-pub fn prepare(program: &Program, scratch: &Path) -> Result<Ready, Fault> {
+/// Makes the file ready. `plate`: which one of a project, `None` the first. `plain`: G-code goes as it is
+/// instead of wrapped. `scratch`: a directory for a wrapped one.
+pub fn prepare(program: &Program, plate: Option<u32>, plain: bool, scratch: &Path) -> Result<Ready, Fault> {
     let bad = |error: String| faults::FILE.with_raw(error);
     let mut file = File::open(&program.path).map_err(|e| bad(format!("{}: {e}", program.path.display())))?;
     let mut magic = [0; 2];
     let zipped = file.read_exact(&mut magic).is_ok() && &magic == b"PK";
     file.seek(SeekFrom::Start(0)).map_err(|e| bad(e.to_string()))?;
-    let name = remote_name(&program.name, &program.sha256);
+    let whole = zipped || !plain;
+    let name = remote_name(&program.name, &program.sha256, whole);
+    if !whole {
+        return Ok(Ready {
+            path: program.path.clone(),
+            size: program.size,
+            name,
+            plate: None,
+            wanted: Vec::new(),
+            ours: false,
+        });
+    }
     if !zipped {
         return wrap(program, file, scratch, name).map_err(|e| bad(e.to_string()));
     }
-    let plate = threemf::read(BufReader::new(file), None, &mut |_| {}).map_err(|e| bad(e.to_string()))?;
+    let plate = threemf::read(BufReader::new(file), plate, &mut |_| {}).map_err(|e| bad(e.to_string()))?;
     let wanted = plate
         .filaments
         .into_iter()
@@ -83,7 +69,7 @@ pub fn prepare(program: &Program, scratch: &Path) -> Result<Ready, Fault> {
         path: program.path.clone(),
         size: program.size,
         name,
-        plate: plate.number,
+        plate: Some(plate.number),
         wanted,
         ours: false,
     })
@@ -145,7 +131,7 @@ fn wrap(program: &Program, mut source: File, scratch: &Path, name: String) -> io
         path,
         size,
         name,
-        plate: 1,
+        plate: Some(1),
         wanted: Vec::new(),
         ours: true,
     })
@@ -154,19 +140,6 @@ fn wrap(program: &Program, mut source: File, scratch: &Path, name: String) -> io
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn names_at_the_printer_are_plain_short_and_unique() {
-        let hash = "0123456789abcdef";
-        assert_eq!(
-            remote_name("größe ring.gcode.3mf", hash),
-            "gr__e_ring-01234567.gcode.3mf"
-        );
-        assert_eq!(remote_name("../../etc/passwd", hash), "passwd-01234567.gcode.3mf");
-        assert_eq!(remote_name("..3mf", hash), "print-01234567.gcode.3mf");
-        let long = remote_name(&"x".repeat(300), hash);
-        assert!(long.len() < 100 && long.is_ascii(), "{long}");
-    }
 
     #[test]
     fn plain_gcode_is_wrapped_into_a_project_that_reads_back() {
@@ -183,8 +156,8 @@ mod tests {
             max_z_mm: None,
             objects: Vec::new(),
         };
-        let ready = prepare(&program, dir.path()).expect("wrapped");
-        assert_eq!((ready.plate, ready.ours), (1, true));
+        let ready = prepare(&program, None, false, dir.path()).expect("wrapped");
+        assert_eq!((ready.plate, ready.ours), (Some(1), true));
         let mut text = Vec::new();
         let file = File::open(&ready.path).expect("the file");
         threemf::read(file, Some(1), &mut |part| text.extend_from_slice(part)).expect("a project");
@@ -194,5 +167,9 @@ mod tests {
             "{text}"
         );
         assert!(text.contains("G28\nG1 X10 E1\n"), "{text}");
+        let as_it_is = prepare(&program, None, true, dir.path()).expect("nothing to do");
+        assert_eq!((as_it_is.plate, as_it_is.ours), (None, false));
+        assert_eq!((as_it_is.path, as_it_is.size), (program.path, 14));
+        assert_eq!(as_it_is.name, "a-abababab.gcode");
     }
 }

@@ -63,6 +63,9 @@ impl Config {
             use_ams: section
                 .one_of("ams", &[("auto", true), ("off", false)])
                 .unwrap_or(usual.use_ams),
+            plain_gcode: section
+                .one_of("plain_gcode", &[("wrap", false), ("as_is", true)])
+                .unwrap_or(usual.plain_gcode),
         };
         let serial = serial?;
         let clean = serial.trim().to_ascii_uppercase();

@@ -112,6 +112,15 @@ pub const FILES_LOGIN: Fault = Fault::new(
     "Read the code from the printer's screen and put it into the configuration.",
 );
 
+/// The file server has no place left.
+pub const FILES_CROWDED: Fault = Fault::new(
+    Retry,
+    "bambu/files-crowded",
+    "The printer's file server has too many clients; nothing was sent or started.",
+    "A slicer or another program has its few places.",
+    "Close the other programs that look at the printer's files, and start the print again.",
+);
+
 /// The upload broke.
 pub const UPLOAD: Fault = Fault::new(
     Retry,

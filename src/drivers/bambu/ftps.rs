@@ -6,31 +6,53 @@ use std::path::Path;
 use std::time::Duration;
 
 use rustls::pki_types::ServerName;
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use super::faults;
+use super::ftp_replies::{Replies, listed_size, passive_port};
 use super::tls::PrinterTls;
 use crate::printer::fault::Fault;
 
-/// An answer on the control connection.
-const REPLY_LIMIT: Duration = Duration::from_secs(30);
-/// A connection and its handshake.
-const CONNECT_LIMIT: Duration = Duration::from_secs(15);
-/// Not one byte taken for so long: the printer stalls.
-const STALL: Duration = Duration::from_secs(60);
 /// Slowest transfer that is waited for, bytes a second. Wi-Fi of an A1 far from the router was measured
 /// at 25 to 75 kB/s; what is slower still and moves is not given up before this.
 const SLOWEST: u64 = 10_000;
-/// Longest line of the server.
-const LINE_MAX: u64 = 1024;
-/// Lines of one answer.
-const LINES_MAX: usize = 64;
+/// Bytes of ours that the system may hold back for a slow printer. Everything above lets progress run ahead
+/// of the printer by minutes.
+const HELD_BACK: usize = 256 * 1024;
+/// And bytes that may be in the printer's own buffer, when the last one has left ours.
+const UNDER_WAY: u64 = 2 << 20;
+/// A server with too many clients is asked so often, with a pause in between.
+const CROWDED_TRIES: u32 = 4;
 /// Bytes read from disk and sent in one go.
 const CHUNK: usize = 64 * 1024;
+
+/// How long a server is waited for.
+#[derive(Clone, Copy, Debug)]
+pub struct Patience {
+    /// A connection and its handshake.
+    pub connect: Duration,
+    /// An answer on the control connection.
+    pub reply: Duration,
+    /// Not one byte taken for so long: the printer stalls.
+    pub stall: Duration,
+    /// Before a crowded server is asked again.
+    pub crowd: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Patience {
+            connect: Duration::from_secs(15),
+            reply: Duration::from_secs(30),
+            stall: Duration::from_secs(60),
+            crowd: Duration::from_secs(5),
+        }
+    }
+}
 
 /// Where the file server is.
 #[derive(Clone, Debug)]
@@ -43,10 +65,14 @@ pub struct Server {
     pub code: crate::config::secrets::Secret,
     /// TLS of the printer.
     pub tls: PrinterTls,
+    /// How long it is waited for.
+    pub patience: Patience,
 }
 
 struct Control {
-    stream: BufReader<TlsStream<TcpStream>>,
+    stream: TlsStream<TcpStream>,
+    replies: Replies,
+    patience: Patience,
     peer: IpAddr,
     name: ServerName<'static>,
     tls: TlsConnector,
@@ -71,28 +97,46 @@ async fn in_time<T, E: std::fmt::Display>(
 impl Control {
     async fn login(server: &Server) -> Result<Self, Fault> {
         let address = (server.host.as_str(), server.port);
-        let tcp = in_time(CONNECT_LIMIT, "file server", TcpStream::connect(address)).await?;
+        let tcp = in_time(
+            server.patience.connect,
+            "file server",
+            TcpStream::connect(address),
+        )
+        .await?;
         let peer = tcp.peer_addr().map_err(broken)?.ip();
         let _ = tcp.set_nodelay(true);
         let name = ServerName::IpAddress(peer.into());
         let tls = TlsConnector::from(server.tls.config.clone());
-        let stream = match timeout(CONNECT_LIMIT, tls.connect(name.clone(), tcp)).await {
+        let stream = match timeout(server.patience.connect, tls.connect(name.clone(), tcp)).await {
             Ok(Ok(stream)) => stream,
             Ok(Err(error)) => return Err(server.tls.doubt().unwrap_or_else(|| broken(error))),
             Err(_) => return Err(broken("the file server does not finish its handshake")),
         };
         let mut control = Control {
-            stream: BufReader::with_capacity(1024, stream),
+            stream,
+            replies: Replies::default(),
+            patience: server.patience,
             peer,
             name,
             tls,
         };
-        control.expect(&[220]).await?;
+        let (code, text) = control.reply().await?;
+        match code {
+            220 => {}
+            421 => return Err(faults::FILES_CROWDED.with_raw(text)),
+            _ => return Err(broken(text)),
+        }
         control.send("USER bblp").await?;
         let (code, text) = control.reply().await?;
+        if code == 421 {
+            return Err(faults::FILES_CROWDED.with_raw(text));
+        }
         if code == 331 {
             control.send(&format!("PASS {}", server.code.reveal())).await?;
             let (code, text) = control.reply().await?;
+            if code == 421 {
+                return Err(faults::FILES_CROWDED.with_raw(text));
+            }
             if code != 230 {
                 return Err(faults::FILES_LOGIN.with_raw(text));
             }
@@ -108,40 +152,30 @@ impl Control {
 
     async fn send(&mut self, line: &str) -> Result<(), Fault> {
         let text = format!("{line}\r\n");
-        in_time(REPLY_LIMIT, "file server", async {
+        in_time(self.patience.reply, "file server", async {
             self.stream.write_all(text.as_bytes()).await?;
             self.stream.flush().await
         })
         .await
     }
 
-    async fn line(&mut self) -> Result<String, Fault> {
-        let mut bytes = Vec::new();
-        let mut limited = (&mut self.stream).take(LINE_MAX);
-        in_time(REPLY_LIMIT, "file server", limited.read_until(b'\n', &mut bytes)).await?;
-        if bytes.last() != Some(&b'\n') {
-            return Err(broken("the file server closed the connection"));
-        }
-        Ok(String::from_utf8_lossy(&bytes).trim_end().to_owned())
+    /// One answer. The bytes of a read that was given up are not lost.
+    async fn reply(&mut self) -> Result<(u16, String), Fault> {
+        self.reply_in(self.patience.reply).await
     }
 
-    /// One answer: its number and its last line.
-    async fn reply(&mut self) -> Result<(u16, String), Fault> {
-        let first = self.line().await?;
-        let number = first.get(..3).and_then(|n| n.parse().ok());
-        let Some(number) = number else {
-            return Err(broken(first));
-        };
-        if first.as_bytes().get(3) != Some(&b'-') {
-            return Ok((number, first));
-        }
-        for _ in 0..LINES_MAX {
-            let line = self.line().await?;
-            if line.starts_with(&format!("{number} ")) {
-                return Ok((number, line));
+    async fn reply_in(&mut self, limit: Duration) -> Result<(u16, String), Fault> {
+        let mut piece = [0; 512];
+        loop {
+            if let Some(reply) = self.replies.take().map_err(broken)? {
+                return Ok((reply.code, reply.text));
             }
+            let read = in_time(limit, "file server", self.stream.read(&mut piece)).await?;
+            if read == 0 {
+                return Err(broken("the file server closed the connection"));
+            }
+            self.replies.push(piece.get(..read).unwrap_or_default());
         }
-        Err(broken("an answer without end"))
     }
 
     async fn expect(&mut self, codes: &[u16]) -> Result<String, Fault> {
@@ -158,12 +192,15 @@ impl Control {
         let text = self.expect(&[227]).await?;
         let port = passive_port(&text).ok_or_else(|| broken(&text))?;
         // The address in the answer is wrong behind a relay: the control connection's is right.
-        in_time(
-            CONNECT_LIMIT,
+        let tcp = in_time(
+            self.patience.connect,
             "data connection",
             TcpStream::connect((self.peer, port)),
         )
-        .await
+        .await?;
+        let _ = socket2::SockRef::from(&tcp).set_send_buffer_size(HELD_BACK);
+        let _ = tcp.set_nodelay(true);
+        Ok(tcp)
     }
 
     /// Bytes of a file on the printer; `None`: it is not there.
@@ -183,19 +220,16 @@ impl Control {
         self.send("LIST").await?;
         self.expect(&[125, 150]).await?;
         let stream = in_time(
-            CONNECT_LIMIT,
+            self.patience.connect,
             "data connection",
             self.tls.connect(self.name.clone(), tcp),
         )
         .await?;
         let mut text = Vec::new();
         // The listing of a full card; a cut end of the connection is its usual end.
-        let _ = timeout(REPLY_LIMIT, stream.take(1 << 20).read_to_end(&mut text)).await;
+        let _ = timeout(self.patience.reply, stream.take(1 << 20).read_to_end(&mut text)).await;
         self.expect(&[226, 250]).await?;
-        Ok(String::from_utf8_lossy(&text).lines().find_map(|line| {
-            let mut words = line.split_whitespace();
-            (words.next_back()? == name).then(|| line.split_whitespace().nth(4)?.parse().ok())?
-        }))
+        Ok(listed_size(&String::from_utf8_lossy(&text), name))
     }
 
     async fn store(
@@ -218,11 +252,12 @@ impl Control {
             _ => return Err(broken(text)),
         }
         let mut data = in_time(
-            CONNECT_LIMIT,
+            self.patience.connect,
             "data connection",
             self.tls.connect(self.name.clone(), tcp),
         )
         .await?;
+        let patience = self.patience;
         let mut buffer = vec![0; CHUNK];
         let mut sent = 0u64;
         let written: Result<(), Fault> = async {
@@ -234,21 +269,33 @@ impl Control {
                 let Some(part) = buffer.get(..read).filter(|p| !p.is_empty()) else {
                     break;
                 };
-                in_time(STALL, "data connection", data.write_all(part)).await?;
+                in_time(patience.stall, "data connection", data.write_all(part)).await?;
                 sent += part.len() as u64;
                 progress((sent as f64 * 100.0 / size.max(1) as f64) as f32);
             }
-            in_time(STALL, "data connection", data.flush()).await
+            in_time(patience.stall, "data connection", data.flush()).await
         }
         .await;
-        // Says goodbye without waiting for an answer, which several firmwares never give.
-        let _ = timeout(Duration::from_secs(5), data.shutdown()).await;
+        // Says goodbye without waiting for an answer, which several firmwares never give. Behind what a slow
+        // printer has not taken yet it takes a while to be written.
+        let _ = timeout(patience.stall, data.shutdown()).await;
         drop(data);
-        let ended = self.reply().await;
+        // What is still under way arrives at the printer's own pace.
+        let pace = Duration::from_secs(size.min(UNDER_WAY) / SLOWEST);
+        let ended = self
+            .reply_in(if written.is_ok() {
+                patience.stall + pace
+            } else {
+                self.patience.reply
+            })
+            .await;
+        // A full card is told at the end, and often cuts the data off before.
+        if let Ok((452 | 552, text)) = ended {
+            return Err(faults::STORAGE_FULL.with_raw(text));
+        }
         written?;
         match ended {
             Ok((226 | 250, _)) => Ok(()),
-            Ok((452 | 552, text)) => Err(faults::STORAGE_FULL.with_raw(text)),
             // A 426 at the end may be harmless: the size decides.
             Ok((426, _)) => Ok(()),
             Ok((_, text)) => Err(broken(text)),
@@ -257,17 +304,17 @@ impl Control {
     }
 }
 
-/// The port of `227 Entering Passive Mode (127,0,0,1,31,144).`
-fn passive_port(text: &str) -> Option<u16> {
-    let inside = text.split('(').nth(1)?.split(')').next()?;
-    let numbers: Vec<u16> = inside
-        .split(',')
-        .map(|n| n.trim().parse::<u8>().map(u16::from))
-        .collect::<Result<_, _>>()
-        .ok()?;
-    match numbers.as_slice() {
-        [_, _, _, _, high, low] => Some(high << 8 | low),
-        _ => None,
+/// Logs in; a place that another client holds may be free in a moment.
+async fn login(server: &Server) -> Result<Control, Fault> {
+    let mut tries = 1;
+    loop {
+        match Control::login(server).await {
+            Err(fault) if fault.code == faults::FILES_CROWDED.code && tries < CROWDED_TRIES => {
+                tries += 1;
+                tokio::time::sleep(server.patience.crowd).await;
+            }
+            ended => return ended,
+        }
     }
 }
 
@@ -284,7 +331,7 @@ pub async fn upload(
 ) -> Result<(), Fault> {
     let limit = Duration::from_secs(120 + size / SLOWEST);
     let work = async {
-        let mut control = Control::login(server).await?;
+        let mut control = login(server).await?;
         if control.size(name).await? == Some(size) {
             return Ok(());
         }
@@ -314,16 +361,5 @@ pub async fn upload(
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_port_is_read_from_the_servers_words() {
-        assert_eq!(
-            passive_port("227 Entering Passive Mode (192,168,0,3,31,144)."),
-            Some(31 * 256 + 144)
-        );
-        assert_eq!(passive_port("227 nonsense"), None);
-        assert_eq!(passive_port("227 (1,2,3,4,500,1)"), None);
-    }
-}
+#[path = "ftps_tests.rs"]
+mod tests;

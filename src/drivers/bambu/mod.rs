@@ -6,6 +6,7 @@ pub mod camera;
 pub mod config;
 pub mod faults;
 pub mod found;
+pub mod ftp_replies;
 pub mod ftps;
 pub mod lenient;
 pub mod model;

@@ -28,6 +28,14 @@ pub struct Shown {
     stream: Option<String>,
 }
 
+impl Shown {
+    /// The materials are told once more.
+    pub(super) fn forget_materials(&mut self) {
+        self.materials = Materials::default();
+        self.layout = Vec::new();
+    }
+}
+
 impl Core {
     /// What the printer can be asked for.
     pub(super) fn capabilities(&mut self) {

@@ -20,6 +20,8 @@ pub struct StartOptions {
     pub timelapse: bool,
     /// Feed from the AMS where one is there.
     pub use_ams: bool,
+    /// Plain G-code is started as it is instead of wrapped into a project.
+    pub plain_gcode: bool,
 }
 
 impl Default for StartOptions {
@@ -31,6 +33,7 @@ impl Default for StartOptions {
             layer_inspect: false,
             timelapse: false,
             use_ams: true,
+            plain_gcode: false,
         }
     }
 }
@@ -40,13 +43,41 @@ impl Default for StartOptions {
 pub struct OnCard {
     /// Name of the file in the root of the card.
     pub file: String,
-    /// Plate, from 1.
-    pub plate: u32,
+    /// Plate, from 1; `None`: the file is plain G-code.
+    pub plate: Option<u32>,
     /// MD5 of the plate's program, if known.
     pub md5: String,
     /// Slot of every filament of the file: number over all units, -1 unused or external.
     /// Empty: no AMS.
     pub slots: Vec<i64>,
+}
+
+/// Longest stem of a name at the printer, characters.
+const STEM_MAX: usize = 60;
+
+/// The name at the printer, of a project or of plain G-code: plain letters, for other ones are kept by no
+/// two firmwares alike, and a part of the hash, so that two files never share one.
+pub fn remote_name(name: &str, sha256: &str, project: bool) -> String {
+    let base = name.rsplit(['/', '\\']).next().unwrap_or_default();
+    let base = [".gcode.3mf", ".3mf", ".gcode"]
+        .iter()
+        .find_map(|end| base.strip_suffix(end))
+        .unwrap_or(base);
+    let stem: String = base
+        .chars()
+        .map(|c| {
+            if c.is_ascii_alphanumeric() || "-_.".contains(c) {
+                c
+            } else {
+                '_'
+            }
+        })
+        .take(STEM_MAX)
+        .collect();
+    let stem = stem.trim_start_matches('.');
+    let stem = if stem.is_empty() { "print" } else { stem };
+    let hash = sha256.get(..8).unwrap_or("0");
+    format!("{stem}-{hash}{}", if project { ".gcode.3mf" } else { ".gcode" })
 }
 
 fn print(seq: u32, command: &str, rest: Value) -> String {
@@ -134,11 +165,35 @@ fn unit_and_slot(slot: i64) -> Value {
     }
 }
 
+/// The name of the command that starts a file.
+pub fn start_command(card: &OnCard) -> &'static str {
+    match card.plate {
+        Some(_) => "project_file",
+        None => "gcode_file",
+    }
+}
+
+/// Starts what lies on the card.
+pub fn start(seq: u32, card: &OnCard, name: &str, job: &str, options: &StartOptions) -> String {
+    match card.plate {
+        Some(plate) => project_file(seq, card, plate, name, job, options),
+        // It carries no number: the job is known by the name of its file.
+        None => print(seq, "gcode_file", json!({"param": format!("/{}", card.file)})),
+    }
+}
+
 /// Starts a sliced project. `job`: a fresh number up to 2³¹-1, by which the job is known again.
 /// Truth values are JSON booleans: some models read integers as something else.
-pub fn project_file(seq: u32, card: &OnCard, name: &str, job: &str, options: &StartOptions) -> String {
+fn project_file(
+    seq: u32,
+    card: &OnCard,
+    plate: u32,
+    name: &str,
+    job: &str,
+    options: &StartOptions,
+) -> String {
     let rest = json!({
-        "param": format!("Metadata/plate_{}.gcode", card.plate),
+        "param": format!("Metadata/plate_{plate}.gcode"),
         "url": format!("ftp:///{}", card.file),
         "file": card.file,
         "md5": card.md5,
@@ -179,11 +234,11 @@ mod tests {
     fn a_start_names_plate_file_job_and_slots_in_both_forms() {
         let card = OnCard {
             file: "clip.gcode.3mf".into(),
-            plate: 2,
+            plate: Some(2),
             md5: String::new(),
             slots: vec![0, -1, 5, 128],
         };
-        let sent = read(&project_file(7, &card, "Clip", "1714", &StartOptions::default()));
+        let sent = read(&start(7, &card, "Clip", "1714", &StartOptions::default()));
         let body = &sent["print"];
         assert_eq!(body["sequence_id"], "7");
         assert_eq!(body["param"], "Metadata/plate_2.gcode");
@@ -204,6 +259,31 @@ mod tests {
             ])
         );
         assert!(body["flow_cali"].is_boolean() && body["bed_leveling"].is_boolean());
+    }
+
+    #[test]
+    fn plain_gcode_is_started_by_its_path() {
+        let card = OnCard {
+            file: "a-abababab.gcode".into(),
+            ..OnCard::default()
+        };
+        let sent = read(&start(9, &card, "a", "1714", &StartOptions::default()));
+        assert_eq!(
+            sent,
+            json!({"print": {"sequence_id": "9", "command": "gcode_file", "param": "/a-abababab.gcode"}})
+        );
+    }
+
+    #[test]
+    fn names_at_the_printer_are_plain_short_and_unique() {
+        let hash = "0123456789abcdef";
+        let name = |name| remote_name(name, hash, true);
+        assert_eq!(name("größe ring.gcode.3mf"), "gr__e_ring-01234567.gcode.3mf");
+        assert_eq!(name("../../etc/passwd"), "passwd-01234567.gcode.3mf");
+        assert_eq!(name("..3mf"), "print-01234567.gcode.3mf");
+        assert_eq!(remote_name("a b.gcode", hash, false), "a_b-01234567.gcode");
+        let long = name(&"x".repeat(300));
+        assert!(long.len() < 100 && long.is_ascii(), "{long}");
     }
 
     #[test]

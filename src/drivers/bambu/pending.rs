@@ -26,13 +26,15 @@ pub enum Effect {
     Light(String, bool),
     /// This speed level.
     Speed(i64),
+    /// A whole report has come; the core knows.
+    Told,
 }
 
 impl Effect {
     /// Whether the merged state shows it.
     pub fn is_seen(&self, status: &Status) -> bool {
         match self {
-            Effect::None => false,
+            Effect::None | Effect::Told => false,
             Effect::Paused => status.state == GcodeState::Pause,
             Effect::Resumed => status.state == GcodeState::Running,
             Effect::Stopped => status.state.is_free(),
@@ -48,7 +50,7 @@ impl Effect {
     /// How long it may take after the command.
     fn limit(&self) -> Duration {
         Duration::from_secs(match self {
-            Effect::None => 12,
+            Effect::None | Effect::Told => 12,
             Effect::Paused => 120,
             Effect::Resumed => 300,
             Effect::Stopped => 120,

@@ -71,6 +71,8 @@ pub struct Core {
     pub(super) pause_asked: bool,
     /// Objects to leave out as soon as the print runs.
     pub(super) skip_later: Vec<u32>,
+    /// When a person had everything told anew.
+    pub(super) refreshed: Option<Instant>,
     /// The time of the call in hand.
     pub(super) clock: Instant,
     pub(super) shown: super::notices::Shown,
@@ -107,6 +109,7 @@ impl Core {
             last_activity: None,
             pause_asked: false,
             skip_later: Vec::new(),
+            refreshed: None,
             clock: now,
             shown: super::notices::Shown::default(),
             out: VecDeque::new(),
@@ -244,6 +247,11 @@ impl Core {
             self.capabilities();
             self.emit(Event::Up);
         }
+        if self.pending.iter().any(|p| p.effect == Effect::Told) && is_full(print) {
+            // Asked for: said again although nothing may have changed.
+            self.shown.forget_materials();
+            self.end_pending(|p| p.effect == Effect::Told, &Outcome::Verified);
+        }
         self.settle_effects();
         self.follow_job(now);
         self.tell_levels();
@@ -296,7 +304,8 @@ impl Core {
         let start = self
             .starting
             .as_ref()
-            .is_some_and(|s| s.seq == Some(seq) && fits("project_file"));
+            .and_then(|s| s.seq)
+            .is_some_and(|(sent, name)| sent == seq && fits(name));
         if !start && !self.pending.iter().any(ours) {
             return;
         }
@@ -491,11 +500,12 @@ impl Core {
             self.push(Output::Publish(clear));
         }
         let seq = self.next_seq();
-        let order = orders::project_file(seq, &card, &name, &subtask, &self.options);
+        let order = orders::start(seq, &card, &name, &subtask, &self.options);
         self.push(Output::Publish(order));
         let error_before = self.status.print_error;
         if let Some(starting) = &mut self.starting {
-            starting.sent(now.mono, seq, error_before);
+            let file = card.plate.is_none().then(|| card.file.clone());
+            starting.sent(now.mono, (seq, orders::start_command(&card)), file, error_before);
         }
     }
 

@@ -41,6 +41,7 @@ fn job(uid: Uuid) -> StartJob {
         program: program(),
         skip: Vec::new(),
         materials: Vec::new(),
+        plate: None,
     }
 }
 
@@ -136,7 +137,7 @@ impl Rig {
         assert_eq!(self.uploads, 1);
         let card = OnCard {
             file: "clip-abababab.gcode.3mf".into(),
-            plate: 1,
+            plate: Some(1),
             ..OnCard::default()
         };
         self.core.uploaded(self.now, Ok(card));
@@ -464,4 +465,97 @@ proptest::proptest! {
         ended.sort_unstable();
         proptest::prop_assert_eq!(ended, (1..=asked).collect::<Vec<_>>(), "each exactly once");
     }
+}
+
+fn plain() -> OnCard {
+    OnCard {
+        file: orders::remote_name("clip.gcode.3mf", &"ab".repeat(32), false),
+        ..OnCard::default()
+    }
+}
+
+#[test]
+fn plain_gcode_is_known_by_the_name_of_its_file_also_after_a_restart() {
+    let mut rig = Rig::up();
+    let uid = Uuid::from_u128(7 << 64);
+    rig.ask(1, Command::Start(job(uid)));
+    rig.core.uploaded(rig.now, Ok(plain()));
+    rig.drain();
+    assert_eq!(
+        rig.sent("gcode_file").expect("sent")["param"],
+        "/clip-abababab.gcode"
+    );
+    rig.accept("gcode_file");
+    assert!(rig.replies.is_empty(), "accepted is not seen");
+    let running = json!({"command": "push_status", "msg": 0, "gcode_state": "RUNNING", "subtask_id": "0",
+        "subtask_name": "clip-abababab", "gcode_file": "/mnt/sdcard/clip-abababab.gcode", "print_error": 0, "hms": []});
+    rig.delta(running.clone());
+    assert_eq!(rig.replies, [(1, Outcome::Verified)]);
+
+    let adopt = Adopt {
+        job: job(uid),
+        checkpoint: None,
+        paused: false,
+    };
+    let mut again = Rig::new(Some(adopt.clone()));
+    again.delta(running);
+    assert_eq!(again.jobs(), [&JobEvent::Adopted { uid }]);
+
+    let mut other = Rig::new(Some(adopt));
+    other.delta(
+        json!({"command": "push_status", "msg": 0, "gcode_state": "RUNNING", "subtask_id": "0",
+        "subtask_name": "vase", "gcode_file": "/vase.gcode", "print_error": 0, "hms": []}),
+    );
+    assert!(matches!(other.jobs().first(), Some(JobEvent::Failed { .. })));
+}
+
+#[test]
+fn a_refused_plain_start_says_so() {
+    let mut rig = Rig::up();
+    rig.ask(1, Command::Start(job(Uuid::from_u128(7 << 64))));
+    rig.core.uploaded(rig.now, Ok(plain()));
+    rig.drain();
+    let mut body = rig.sent("gcode_file").expect("sent").clone();
+    (body["result"], body["reason"]) = ("fail".into(), "error string".into());
+    rig.delta(body);
+    let (_, outcome) = rig.replies.pop().expect("an end");
+    assert_eq!(
+        (outcome.word(), outcome.message().contains("error string")),
+        ("rejected", true)
+    );
+}
+
+#[test]
+fn materials_are_told_anew_when_asked_and_not_too_often() {
+    let mut rig = Rig::up();
+    let whole = r#"{"print":{"command":"push_status","msg":0,"gcode_state":"IDLE","ams":{"tray_exist_bits":"1","ams":[{"id":"0","tray":[{"id":"0","tray_type":"PLA","tray_color":"FFFFFFFF"}]}]}}}"#;
+    let told = |rig: &mut Rig| {
+        let events = std::mem::take(&mut rig.events);
+        events.iter().filter(|e| matches!(e, Event::Materials(_))).count()
+    };
+    rig.hear(whole);
+    assert_eq!(told(&mut rig), 1);
+    rig.hear(whole);
+    assert_eq!(told(&mut rig), 0, "nothing new");
+    rig.ask(4, Command::RefreshMaterials);
+    assert!(rig.sent("pushall").is_some());
+    rig.delta(json!({"command": "push_status", "msg": 1, "wifi_signal": "-50dBm"}));
+    assert!(rig.replies.is_empty(), "that is not everything");
+    rig.hear(whole);
+    assert_eq!(
+        (told(&mut rig), rig.replies.pop()),
+        (1, Some((4, Outcome::Verified)))
+    );
+
+    rig.published.clear();
+    rig.pass(20);
+    rig.ask(5, Command::RefreshMaterials);
+    assert!(rig.sent("pushall").is_none(), "a P1 stalls");
+    assert_eq!(rig.replies.pop().expect("an end").1.code(), "bambu/too-often");
+    rig.now.mono += Duration::from_secs(281);
+    rig.hear(IDLE);
+    rig.ask(6, Command::RefreshMaterials);
+    assert!(rig.sent("pushall").is_some());
+    rig.pass(13);
+    assert!(matches!(rig.replies.pop(), Some((6, Outcome::Unverified { .. }))));
 }

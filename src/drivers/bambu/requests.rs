@@ -1,5 +1,7 @@
 //! Requests of the actor turned into orders of the protocol. Pure.
 
+use std::time::Duration;
+
 use super::faults;
 use super::orders;
 use super::pending::{Effect, Pending};
@@ -10,6 +12,9 @@ use crate::printer::command::{Command, RequestId, StartJob};
 use crate::printer::model::Now;
 use crate::printer::outcome::Outcome;
 
+/// A slow controller is asked for everything at most so often, beside once a connection.
+const REFRESH_SLOW: Duration = Duration::from_secs(300);
+
 /// Words of G-code that hold up the printer's only queue until something is hot or a person acts.
 const BLOCKING: &[&str] = &["M109", "M190", "M191", "M0", "M1", "M400", "G4"];
 
@@ -17,7 +22,10 @@ impl Core {
     /// A request; its end comes as [`Output::Reply`].
     pub fn request(&mut self, now: Now, id: RequestId, command: Command) {
         self.clock = now.mono;
-        let critical = !matches!(command, Command::Ping | Command::Reconnect);
+        let critical = !matches!(
+            command,
+            Command::Ping | Command::Reconnect | Command::RefreshMaterials
+        );
         let light = matches!(&command, Command::SendGcode { lines, .. } if lines.iter().all(|l| is_light(l)));
         if critical && !light && self.control == Control::Refused {
             let text = faults::SIGNED_ONLY.to_string();
@@ -52,6 +60,7 @@ impl Core {
             Command::SkipObjects { ids } => self.skip(id, ids),
             Command::SendGcode { lines, .. } => self.gcode(id, lines),
             Command::Answer { button } => self.press(now, id, button),
+            Command::RefreshMaterials => self.refresh(now, id),
             Command::Reconnect => {
                 self.reply(id, Outcome::Sent);
                 self.push(Output::Hangup(faults::LINK_LOST));
@@ -59,6 +68,21 @@ impl Core {
             Command::Ping => self.reply(id, Outcome::Sent),
         }
         self.follow_job(now);
+    }
+
+    /// Everything told anew. Slow controllers stall when that is asked too often.
+    fn refresh(&mut self, now: Now, id: RequestId) {
+        let slow = self.model.is_none_or(|m| m.slow);
+        let since = self.refreshed.map(|at| now.mono.saturating_duration_since(at));
+        if let Some(since) = since.filter(|since| slow && *since < REFRESH_SLOW) {
+            let text = format!(
+                "This printer stalls when it has to report everything too often. Ask again in {} s; what changes is told by itself.",
+                (REFRESH_SLOW - since).as_secs() + 1
+            );
+            return self.reply(id, Outcome::refused("bambu/too-often", text));
+        }
+        self.refreshed = Some(now.mono);
+        self.order("pushall", false, Effect::Told, Some(id), orders::pushall);
     }
 
     pub(super) fn reply(&mut self, id: RequestId, outcome: Outcome) {

@@ -10,7 +10,7 @@ use tokio::time::sleep_until;
 use super::ams::Materials;
 use super::config::Config;
 use super::faults;
-use super::ftps::{self, Server};
+use super::ftps::{self, Patience, Server};
 use super::mqtt::{Broken, Delivery, Mqtt, Requests};
 use super::orders::OnCard;
 use super::proto::{Core, Output};
@@ -244,6 +244,7 @@ impl BambuDriver {
             port: self.config.ftps_port,
             code: self.config.code.clone(),
             tls: tls.clone(),
+            patience: Patience::default(),
         };
         // What a person chooses for a print goes before the configuration.
         let materials = match self.config.options.use_ams || !job.materials.is_empty() {
@@ -251,13 +252,14 @@ impl BambuDriver {
             false => Materials::default(),
         };
         let scratch = self.context.state_dir.clone();
+        let plain = self.config.options.plain_gcode;
         // One place: a value that nobody has read yet is old news.
         let (told, progress) = mpsc::channel(1);
         #[allow(
             clippy::disallowed_methods,
             reason = "the handle is kept in `Upload`: awaited, or aborted when dropped"
         )]
-        let task = tokio::spawn(bring(server, job, materials, scratch, told));
+        let task = tokio::spawn(bring(server, job, materials, (plain, scratch), told));
         Upload { task, progress }
     }
 }
@@ -267,11 +269,11 @@ async fn bring(
     server: Server,
     job: StartJob,
     materials: Materials,
-    scratch: std::path::PathBuf,
+    (plain, scratch): (bool, std::path::PathBuf),
     told: mpsc::Sender<f32>,
 ) -> Result<OnCard, Fault> {
-    let program = job.program.clone();
-    let ready = tokio::task::spawn_blocking(move || archive::prepare(&program, &scratch))
+    let (program, plate) = (job.program.clone(), job.plate);
+    let ready = tokio::task::spawn_blocking(move || archive::prepare(&program, plate, plain, &scratch))
         .await
         .map_err(|e| faults::FILE.with_raw(e.to_string()))??;
     let found = match job.materials.is_empty() {

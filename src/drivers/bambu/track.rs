@@ -5,10 +5,10 @@ use std::time::{Duration, Instant};
 
 use uuid::Uuid;
 
-use super::faults;
 use super::proto::{Core, Output};
 use super::stages;
 use super::status::GcodeState;
+use super::{faults, orders};
 use crate::printer::command::{RequestId, StartJob};
 use crate::printer::event::{Event, JobEvent, OutsideEnd};
 use crate::printer::fault::Fault;
@@ -39,8 +39,10 @@ pub struct Starting {
     pub subtask: String,
     /// Its name at the printer.
     pub name: String,
-    /// Number of the order, once sent.
-    pub seq: Option<u32>,
+    /// Number of the order and its command, once sent.
+    pub seq: Option<(u32, &'static str)>,
+    /// The file at the printer, where the printer knows the job by nothing else.
+    pub file: Option<String>,
     /// The printer said yes.
     pub acked: bool,
     began: Instant,
@@ -56,6 +58,7 @@ impl Starting {
             name: display_name(&job.program.name),
             job,
             seq: None,
+            file: None,
             acked: false,
             began: now,
             error_before: 0,
@@ -68,8 +71,15 @@ impl Starting {
     }
 
     /// The order went out.
-    pub fn sent(&mut self, now: Instant, seq: u32, error_before: u32) {
-        self.seq = Some(seq);
+    pub fn sent(
+        &mut self,
+        now: Instant,
+        order: (u32, &'static str),
+        file: Option<String>,
+        error_before: u32,
+    ) {
+        self.seq = Some(order);
+        self.file = file;
         self.began = now;
         self.error_before = error_before;
     }
@@ -199,11 +209,19 @@ impl Core {
         !matches!(now, "" | "0") && now != subtask
     }
 
+    /// Whether the job at the printer is this plain file: such a job has no number of ours.
+    fn prints_file(&self, file: &str) -> bool {
+        let base = |path: &str| path.rsplit('/').next() == Some(file);
+        matches!(self.status.subtask_id.as_str(), "" | "0")
+            && (base(&self.status.file) || base(&self.status.job_name))
+    }
+
     fn answer_for_adopted(&mut self) {
         let Some(adopt) = self.adopt.take() else { return };
         let uid = adopt.job.uid;
         let subtask = job_number(uid);
-        let known = self.status.subtask_id == subtask;
+        let file = orders::remote_name(&adopt.job.program.name, &adopt.job.program.sha256, false);
+        let known = self.status.subtask_id == subtask || self.prints_file(&file);
         let state = self.status.state;
         let event = match (known, state) {
             (true, s) if s.is_busy() => {
@@ -241,7 +259,11 @@ impl Core {
         };
         let status = &self.status;
         let ours = status.subtask_id == starting.subtask
-            || (matches!(status.subtask_id.as_str(), "" | "0") && status.job_name == starting.name);
+            || (matches!(status.subtask_id.as_str(), "" | "0") && status.job_name == starting.name)
+            || starting
+                .file
+                .as_deref()
+                .is_some_and(|file| self.prints_file(file));
         if status.state.is_busy() && ours {
             let Some(starting) = self.starting.take() else {
                 return;
@@ -360,7 +382,7 @@ impl Core {
             // A start that was reported as failed must not print.
             self.abandoned.remove(at);
             self.order("stop", true, Effect::Stopped, None, |seq| {
-                super::orders::simple(seq, "stop")
+                orders::simple(seq, "stop")
             });
         }
         self.job = Some(Tracked::new(None, &subtask));
@@ -393,7 +415,7 @@ impl Core {
         if self.status.state == GcodeState::Running && !self.skip_later.is_empty() {
             let ids = std::mem::take(&mut self.skip_later);
             self.order("skip_objects", true, Effect::Skipped(ids.clone()), None, |seq| {
-                super::orders::skip(seq, &ids)
+                orders::skip(seq, &ids)
             });
         }
         if self.last_activity.as_ref() != Some(&activity) {

@@ -133,6 +133,7 @@ impl Bench {
             }),
             skip: Vec::new(),
             materials: Vec::new(),
+            plate: None,
         }))
     }
 
@@ -167,6 +168,7 @@ impl Bench {
             }),
             skip: self.skipped.clone(),
             materials: Vec::new(),
+            plate: None,
         };
         self.partial.clear();
         self.pending.clear();

@@ -385,6 +385,10 @@ impl Marlin {
             Command::SkipObjects { ids } => self.skip_objects(now, id, ids),
             Command::Answer { button } => self.answer_prompt(now, id, button),
             Command::HeatersOff => self.heaters_off(now, Some(id)),
+            Command::RefreshMaterials => self.reply(
+                id,
+                Outcome::refused("refused/unsupported", "This printer has no material system."),
+            ),
         }
         self.pump(now);
     }

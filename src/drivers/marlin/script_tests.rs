@@ -177,6 +177,7 @@ impl Player {
                     }),
                     skip: Vec::new(),
                     materials: Vec::new(),
+                    plate: None,
                 }));
             }
             "pause" => self.request(Command::Pause),

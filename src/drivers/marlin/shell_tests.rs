@@ -161,6 +161,7 @@ impl Rig {
             }),
             skip: Vec::new(),
             materials: Vec::new(),
+            plate: None,
         })
     }
 }
@@ -386,6 +387,7 @@ fn one_thread_reads_the_programs_of_many_printers_beside_each_other() {
             program: Arc::new(program),
             skip: Vec::new(),
             materials: Vec::new(),
+            plate: None,
         };
         Opening {
             plan: Arc::new(crate::drivers::marlin::skip::plan_of(&job, &[])),

@@ -148,6 +148,7 @@ fn job() -> StartJob {
         }),
         skip: Vec::new(),
         materials: Vec::new(),
+        plate: None,
     }
 }
 

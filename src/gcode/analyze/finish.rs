@@ -78,6 +78,7 @@ impl Pass {
                 .map(unquoted)
                 .filter(|t| !t.is_empty()),
             plate: None,
+            plates: Vec::new(),
             pauses: std::mem::take(&mut self.pauses),
             macros: std::mem::take(&mut self.macros_seen),
             max_speed_mm_s: (self.max_feed > 0).then(|| round2(to_mm(self.max_feed) / 60.0)),

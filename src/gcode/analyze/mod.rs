@@ -67,6 +67,8 @@ pub struct Options {
     pub index: bool,
     /// Compute the SHA-256 of the file (used by [`super::analyze_file`]).
     pub hash: bool,
+    /// Which plate of a project (`None`: the first; used by [`super::analyze_file`]).
+    pub plate: Option<u32>,
     /// `(…)` is a comment.
     pub paren_comments: bool,
 }
@@ -80,6 +82,7 @@ impl Default for Options {
             time_model: true,
             index: true,
             hash: true,
+            plate: None,
             paren_comments: false,
         }
     }

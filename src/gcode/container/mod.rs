@@ -38,6 +38,14 @@ pub enum ContainerError {
     /// There is nothing to print in it.
     #[error("{0}")]
     Nothing(&'static str),
+    /// The project has other plates.
+    #[error("there is no sliced plate {wanted} in the project, only {plates:?}")]
+    NoPlate {
+        /// The one that was asked for.
+        wanted: u32,
+        /// Those that have a program.
+        plates: Vec<u32>,
+    },
 }
 
 /// Tells the container from its first bytes (four are enough).

@@ -86,6 +86,11 @@ pub fn read(
         Some(number) => plates.iter().copied().find(|n| *n == number),
         None => plates.first().copied(),
     };
+    if number.is_none()
+        && let (Some(wanted), false) = (wanted, plates.is_empty())
+    {
+        return Err(ContainerError::NoPlate { wanted, plates });
+    }
     let Some(number) = number else {
         return Err(ContainerError::Nothing(
             "this is a project without a sliced plate: slice it and export the plate",

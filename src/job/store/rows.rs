@@ -38,6 +38,8 @@ pub(super) struct Details {
     pub skipped: Vec<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ended_by: Option<EndedBy>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub plate: Option<u32>,
 }
 
 impl Details {
@@ -51,6 +53,7 @@ impl Details {
             timeline: record.timeline.clone(),
             skipped: record.skipped.clone(),
             ended_by: record.ended_by,
+            plate: record.plate,
         }
     }
 }
@@ -142,6 +145,7 @@ pub(super) fn job(row: &Row<'_>) -> rusqlite::Result<JobRecord> {
         timeline: details.timeline,
         skipped: details.skipped,
         ended_by: details.ended_by,
+        plate: details.plate,
         checkpoint: checkpoint.and_then(|text| serde_json::from_str(&text).ok()),
         rating: row.get(15)?,
     })

@@ -187,6 +187,7 @@ pub async fn start(
         name: order.name,
         skip: order.skip,
         materials: order.materials,
+        plate: None,
         start_id: Some(order.start_id),
     };
     let answer = printer.print(print).await;
@@ -242,8 +243,12 @@ pub async fn look_up_start(agent: AgentHandle, printer: PrinterKey, start_id: St
 /// The objects of the file that prints.
 pub async fn objects(agent: AgentHandle, printer: PrinterKey, uid: Uuid) -> Done {
     let look = async {
-        let sha256 = agent.store().job(uid).await.ok()??.sha256?;
-        agent.pool().analysis(&sha256).await.ok()
+        let record = agent.store().job(uid).await.ok()??;
+        agent
+            .pool()
+            .analysis_of(record.sha256.as_deref()?, record.plate)
+            .await
+            .ok()
     };
     let found: Vec<Value> = match look.await {
         Some(analysis) => analysis

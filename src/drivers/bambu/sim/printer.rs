@@ -315,6 +315,7 @@ impl Printer {
             "gcode_line" => self.gcode(param),
             "skip_objects" => return self.skip(body),
             "project_file" => self.start(body),
+            "gcode_file" => return self.start_plain(param),
             _ => return Err("unsupported command"),
         }
         Ok(())
@@ -358,6 +359,25 @@ impl Printer {
             return Err("cannot skip all objects");
         }
         self.update(json!({ "s_obj": out }));
+        Ok(())
+    }
+
+    /// Plain G-code from the card: a job without a number and without objects.
+    fn start_plain(&mut self, path: &str) -> Result<(), &'static str> {
+        let name = path.rsplit('/').next().unwrap_or_default().to_owned();
+        if self.is_busy() || !self.options.root.join(&name).is_file() {
+            return Err("error string");
+        }
+        self.job = Some(Job {
+            objects: Vec::new(),
+            length_s: USUAL_PRINT_S,
+            done_s: 0.0,
+            prepare_s: 5.0,
+        });
+        self.update(json!({
+            "gcode_state": "PREPARE", "mc_percent": 0, "layer_num": 0, "print_error": 0, "s_obj": [], "stg_cur": 0,
+            "subtask_name": name, "gcode_file": path, "task_id": "0", "subtask_id": "0",
+        }));
         Ok(())
     }
 
