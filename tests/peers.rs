@@ -37,7 +37,10 @@ fn prints_skips_and_stops_on_klipper_behind_the_real_moonraker() {
         "process-lost",
         "moonraker-restarts",
         "killed",
+        "no-room",
         "stale-pause",
+        "socket-key",
+        "proxy-key",
         "wrong-key",
     ]);
 }

@@ -4,11 +4,13 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-/// Fans, boards, cameras, switches, and the host that runs the firmware. What is not told is absent.
+/// Fans, sensors, boards, cameras, switches, and the host that runs the firmware. What is not told is absent.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Equipment {
     /// Fans by name: part of full speed, 0 to 1.
     pub fans: BTreeMap<String, f32>,
+    /// Sensors beside those of the usual heaters, by name: °C.
+    pub sensors: BTreeMap<String, f32>,
     /// Boards by name: the version of their firmware.
     pub boards: BTreeMap<String, String>,
     /// Cameras.

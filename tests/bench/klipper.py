@@ -6,9 +6,9 @@
 
 A real Moonraker with `layerd simulate klippy` behind it prints a file that moves for minutes, so that about four
 status frames a second go to every client. The daemon follows it once, then as so many printers at once; the
-difference by printer is what one costs. Memory is resident and anonymous (smaps_rollup), processor time user and
-system. Then the time from a command on the daemon's socket to its frame at Moonraker, through a relay that notes
-when bytes come in; the relay and this script are in that time.
+difference by printer is what one costs. Memory is resident and anonymous (smaps_rollup), processor time that of all
+threads by the scheduler's own count. Then the time from a command on the daemon's socket to its frame at Moonraker,
+through a relay that notes when bytes come in; the relay and this script are in that time.
 """
 import argparse
 import http.client
@@ -27,8 +27,6 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."
 sys.dont_write_bytecode = True
 from moonraker import CONF, TRUST, free_port  # noqa: E402
 
-TICK = os.sysconf("SC_CLK_TCK")
-
 
 def cost(pid):
     """Resident and anonymous kB, processor seconds."""
@@ -37,9 +35,11 @@ def cost(pid):
         for line in f:
             words = line.split()
             found[words[0]] = words[1]
-    with open(f"/proc/{pid}/stat") as f:
-        fields = f.read().rsplit(") ", 1)[1].split()
-    return int(found["Rss:"]), int(found["Anonymous:"]), (int(fields[11]) + int(fields[12])) / TICK
+    spent_ns = 0
+    for task in os.listdir(f"/proc/{pid}/task"):
+        with open(f"/proc/{pid}/task/{task}/schedstat") as f:
+            spent_ns += int(f.read().split()[0])
+    return int(found["Rss:"]), int(found["Anonymous:"]), spent_ns / 1e9
 
 
 class Relay:
@@ -123,7 +123,9 @@ class Daemon:
         with open(self.config, "w") as f:
             f.write(f'[agent]\nstate_dir = "{work}/state"\nruntime_dir = "{work}/run"\n[api]\nlisten = []\n')
             for n in range(printers):
-                f.write(f'[printer.p{n}]\ndriver = "moonraker"\nurl = "http://127.0.0.1:{port}"\n')
+                # One address in as many writings: layerd takes no printer twice.
+                url = f"http://127.0.0.1:{port}" + "/" * n
+                f.write(f'[printer.p{n}]\ndriver = "moonraker"\nurl = "{url}"\n')
         os.chmod(self.config, 0o600)
         self.socket = f"{work}/run/layerd.sock"
         self.process = subprocess.Popen([layerd, "--config", self.config, "run"], stderr=open(f"{work}/log", "a"))

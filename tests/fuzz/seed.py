@@ -110,6 +110,23 @@ def containers():
     yield "meatpack", b"\x04\xff\xff\xfb\xff\xff\xf7" + LINES[:500]
 
 
+def conversations():
+    """Lines of Moonraker; `!` begins what a person or the shell does, `$0` is the number of the newest call."""
+    status = '{"method":"notify_status_update","params":[{"print_stats":{"state":"%s","filename":"%s","total_duration":1}},1.0]}'
+    printing, paused, ended = (status % (word, "a.gcode") for word in ("printing", "paused", "cancelled"))
+    yield "print", "\n".join([printing, "!p", '{"id":$0,"result":"ok"}', paused, "!r", printing, "!c", '{"id":$0,"result":"ok"}', ended, "!e"]).encode()
+    ours = [status % (word, "layerd/a.gcode") for word in ("printing", "paused", "complete")]
+    objects = '{"method":"notify_status_update","params":[{"exclude_object":{"objects":[{"name":"A"}],"excluded_objects":["A"]}},1.0]}'
+    yield "ours", "\n".join(["!S", "!U", '{"id":$0,"result":"ok"}', ours[0], objects, "!s", "!p", ours[1], "!o", "!t", ours[2]]).encode()
+    yield "lost", "\n".join(["!S", "!o", "!u", "!S", "!c", "!G28", "!o"]).encode()
+    prompt = '{"method":"notify_gcode_response","params":["// action:%s"]}'
+    yield "prompt", "\n".join([prompt % "prompt_begin A", prompt % "prompt_button B|C", prompt % "prompt_show", "!a", '{"id":$0,"error":{"code":400,"message":"no"}}']).encode()
+    life = '{"method":"notify_klippy_%s"}'
+    yield "life", "\n".join([life % "shutdown", life % "disconnected", "!M112", "!FIRMWARE_RESTART", life % "ready"]).encode()
+    around = '{"id":%d,"result":{"devices":[{"device":"psu","status":"on"}],"webcams":[{"name":"c","stream_url":"/webcam?action=stream"}]}}'
+    yield "around", "\n".join(around % number for number in range(1, 12)).encode()
+
+
 def seeds(target: str):
     if target == "lexer":
         yield from texts()
@@ -118,6 +135,8 @@ def seeds(target: str):
             yield name, b"\x0f" + text
     elif target == "containers":
         yield from containers()
+    elif target == "klipper":
+        yield from conversations()
     elif target == "bambu":
         yield from reports()
     elif target == "cloud":

@@ -19,6 +19,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import urllib.request
 
@@ -47,6 +48,42 @@ def free_port():
         return s.getsockname()[1]
 
 
+class Proxy:
+    """A proxy before Moonraker that keeps the key to itself when a connection becomes a websocket."""
+
+    def __init__(self, port):
+        self.listener, self.target, self.kept = socket.create_server(("127.0.0.1", 0)), port, 0
+        self.port = self.listener.getsockname()[1]
+        threading.Thread(target=self.accept, daemon=True).start()
+
+    def accept(self):
+        while True:
+            near, _ = self.listener.accept()
+            threading.Thread(target=self.serve, args=(near,), daemon=True).start()
+
+    def serve(self, near):
+        head = b""
+        while b"\r\n\r\n" not in head and (data := near.recv(65536)):
+            head += data
+        if head.startswith(b"GET /websocket"):
+            lines = head.split(b"\r\n")
+            head = b"\r\n".join(line for line in lines if not line.lower().startswith(b"x-api-key:"))
+            self.kept += 1
+        far = socket.create_connection(("127.0.0.1", self.target))
+        far.sendall(head)
+        threading.Thread(target=self.pump, args=(far, near), daemon=True).start()
+        self.pump(near, far)
+
+    @staticmethod
+    def pump(source, sink):
+        try:
+            while data := source.recv(65536):
+                sink.sendall(data)
+            sink.shutdown(socket.SHUT_WR)
+        except OSError:
+            pass  # one end is gone
+
+
 class Klipper(harness.Case):
     """klippy, Moonraker and the daemon. `trust=False`: only the API key lets in."""
 
@@ -71,6 +108,9 @@ class Klipper(harness.Case):
         self.start_klippy()
         self.start_moonraker()
         where = f'url = "http://127.0.0.1:{self.port}"'
+        if self.link_kind == "proxy":
+            self.proxy = Proxy(self.port)
+            where = f'url = "http://127.0.0.1:{self.proxy.port}"\napi_key = "{self.api_key()}"'
         if self.link_kind == "socket":
             where += f'\nsocket = "{self.path("data/comms/moonraker.sock")}"'
         with open(self.path("layerd.toml"), "w") as f:
@@ -138,6 +178,25 @@ class Klipper(harness.Case):
             # Two instances that take a file in the same second write into one another's in a shared folder.
             env={**os.environ, "TMPDIR": self.path("data/misc")})
 
+    def api_key(self):
+        """From Moonraker's own socket, which asks for none."""
+        end = time.monotonic() + 30
+        while True:
+            try:
+                with socket.socket(socket.AF_UNIX) as s:
+                    s.settimeout(10)
+                    s.connect(self.path("data/comms/moonraker.sock"))
+                    s.sendall(b'{"jsonrpc":"2.0","method":"access.get_api_key","id":1}\x03')
+                    text = b""
+                    while True:
+                        text += s.recv(65536)
+                        for frame in text.split(b"\x03")[:-1]:
+                            if (told := json.loads(frame)).get("id") == 1:
+                                return told["result"]
+            except OSError:
+                assert time.monotonic() < end, "Moonraker does not start"
+                time.sleep(0.1)
+
     def limit_files(self):
         """Where no small disk may be mounted: no file of Moonraker grows beyond the limit."""
         if self.disk_mb and not self.mounted:
@@ -163,12 +222,12 @@ class Klipper(harness.Case):
             time.sleep(0.1)
 
 
-def hot_file(case, bed=60, nozzle=None):
-    """A program that heats for a while at first, then prints."""
+def hot_file(case, bed=60, nozzle=None, moves=400):
+    """A program that heats for a while at first, then prints: some 35 moves a second at speed 1."""
     path = case.path("hot.gcode")
     with open(path, "w") as f:
         f.write(f"M140 S{bed}\nM190 S{bed}\nG28\n" + (f"M109 S{nozzle}\n" if nozzle else ""))
-        for i in range(400):
+        for i in range(moves):
             f.write(f"G1 X{10 + i % 80} Y{10 + i % 50} Z0.2 F3000\n")
     return path
 
@@ -330,7 +389,8 @@ def half_open(case):
     """Moonraker hangs: the connection stays and nothing comes over it."""
     with case:
         case.ready()
-        case.layerd("print", "p", hot_file(case, bed=100), ok=0)
+        # Far longer than the silence: it must still be on its way when Moonraker is back.
+        case.layerd("print", "p", hot_file(case, bed=30, moves=20_000), ok=0)
         uid = case.status()["job"]["uid"]
         case.moonraker.send_signal(signal.SIGSTOP)
         try:
@@ -393,6 +453,16 @@ def socket_key(case):
         case.layerd("print", "p", hot_file(case, bed=30), "--follow", ok=0, timeout=120)
 
 
+def proxy_key(case):
+    """Moonraker trusts nobody, and a proxy before it loses the key of the websocket: a word in the address lets in."""
+    with case:
+        case.ready()
+        assert case.proxy.kept >= 1
+        case.layerd("print", "p", hot_file(case, bed=30), "--follow", ok=0, timeout=120)
+        with open(case.path("log")) as f:
+            assert "token=" not in f.read(), "a secret is in no log"
+
+
 def wrong_key(case):
     with case:
         case.until(lambda s: ((s.get("link") or {}).get("why") or {}).get("code") == "moonraker/unauthorized", 30)
@@ -416,6 +486,7 @@ CASES = {
     "stale-pause": (stale_pause, {}),
     "unix-socket": (prints, {"link": "socket"}),
     "socket-key": (socket_key, {"link": "socket", "trust": False}),
+    "proxy-key": (proxy_key, {"link": "proxy", "trust": False}),
     "wrong-key": (wrong_key, {"trust": False, "settings": 'api_key = "00000000000000000000000000000000"'}),
 }
 

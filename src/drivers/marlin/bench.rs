@@ -263,6 +263,12 @@ impl Bench {
 
     /// One exchange; `false` when nothing moved.
     fn exchange(&mut self) -> bool {
+        if self.hangup.is_some() {
+            // The shell writes what is still to be said, and closes the port.
+            let bytes = std::mem::take(self.core.tx());
+            self.sim.feed(self.t, &bytes);
+            return false;
+        }
         let mut moved = false;
         if self.core.has_tx() {
             let bytes = std::mem::take(self.core.tx());
@@ -278,6 +284,9 @@ impl Bench {
         let said = self.sim.take_output();
         moved |= !said.is_empty();
         for byte in said {
+            if self.hangup.is_some() {
+                break;
+            }
             if byte == b'\n' {
                 let line = std::mem::take(&mut self.partial);
                 self.trace('<', &String::from_utf8_lossy(&line));

@@ -82,6 +82,8 @@ pub fn load(told: &Value) -> HostLoad {
 fn of_status(status: &Status, known: &mut Equipment) {
     known.fans.clear();
     known.boards.clear();
+    let sensors = status.sensors().take(THINGS_MAX);
+    known.sensors = sensors.map(|(name, c)| (name.to_owned(), c)).collect();
     for (object, fields) in status.objects() {
         if is_fan(object) && known.fans.len() < THINGS_MAX {
             let speed = fields.get("speed").and_then(Value::as_f64);
@@ -193,12 +195,19 @@ mod tests {
     fn fans_and_boards_come_from_the_objects() {
         let mut status = Status::default();
         let objects = json!({"fan": {"speed": 0.5}, "heater_fan hotend": {"speed": 1}, "temperature_fan pi": {"speed": null},
-            "mcu": {"mcu_version": "v0.12"}, "mcu ebb": {"mcu_version": "v0.11"}, "extruder": {"speed": 3}});
+            "mcu": {"mcu_version": "v0.12"}, "mcu ebb": {"mcu_version": "v0.11"}, "extruder": {"speed": 3},
+            "temperature_sensor raspberry_pi": {"temperature": 51.31}, "temperature_sensor chamber": {"temperature": 30}});
         status.merge(objects.as_object().expect("objects"));
         let mut known = Equipment::default();
         of_status(&status, &mut known);
         let fans: Vec<(&str, f32)> = known.fans.iter().map(|(n, s)| (n.as_str(), *s)).collect();
         assert_eq!(fans, [("fan", 0.5), ("hotend", 1.0)]);
         assert_eq!(known.boards.len(), 2);
+        let sensors: Vec<(&str, f32)> = known.sensors.iter().map(|(n, c)| (n.as_str(), *c)).collect();
+        assert_eq!(
+            sensors,
+            [("raspberry_pi", 51.5)],
+            "the chamber is among the heaters"
+        );
     }
 }

@@ -271,8 +271,25 @@ const fn row(code: &'static str, what: &'static str, why: &'static str, remedy: 
     Fault::new(Severity::NeedsUser, code, what, why, remedy)
 }
 
+/// The words in a message. Creality's Klipper (K1, Ender-3 V3 KE) wraps most of them up as
+/// `{"code":"key29", "msg":"…", "values": […]}`, not always as valid JSON (seen in its published source).
+pub fn plain(words: &str) -> &str {
+    let Some((head, rest)) = words.split_once("\"msg\":") else {
+        return words;
+    };
+    let inner = rest
+        .trim_start()
+        .strip_prefix('"')
+        .and_then(|m| m.split_once('"'));
+    match inner {
+        Some((text, _)) if head.contains("\"code\":") && !text.is_empty() => text,
+        _ => words,
+    }
+}
+
 /// What Klipper's words mean; its own words stay with it, the first line of them.
 pub fn of_words(words: &str) -> Fault {
+    let words = plain(words);
     let low = words.to_lowercase();
     let fault = TABLE
         .iter()
@@ -308,6 +325,22 @@ mod tests {
                 fault.code,
                 "{part}"
             );
+        }
+    }
+
+    #[test]
+    fn words_that_are_wrapped_up_are_unwrapped() {
+        let told = r#"!! {"code":"key61, "msg":"Unknown command:SET_FAN", "values": ["SET_FAN VALUE=1"]}"#;
+        assert_eq!(plain(told), "Unknown command:SET_FAN");
+        let fault = of_words(r#"{"code":"key22", "msg":"Must home axis first: 1 2 3", "values": [1]}"#);
+        assert_eq!(fault.code, "klipper/not-homed");
+        assert_eq!(fault.raw.as_deref(), Some("Must home axis first: 1 2 3"));
+        for other in [
+            r#"a "msg": word"#,
+            r#"{"code":1,"msg":""}"#,
+            r#"{"msg":"no code"}"#,
+        ] {
+            assert_eq!(plain(other), other);
         }
     }
 

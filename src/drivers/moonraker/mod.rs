@@ -14,6 +14,7 @@ pub mod shell;
 pub mod sim;
 pub mod socket;
 pub mod status;
+mod token;
 pub mod upload;
 pub mod watch;
 

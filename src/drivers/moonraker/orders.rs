@@ -83,8 +83,7 @@ impl Orders {
 pub fn rejected(error: &RpcError) -> Outcome {
     let fault = faults::of_words(&error.message);
     Outcome::Rejected {
-        by_printer: error
-            .message
+        by_printer: faults::plain(&error.message)
             .lines()
             .next()
             .unwrap_or_default()
@@ -117,7 +116,7 @@ impl Core {
             }
             Command::EmergencyStop => return self.emergency(now, id),
             Command::SendGcode { lines, .. } => return self.lines(now, id, &lines),
-            Command::Answer { button } if self.is_live() => return self.press(id, button),
+            Command::Answer { button } if self.is_live() => return self.press(now, id, button),
             _ => {}
         }
         if !self.is_live() {
@@ -200,7 +199,7 @@ impl Core {
             ("RESTART", "printer.restart"),
         ] {
             if lines.len() == 1 && lines.iter().any(|l| word(l) == command) {
-                self.call(Call::Lines(id), method, Value::Null);
+                self.call(Call::Lines(id, now.mono), method, Value::Null);
                 return None;
             }
         }
@@ -217,7 +216,7 @@ impl Core {
             ));
         }
         self.console.clear();
-        self.script(Call::Lines(id), &lines.join("\n"));
+        self.script(Call::Lines(id, now.mono), &lines.join("\n"));
         None
     }
 

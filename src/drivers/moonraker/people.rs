@@ -97,7 +97,7 @@ impl Core {
     }
 
     /// A person has pressed a button.
-    pub(super) fn press(&mut self, id: RequestId, button: u8) -> Option<Outcome> {
+    pub(super) fn press(&mut self, now: Now, id: RequestId, button: u8) -> Option<Outcome> {
         let pressed = self
             .people
             .buttons
@@ -111,7 +111,7 @@ impl Core {
         };
         let lines = lines.clone();
         self.console.clear();
-        self.script(Call::Lines(id), &lines);
+        self.script(Call::Lines(id, now.mono), &lines);
         None
     }
 }

@@ -24,7 +24,7 @@ use crate::printer::event::Event;
 use crate::printer::fault::Fault;
 use crate::printer::model::{Firmware, MachineLimits, Now};
 use crate::printer::notice::{Level, Notice};
-use crate::printer::outcome::Outcome;
+use crate::printer::outcome::{Missing, Outcome};
 
 /// How often Moonraker is asked while Klipper is not ready: nobody tells when it enters `error`.
 const POLL: Duration = Duration::from_secs(2);
@@ -94,8 +94,8 @@ pub enum Call {
     Metadata(String),
     /// A command of somebody.
     Order(super::orders::Kind),
-    /// Lines of somebody; unknown commands show on the console only.
-    Lines(RequestId),
+    /// Lines of somebody, and when they went out; unknown commands show on the console only.
+    Lines(RequestId, Instant),
     /// The cameras that Moonraker knows.
     Cameras,
     /// The switches that it has.
@@ -225,7 +225,15 @@ impl Core {
 
     /// The connection is gone; the print, if any, is not.
     pub fn closed(&mut self, now: Now) {
-        self.calls.clear();
+        for call in std::mem::take(&mut self.calls).into_values() {
+            // Whether they were executed nobody knows.
+            if let Call::Lines(id, sent) = call {
+                let waited = now.mono.saturating_duration_since(sent);
+                let missing = Missing::Ack;
+                self.out
+                    .push_back(Output::Reply(id, Outcome::Unverified { waited, missing }));
+            }
+        }
         self.klippy = Klippy::Unknown;
         self.heard = None;
         self.orders_lost(now);
@@ -318,6 +326,10 @@ impl Core {
         if let Err(error) = &result
             && error.is_unauthorized()
         {
+            if let Call::Lines(id, _) = call {
+                self.out
+                    .push_back(Output::Reply(id, super::orders::rejected(error)));
+            }
             let fault = faults::UNAUTHORIZED.with_raw(error.message.clone());
             self.out.push_back(Output::Hangup(fault));
             return;
@@ -363,7 +375,7 @@ impl Core {
                 }
             }
             Call::Order(kind) => self.order_answered(now, kind, result.map(drop)),
-            Call::Lines(id) => {
+            Call::Lines(id, _) => {
                 let unknown = self
                     .console
                     .iter()
@@ -372,7 +384,7 @@ impl Core {
                 let outcome = match (result, unknown) {
                     (Err(error), _) => super::orders::rejected(&error),
                     (Ok(_), Some(words)) => Outcome::Rejected {
-                        by_printer: words.trim_start_matches("// ").to_owned(),
+                        by_printer: faults::plain(words.trim_start_matches("// ")).to_owned(),
                         fault: None,
                     },
                     (Ok(_), None) => Outcome::Sent,

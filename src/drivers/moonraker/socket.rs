@@ -13,7 +13,7 @@ use tokio_tungstenite::tungstenite::{Error, Message};
 
 use super::config::Config;
 use super::rpc::FRAME_MAX;
-use super::{faults, rpc};
+use super::{faults, rpc, token};
 use crate::config::Secret;
 use crate::host::tls;
 use crate::printer::fault::Fault;
@@ -82,9 +82,16 @@ impl Socket {
         } else {
             Box::new(tcp)
         };
-        let address = config.url.replacen("http", "ws", 1) + "/websocket";
+        let mut address = config.url.replacen("http", "ws", 1) + "/websocket";
+        let key = config.api_key()?;
+        if let Some(token) = match &key {
+            Some(key) => token::once(config, key).await?,
+            None => None,
+        } {
+            address = format!("{address}?token={}", token.reveal());
+        }
         let mut request = address.into_client_request().map_err(|e| broken(&e))?;
-        if let Some(key) = config.api_key()? {
+        if let Some(key) = key {
             let mut value = HeaderValue::from_str(key.reveal()).map_err(|_| faults::UNAUTHORIZED)?;
             value.set_sensitive(true);
             request.headers_mut().insert("X-Api-Key", value);

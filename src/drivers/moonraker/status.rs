@@ -243,7 +243,9 @@ impl Status {
             let Some(actual) = fields.get("temperature").and_then(Value::as_f64) else {
                 continue;
             };
-            let target = fields.get("target").and_then(Value::as_f64).map(|t| t as f32);
+            // A fan that keeps a temperature cools towards its target; nothing is heated for it.
+            let target = fields.get("target").filter(|_| is_heater(name));
+            let target = target.and_then(Value::as_f64).map(|t| t as f32);
             // Two sensors of one place: the one with a heater says more.
             match all.iter_mut().find(|(h, ..)| *h == heater) {
                 Some(known) if known.2.is_none() && target.is_some() => {
@@ -258,9 +260,22 @@ impl Status {
 
     /// Whether anything is to be hot.
     pub fn any_target(&self) -> bool {
-        self.heats()
-            .iter()
-            .any(|(_, _, target)| target.is_some_and(|t| t > 0.0))
+        let heated = |(name, fields): (&String, &Map<String, Value>)| {
+            is_heater(name)
+                && fields
+                    .get("target")
+                    .and_then(Value::as_f64)
+                    .is_some_and(|t| t > 0.0)
+        };
+        self.objects.iter().any(heated)
+    }
+
+    /// Sensors that are none of the usual heaters, °C by their names, in half degrees.
+    pub fn sensors(&self) -> impl Iterator<Item = (&str, f32)> {
+        self.objects.iter().filter_map(|(name, fields)| {
+            let celsius = fields.get("temperature").and_then(Value::as_f64)?;
+            Some((sensor_of(name)?, (celsius * 2.0).round() as f32 / 2.0))
+        })
     }
 
     /// Filament sensors that are switched on: whether there is filament.
@@ -309,7 +324,9 @@ pub fn subscription(names: &[String]) -> Map<String, Value> {
             None if is_filament_sensor(name) => &["filament_detected", "enabled"],
             // A fan that keeps a temperature is both.
             None if heater_of(name).is_some() && is_fan(name) => &["temperature", "target", "speed"],
-            None if heater_of(name).is_some() => &["temperature", "target"],
+            None if heater_of(name).is_some() || is_heater(name) => &["temperature", "target"],
+            None if sensor_of(name).is_some() && is_fan(name) => &["temperature", "speed"],
+            None if sensor_of(name).is_some() => &["temperature"],
             None if is_fan(name) => &["speed"],
             None if is_board(name) => &["mcu_version"],
             None => continue,
@@ -330,6 +347,18 @@ fn tool_number(name: &str) -> Option<u8> {
         "" => Some(0),
         digits => digits.parse().ok(),
     }
+}
+
+/// Whether an object heats.
+fn is_heater(name: &str) -> bool {
+    tool_number(name).is_some() || name == "heater_bed" || name.starts_with("heater_generic ")
+}
+
+/// The name of a sensor that is none of the usual heaters.
+fn sensor_of(name: &str) -> Option<&str> {
+    let (kind, given) = name.split_once(' ')?;
+    let is_sensor = matches!(kind, "heater_generic" | "temperature_sensor" | "temperature_fan");
+    (is_sensor && heater_of(name).is_none()).then_some(given)
 }
 
 /// Which heater an object is. Chambers have no type of their own: QIDI and others name a
@@ -410,13 +439,28 @@ mod tests {
             "extruder",
             "extruder3",
             "temperature_sensor pi",
+            "stepper_enable",
         ]
         .map(str::to_owned);
         let wanted = subscription(&names);
         assert_eq!(
             wanted.keys().collect::<Vec<_>>(),
-            ["webhooks", "extruder", "extruder3"]
+            ["webhooks", "extruder", "extruder3", "temperature_sensor pi"]
         );
+    }
+
+    #[test]
+    fn a_fan_that_keeps_a_temperature_heats_nothing_and_any_heater_counts() {
+        let mut status = Status::default();
+        status.merge(&map(
+            json!({"temperature_fan chamber": {"temperature": 24, "target": 45}}),
+        ));
+        assert!(!status.any_target());
+        assert_eq!(status.heats(), [(Heater::Chamber, 24.0, None)]);
+        status.merge(&map(
+            json!({"heater_generic dryer": {"temperature": 24, "target": 45}}),
+        ));
+        assert!(status.any_target(), "a cancel has to turn it off");
     }
 
     proptest! {

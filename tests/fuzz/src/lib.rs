@@ -11,34 +11,49 @@ pub mod config {
     pub mod secrets;
 }
 
-/// Plain types of printers.
-#[path = "../../../src/printer"]
-pub mod printer {
-    pub mod capability;
-    pub mod command;
-    pub mod equipment;
-    pub mod event;
-    pub mod fault;
-    pub mod model;
-    pub mod notice;
-    pub mod outcome;
-}
-
 /// Plain types of jobs.
 #[path = "../../../src/job"]
 pub mod job {
     pub mod record;
 }
 
-/// What reads a Bambu Lab printer's reports.
+/// The model of a printer.
+#[path = "../../../src/printer/mod.rs"]
+pub mod printer;
+
+/// What reads a Bambu Lab printer's reports, and what reads and asks Klipper.
 #[path = "../../../src/drivers"]
 pub mod drivers {
+    use crate::printer::command::StartJob;
+    use crate::printer::event::Checkpoint;
+
+    /// A job of before a restart; as in `src/drivers/mod.rs`.
+    #[derive(Clone, Debug)]
+    pub struct Adopt {
+        pub job: StartJob,
+        pub checkpoint: Option<Checkpoint>,
+        pub paused: bool,
+    }
+
     pub mod bambu {
         pub mod ams;
         pub mod lenient;
         pub mod report;
         pub mod stages;
         pub mod status;
+    }
+
+    pub mod moonraker {
+        pub mod equipment;
+        pub mod faults;
+        pub mod labels;
+        pub mod memory;
+        pub mod orders;
+        pub mod people;
+        pub mod proto;
+        pub mod rpc;
+        pub mod status;
+        pub mod watch;
     }
 }
 

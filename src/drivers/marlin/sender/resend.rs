@@ -43,11 +43,11 @@ impl Sender {
             .oldest()
             .max(self.acked.saturating_sub(BELIEVED_BACK))
             .max(1);
-        let believable = wanted.filter(|n| (oldest..=self.sent).contains(n) && agrees(*n));
+        let believable = wanted.filter(|n| (oldest..=self.history.next()).contains(n) && agrees(*n));
         let Some(number) = believable else {
             return self.bad_number(now, wanted);
         };
-        if number == self.sent {
+        if number == self.sent || number == self.history.next() {
             // All was accepted: the answer to a copy. Its ok is still to be swallowed.
             self.await_ok(now, None, None);
             return Ok(());

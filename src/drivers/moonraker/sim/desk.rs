@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use serde_json::{Map, Value, json};
+use uuid::Uuid;
 
 use super::klipper::{Klipper, Life, Options, Said, Ticket};
 
@@ -75,7 +76,8 @@ pub struct Desk {
     pub mute: bool,
     /// Facts of the files that were uploaded, by name.
     pub facts: BTreeMap<String, Value>,
-    tokens: u64,
+    /// Words that let a client in once, the newest last.
+    tokens: VecDeque<String>,
 }
 
 impl Desk {
@@ -92,7 +94,7 @@ impl Desk {
             out: VecDeque::new(),
             mute: false,
             facts: BTreeMap::new(),
-            tokens: 0,
+            tokens: VecDeque::new(),
         }
     }
 
@@ -112,6 +114,22 @@ impl Desk {
             self.clients.insert(client, trusted);
         }
         room
+    }
+
+    /// A word that lets a client in, once.
+    pub fn token(&mut self) -> String {
+        if self.tokens.len() >= CLIENTS_MAX {
+            self.tokens.pop_front();
+        }
+        let token = Uuid::new_v4().simple().to_string();
+        self.tokens.push_back(token.clone());
+        token
+    }
+
+    /// Whether this is such a word; it is none any more.
+    pub fn redeem(&mut self, token: &str) -> bool {
+        let at = self.tokens.iter().position(|t| t == token);
+        at.and_then(|at| self.tokens.remove(at)).is_some()
     }
 
     /// A client goes.
@@ -212,10 +230,7 @@ impl Desk {
                 "klippy_connected": !gone, "klippy_state": self.condition(), "components": ["webcam", "power"],
                 "moonraker_version": "simulated", "api_version": [1, 5, 0],
             })),
-            "access.oneshot_token" => {
-                self.tokens += 1;
-                Ok(json!(format!("simulated{}", self.tokens)))
-            }
+            "access.oneshot_token" => Ok(json!(self.token())),
             "server.files.metadata" => {
                 let name = params["filename"].as_str().unwrap_or_default();
                 let facts = self.facts.get(name).cloned();

@@ -32,6 +32,7 @@ pub(super) async fn serve(hub: Arc<Hub>, listener: TcpListener) {
     let stop = hub.stop.clone();
     let router = Router::new()
         .route("/websocket", get(websocket))
+        .route("/access/oneshot_token", get(token))
         .route("/server/files/upload", post(upload))
         .layer(DefaultBodyLimit::max(UPLOAD_MAX))
         .with_state(hub);
@@ -48,7 +49,12 @@ fn is_trusted(hub: &Hub, headers: &HeaderMap) -> bool {
 
 /// The handshake succeeds without a key as well; only the first call is refused (seen).
 async fn websocket(State(hub): State<Arc<Hub>>, request: Request) -> Response {
-    let trusted = is_trusted(&hub, request.headers());
+    let query = request.uri().query().unwrap_or_default();
+    let token = query.split('&').find_map(|part| part.strip_prefix("token="));
+    let trusted = match token {
+        Some(token) => hub.desk().redeem(token),
+        None => is_trusted(&hub, request.headers()),
+    };
     let Some(key) = request.headers().get("sec-websocket-key").cloned() else {
         return (StatusCode::BAD_REQUEST, "a websocket is wanted").into_response();
     };
@@ -96,6 +102,13 @@ where
         }
     }
     hub.leave(client);
+}
+
+async fn token(State(hub): State<Arc<Hub>>, headers: HeaderMap) -> Response {
+    if !is_trusted(&hub, &headers) {
+        return refuse(StatusCode::UNAUTHORIZED, "Unauthorized");
+    }
+    axum::Json(json!({"result": hub.desk().token()})).into_response()
 }
 
 fn refuse(code: StatusCode, words: &str) -> Response {
