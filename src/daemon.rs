@@ -188,6 +188,7 @@ impl Daemon {
         let store = Store::open(&state_dir.join(FILE_NAME))?;
         let spool = Spool::open(state_dir.join("spool"), store.clone(), Caps::default())?;
         let pool = AnalysisPool::start(spool.clone(), analyze_path)?;
+        let disk = state_dir.clone();
         let means = Means {
             store,
             spool,
@@ -202,7 +203,7 @@ impl Daemon {
         let (tell, host) = watch::channel(Arc::new(Host::default()));
         if !upstreams.is_empty() {
             let stop = CancellationToken::new();
-            let looks = watch_host(sysfs::Roots::default(), tell, stop.clone());
+            let looks = watch_host(sysfs::Roots::default(), disk, tell, stop.clone());
             #[allow(
                 clippy::disallowed_methods,
                 reason = "the handle is kept: awaited when the agent ends"

@@ -13,6 +13,28 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use serialport::TTYPort;
 use tokio_serial::SerialStream;
 
+/// Keeps the allocator from holding on to memory: what is big is mapped, and given back when it is freed.
+///
+/// Glibc raises its threshold with every big block that is freed, so that after the first upload or analysis
+/// big buffers come from the heaps of all threads and stay there. Call it before other threads start.
+pub fn give_memory_back() {
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    {
+        const TRIM_THRESHOLD: i32 = -1;
+        const MMAP_THRESHOLD: i32 = -3;
+        const BYTES: i32 = 128 << 10;
+        unsafe extern "C" {
+            fn mallopt(parameter: i32, value: i32) -> i32;
+        }
+        // SAFETY: `mallopt(3)` takes two numbers, touches nothing of ours, and may be called at any time.
+        // What it does not know it refuses, which changes nothing.
+        unsafe {
+            mallopt(MMAP_THRESHOLD, BYTES);
+            mallopt(TRIM_THRESHOLD, BYTES);
+        }
+    }
+}
+
 /// First descriptor number that a service manager passes (`sd_listen_fds(3)`).
 const LISTEN_FDS_START: i32 = 3;
 

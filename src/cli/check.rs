@@ -9,8 +9,12 @@ use super::client::{Client, Listed, block_on};
 use super::exit::{Done, Exit};
 use super::{Globals, out, settings};
 use crate::api::socket::SOCKET_NAME;
+use crate::camera::lens::{Lens, Purpose, Source, Studio};
+use crate::config::model::Common;
 use crate::daemon::{Configured, read_config};
 use crate::drivers::Reach;
+use crate::power;
+use crate::printer::fault::Fault;
 
 /// How long one printer or service may take to answer.
 const REACH_LIMIT: Duration = Duration::from_secs(8);
@@ -117,11 +121,48 @@ async fn look(settings: &Configured) -> Vec<Looked> {
             one.reach = Ok("the running daemon is connected to it".to_owned());
         }
     }
+    all.extend(
+        join_all(
+            settings
+                .printers
+                .iter()
+                .map(|printer| beside(&printer.name, &printer.common)),
+        )
+        .await
+        .into_iter()
+        .flatten(),
+    );
     if let Some(cloud) = settings.simplyprint.as_ref().filter(|s| s.enabled) {
         all.push(Looked {
             what: "upstream simplyprint".to_owned(),
             reach: service(&cloud.api_url).await,
         });
+    }
+    all
+}
+
+/// The switch and the camera of a printer, where there are some. Nothing is switched.
+async fn beside(name: &str, common: &Common) -> Vec<Looked> {
+    let faulty = |fault: Fault| (fault.code.to_string(), out::clean(&fault.to_string()));
+    let mut all = Vec::new();
+    if let Some(power) = &common.power {
+        let reach = power::probe(&power.kind)
+            .await
+            .map_err(faulty)
+            .map(|on| match on {
+                Some(true) => "it answers, and is on".to_owned(),
+                Some(false) => "it answers, and is off".to_owned(),
+                None => "it is there; how it stands cannot be asked".to_owned(),
+            });
+        let what = format!("switch of {name}");
+        all.push(Looked { what, reach });
+    }
+    if let Some(source) = common.camera.as_ref().and_then(Source::of) {
+        let picture = Lens::new(source, Studio::default()).picture(Purpose::Asked).await;
+        let told = |jpeg: bytes::Bytes| format!("it gives pictures ({} kB)", jpeg.len().div_ceil(1000));
+        let what = format!("camera of {name}");
+        let reach = picture.map(told).map_err(faulty);
+        all.push(Looked { what, reach });
     }
     all
 }

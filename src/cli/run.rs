@@ -27,6 +27,7 @@ pub fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
 pub fn run(globals: &Globals) -> Done {
     // Before any thread starts: it takes over descriptors by number.
     let (systemd, fd_store) = systemd::attach();
+    crate::sys::give_memory_back();
     let path = globals.config_path().to_owned();
     let config = read_config(&path).map_err(|mistakes| Failure::usage(mistakes.to_string()))?;
     for words in settings::unused(&config) {

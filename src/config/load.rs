@@ -389,6 +389,7 @@ fn read_simplyprint(section: &mut Section<'_>) -> SimplyPrint {
             ["https://", "http://"],
             "https://api.simplyprint.io",
         ),
+        start_next: section.boolean("start_next").unwrap_or(false),
     }
 }
 

@@ -74,6 +74,8 @@ pub struct SimplyPrint {
     pub ws_url: String,
     /// REST address.
     pub api_url: String,
+    /// When a bed was cleared, the cloud is asked to start the next item of its queue.
+    pub start_next: bool,
 }
 
 /// Where the origin of the bed is.

@@ -80,12 +80,6 @@ pub(super) fn read_power(section: &mut Section<'_>) -> Option<Power> {
                 .integer("generation", 1..=4)
                 .and_then(|n| u8::try_from(n).ok());
             let password = section.secret("password");
-            if password.is_some() && generation != Some(1) {
-                section.mistake(
-                    "password",
-                    "layerd can log in to Shelly devices of the first generation only: set generation = 1, or remove the password of this device.",
-                );
-            }
             PowerKind::Shelly {
                 channel: section
                     .integer("channel", 0..=15)
@@ -259,10 +253,6 @@ mod tests {
             (
                 "power = { kind = \"tasmota\", url = \"http://x\", line = 1 }",
                 "`line` is not a key",
-            ),
-            (
-                "power = { kind = \"shelly\", url = \"http://x\", password = \"p\" }",
-                "first generation only",
             ),
             ("power = { kind = \"gpio\" }", "`line` is missing"),
             (

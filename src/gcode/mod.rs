@@ -9,6 +9,7 @@ pub mod codec;
 pub mod container;
 pub mod fast;
 pub mod file;
+pub mod follow_file;
 pub mod hull;
 pub mod index;
 pub mod knowledge;

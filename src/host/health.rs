@@ -1,5 +1,6 @@
 //! How the host is: what it is once, how it does every half minute. Unknown is absent.
 
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,6 +12,8 @@ use super::sysfs::Roots;
 
 /// How often it is looked at. A look takes a few milliseconds.
 const LOOK_EVERY: Duration = Duration::from_secs(30);
+/// How long the question for the radio network may take.
+const IW_LIMIT: Duration = Duration::from_secs(3);
 
 /// The host.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -29,6 +32,10 @@ pub struct Host {
     pub mac: Option<String>,
     /// It hangs on a cable.
     pub wired: Option<bool>,
+    /// The radio network it is in.
+    pub ssid: Option<String>,
+    /// Space of the state directory's disk that is left, bytes.
+    pub disk_free_bytes: Option<u64>,
     /// Processors busy, percent of all together.
     pub cpu_percent: Option<f32>,
     /// Memory in use, percent.
@@ -40,7 +47,14 @@ pub struct Host {
 }
 
 /// Looks at the host until `stop`; `tell` holds the newest look.
-pub async fn watch_host(roots: Roots, tell: watch::Sender<Arc<Host>>, stop: CancellationToken) {
+///
+/// `state_dir`: whose disk counts.
+pub async fn watch_host(
+    roots: Roots,
+    state_dir: PathBuf,
+    tell: watch::Sender<Arc<Host>>,
+    stop: CancellationToken,
+) {
     let mut system = match System::new() {
         Ok(system) => system,
         Err(error) => {
@@ -49,14 +63,20 @@ pub async fn watch_host(roots: Roots, tell: watch::Sender<Arc<Host>>, stop: Canc
         }
     };
     loop {
-        let looked = roots.clone();
+        let (looked, disk) = (roots.clone(), state_dir.clone());
         let look = tokio::task::spawn_blocking(move || {
-            let host = look(&looked, &mut system);
+            let mut host = look(&looked, &mut system);
+            host.disk_free_bytes = free_bytes(&disk);
             (host, system)
         });
         match look.await {
-            Ok((host, back)) => {
+            Ok((mut host, back)) => {
                 system = back;
+                if host.wired == Some(false)
+                    && let Some(uplink) = roots.uplink()
+                {
+                    host.ssid = radio_network(&uplink.interface).await;
+                }
                 tell.send_replace(Arc::new(host));
             }
             Err(failed) => {
@@ -102,11 +122,46 @@ pub fn look(roots: &Roots, system: &mut System) -> Host {
         ip,
         mac,
         wired: uplink.map(|uplink| uplink.wired),
+        ssid: None,
+        disk_free_bytes: None,
         cpu_percent: (!first).then(|| system.global_cpu_usage().clamp(0.0, 100.0)),
         memory_percent: (total > 0).then(|| (system.used_memory() as f64 / total as f64 * 100.0) as f32),
         cpu_c: roots.cpu_c(),
         throttled: roots.throttled(),
     }
+}
+
+/// Bytes that ordinary users may still write to the disk of a directory.
+fn free_bytes(dir: &Path) -> Option<u64> {
+    #[cfg(unix)]
+    {
+        let stat = rustix::fs::statvfs(dir).ok()?;
+        Some(stat.f_bavail.saturating_mul(stat.f_frsize))
+    }
+    #[cfg(not(unix))]
+    {
+        let _ = dir;
+        None
+    }
+}
+
+/// The network that a radio interface is in, as `iw` says (the kernel tells it over netlink only). Unknown
+/// where that program is not there.
+async fn radio_network(interface: &str) -> Option<String> {
+    let asked = tokio::process::Command::new("iw")
+        .args(["dev", interface, "link"])
+        .stdin(std::process::Stdio::null())
+        .kill_on_drop(true)
+        .output();
+    let said = tokio::time::timeout(IW_LIMIT, asked).await.ok()?.ok()?;
+    ssid_in(&String::from_utf8_lossy(&said.stdout))
+}
+
+/// The name in the output of `iw dev … link`.
+fn ssid_in(said: &str) -> Option<String> {
+    let name = said.lines().find_map(|line| line.trim().strip_prefix("SSID: "))?;
+    // 32 bytes by the standard; `iw` writes what is not printable as \\xNN.
+    (!name.is_empty() && name.len() <= 32 * 4).then(|| name.to_owned())
 }
 
 #[cfg(test)]
@@ -131,15 +186,24 @@ mod tests {
         );
     }
 
+    #[test]
+    fn the_radio_network_is_found_in_what_iw_says() {
+        let said = "Connected to 00:11:22:33:44:55 (on wlan0)\n\tSSID: Print Shop\n\tfreq: 5180\n\tsignal: -48 dBm\n";
+        assert_eq!(ssid_in(said).as_deref(), Some("Print Shop"));
+        assert_eq!(ssid_in("Not connected.\n"), None);
+        assert_eq!(ssid_in("\tSSID: \n"), None);
+    }
+
     #[tokio::test]
     async fn the_first_look_comes_at_once_and_the_watch_ends() {
         let (tell, mut told) = watch::channel(Arc::new(Host::default()));
         let stop = CancellationToken::new();
         let end = stop.clone();
-        let watching = watch_host(Roots::default(), tell, stop);
+        let watching = watch_host(Roots::default(), std::env::temp_dir(), tell, stop);
         let looking = async move {
             told.changed().await.expect("a look");
             assert!(told.borrow().cores.is_some());
+            assert!(told.borrow().disk_free_bytes.is_some_and(|bytes| bytes > 0));
             end.cancel();
         };
         tokio::time::timeout(Duration::from_secs(20), async { tokio::join!(watching, looking) })

@@ -15,6 +15,7 @@ use super::timing::Timing;
 use crate::gcode::analysis::Analysis;
 use crate::gcode::analyze::{Bed, Options};
 use crate::gcode::analyze_file::analyze_file;
+use crate::gcode::follow_file::FollowFile;
 use crate::gcode::index::Index;
 use crate::printer::fault::{Fault, Severity};
 
@@ -112,15 +113,7 @@ impl AnalysisPool {
                 Ok(analysis)
             })
             .await?;
-        if let Ok(body) = serde_json::to_string(analysis.as_ref())
-            && let Err(e) = self
-                .spool
-                .store()
-                .analysis_put(sha256, ANALYZER, body, Timestamp::now())
-                .await
-        {
-            tracing::debug!(code = e.code(), "an analysis was not kept: {e}");
-        }
+        self.put(sha256, &analysis).await;
         Ok(analysis)
     }
 
@@ -192,10 +185,11 @@ impl AnalysisPool {
         self.order(move || spool.verify(&sha)).await
     }
 
-    async fn order<T: Send + 'static>(
+    /// Has something done on the thread; the answer comes when it is done.
+    pub(super) fn begin<T: Send + 'static>(
         &self,
         f: impl FnOnce() -> Result<T, Fault> + Send + 'static,
-    ) -> Result<T, Fault> {
+    ) -> Result<oneshot::Receiver<Result<T, Fault>>, Fault> {
         let (reply, answer) = oneshot::channel();
         let order: Order = Box::new(move || {
             // The asker may have gone while it waited.
@@ -211,6 +205,42 @@ impl AnalysisPool {
                 "Try again in a minute.",
             )
         })?;
+        Ok(answer)
+    }
+
+    /// Ends the analysis of a file that was followed while it came, and keeps it. Without success nothing is
+    /// kept.
+    pub(super) async fn complete(&self, follow: FollowFile, sha256: &str, size: u64) {
+        let name = self.spool.path_of(sha256);
+        let name = name.file_name().map(|n| n.to_string_lossy().into_owned());
+        let finish = self.order(move || {
+            let analysis = follow.finish(&name.unwrap_or_default(), size);
+            analysis.map(Arc::new).map_err(|e| unreadable(&e))
+        });
+        if let Ok(analysis) = finish.await {
+            keep(&self.kept, sha256, &analysis);
+            self.put(sha256, &analysis).await;
+        }
+    }
+
+    /// Keeps a result over a restart.
+    async fn put(&self, sha256: &str, analysis: &Analysis) {
+        if let Ok(body) = serde_json::to_string(analysis)
+            && let Err(e) = self
+                .spool
+                .store()
+                .analysis_put(sha256, ANALYZER, body, Timestamp::now())
+                .await
+        {
+            tracing::debug!(code = e.code(), "an analysis was not kept: {e}");
+        }
+    }
+
+    async fn order<T: Send + 'static>(
+        &self,
+        f: impl FnOnce() -> Result<T, Fault> + Send + 'static,
+    ) -> Result<T, Fault> {
+        let answer = self.begin(f)?;
         match tokio::time::timeout(LONGEST, answer).await {
             Ok(Ok(result)) => result,
             Ok(Err(_)) => Err(fault(
@@ -238,7 +268,7 @@ fn work(mut inbox: mpsc::Receiver<Order>) {
     }
 }
 
-fn unreadable(error: &std::io::Error) -> Fault {
+pub(super) fn unreadable(error: &std::io::Error) -> Fault {
     fault(
         "analysis/unreadable",
         "The file could not be read.",
@@ -273,7 +303,7 @@ pub fn index_of_path(path: &Path) -> std::io::Result<Index> {
 }
 
 /// What a start needs to know: everything but the index and the hash, which is the file's name.
-fn quick() -> Options {
+pub(super) fn quick() -> Options {
     Options {
         index: false,
         hash: false,

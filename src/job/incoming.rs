@@ -83,6 +83,11 @@ impl Incoming {
         self.size
     }
 
+    /// Where what has come lies until it is complete.
+    pub(super) fn path(&self) -> Option<&Path> {
+        self.part.as_ref().map(|part| part.path.as_path())
+    }
+
     /// Name as people know it.
     pub fn name(&self) -> &str {
         &self.name

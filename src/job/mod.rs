@@ -1,5 +1,6 @@
 //! Jobs: what is printed, was printed, and what a restart must know.
 
+pub mod ahead;
 pub mod analysis_pool;
 pub mod counters_file;
 pub mod file_name;

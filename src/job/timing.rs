@@ -4,7 +4,7 @@
 use crate::gcode::index::Index;
 
 /// Places kept; a file with more layers is thinned out.
-const POINTS_MAX: usize = 4096;
+const POINTS_MAX: usize = 1024;
 /// Changes of object kept; beyond that objects left out are not taken off.
 const SPANS_MAX: usize = 200_000;
 /// The pace of a print is believed when so much of it is done, s, or a tenth of it.

@@ -30,8 +30,10 @@ pub struct Call {
     pub url: String,
     /// The query; values are encoded by the client.
     pub query: Vec<(&'static str, String)>,
-    /// Login, sent as basic authentication.
+    /// Login.
     pub login: Option<(String, Secret)>,
+    /// The login goes as a digest (RFC 7616), else as basic authentication.
+    pub digest: bool,
     /// `X-Api-Key`.
     pub key: Option<Secret>,
 }
@@ -43,6 +45,7 @@ impl Call {
             url: format!("{}{path}", base.trim_end_matches('/')),
             query: Vec::new(),
             login: None,
+            digest: false,
             key: None,
         }
     }
@@ -113,6 +116,7 @@ pub fn call(kind: &PowerKind, generation: u8, ask: Ask) -> Option<Call> {
             call.login = password
                 .clone()
                 .map(|p| (user.clone().unwrap_or_else(|| "admin".to_owned()), p));
+            call.digest = generation >= 2;
             Some(call)
         }
         PowerKind::Http {

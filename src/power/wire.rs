@@ -6,8 +6,10 @@ use std::time::Duration;
 use gpiocdev::Request;
 use gpiocdev::line::Value;
 use gpiocdev::request::Config;
+use reqwest::header::{AUTHORIZATION, WWW_AUTHENTICATE};
 use tokio::io::AsyncReadExt;
 
+use super::digest::Challenge;
 use super::faults;
 use super::relay::{self, Ask, Call};
 use crate::config::model::PowerKind;
@@ -165,14 +167,41 @@ async fn fetch(client: &reqwest::Client, call: Call) -> Result<String, Fault> {
         }
         Err(e) => return Err(faults::UNREACHABLE.with_raw(e.to_string())),
     };
-    let mut request = client.request(method, url);
-    if let Some((user, password)) = &call.login {
-        request = request.basic_auth(user, Some(password.reveal()));
+    let request = || {
+        let request = client.request(method.clone(), url.clone());
+        match &call.key {
+            Some(key) => request.header("X-Api-Key", key.reveal()),
+            None => request,
+        }
+    };
+    let mut response = match &call.login {
+        None => request().send().await,
+        // The first generation takes the login as it is; the second wants a digest and must not see it.
+        Some(login) if !call.digest => {
+            let (user, password) = login;
+            request().basic_auth(user, Some(password.reveal())).send().await
+        }
+        Some((user, password)) => match request().send().await {
+            Ok(asked) if asked.status() == reqwest::StatusCode::UNAUTHORIZED => {
+                let header = asked
+                    .headers()
+                    .get(WWW_AUTHENTICATE)
+                    .and_then(|v| v.to_str().ok());
+                let Some(challenge) = header.and_then(Challenge::read) else {
+                    return Err(faults::NONSENSE.with_raw("it asks for an unknown kind of login".to_owned()));
+                };
+                let target = url.query().map_or_else(
+                    || url.path().to_owned(),
+                    |query| format!("{}?{query}", url.path()),
+                );
+                let cnonce = uuid::Uuid::new_v4().simple().to_string();
+                let answer = challenge.answer(user, password.reveal(), method.as_str(), &target, &cnonce);
+                request().header(AUTHORIZATION, answer).send().await
+            }
+            other => other,
+        },
     }
-    if let Some(key) = &call.key {
-        request = request.header("X-Api-Key", key.reveal());
-    }
-    let mut response = request.send().await.map_err(unreachable)?;
+    .map_err(unreachable)?;
     let status = response.status();
     if !status.is_success() {
         return Err(faults::NONSENSE.with_raw(format!("HTTP {}", status.as_u16())));
@@ -224,3 +253,7 @@ async fn run(words: &[String]) -> Result<String, Fault> {
         ))),
     }
 }
+
+#[cfg(test)]
+#[path = "wire_tests.rs"]
+mod tests;

@@ -8,7 +8,8 @@ The daemon is pinned to CPU 0; the printer (ok_sink.rs: answers a millisecond af
 does) and everything that asks the daemon are on CPU 1, the printer ahead of the others (SCHED_FIFO where
 allowed). A sample is the time from `ok` written until the next motion line was read. Loads run in the
 daemon's own process (loaded_daemon.rs): analysis of a big file, TLS handshakes back to back, transactions
-back to back; API traffic comes through its socket. The row "C" is the same measurement of the least a
+back to back; API traffic comes through its socket; "cloud" is an upstream that misbehaves in every way it can
+(rogue_cloud.py, on CPU 1). The row "C" is the same measurement of the least a
 sender can do (ping_pong.c): what this machine itself adds.
 """
 import argparse
@@ -23,9 +24,10 @@ import tempfile
 import threading
 import time
 
+from rogue_cloud import RogueCloud
 from stream import Daemon, Sink, write_program
 
-LOADS = ["C", "none", "api", "sqlite", "analysis", "tls", "all"]
+LOADS = ["C", "none", "api", "cloud", "sqlite", "analysis", "tls", "all"]
 
 
 class LocalConnection(http.client.HTTPConnection):
@@ -54,9 +56,9 @@ def ask(path, over, count):
 class LoadedDaemon(Daemon):
     """loaded-daemon in the place of `layerd run`."""
 
-    def __init__(self, folder, work, loads):
+    def __init__(self, folder, work, loads, settings=""):
         self.loaded = [os.path.join(folder, "examples", "loaded-daemon"), os.path.join(work, "layerd.toml"), *loads]
-        super().__init__(os.path.join(folder, "layerd"), work)
+        super().__init__(os.path.join(folder, "layerd"), work, settings)
 
     def command(self):
         return ["taskset", "-c", "0", *self.loaded]
@@ -99,10 +101,11 @@ def main():
             subprocess.run(["taskset", "-c", "0", "nice", "-n", "-10", ping_pong, sink.link, gcode], check=True, capture_output=True)
             row(name, sink.result()["turnaround_us"], "")
             continue
-        chosen = {"none": [], "api": [], "sqlite": ["sqlite"], "tls": ["tls"], "analysis": ["analysis=" + big],
+        chosen = {"none": [], "api": [], "cloud": [], "sqlite": ["sqlite"], "tls": ["tls"], "analysis": ["analysis=" + big],
                   "all": ["tls", "sqlite", "analysis=" + big]}[name]
         sink = Sink(["taskset", "-c", "1", *first, binary], work, "--work-us", str(o.work_us))
-        daemon = LoadedDaemon(o.folder, work, chosen)
+        cloud = RogueCloud() if name in ("cloud", "all") else None
+        daemon = LoadedDaemon(o.folder, work, chosen, cloud.settings() if cloud else "")
         over, asked = threading.Event(), [0]
         client = threading.Thread(target=ask, args=(os.path.join(daemon.runtime, "layerd.sock"), over, asked), daemon=True)
         if name in ("api", "all"):
@@ -114,9 +117,12 @@ def main():
             if client.is_alive():
                 client.join()
             daemon.stop()
+            if cloud:
+                cloud.stop()
         seen = sink.result()
         done = open(daemon.out).read().strip() if os.path.exists(daemon.out) else ""
-        row(name, seen["turnaround_us"], done + (f", {asked[0]} questions" if asked[0] else ""))
+        row(name, seen["turnaround_us"], done + (f", {asked[0]} questions" if asked[0] else "")
+            + (f", {cloud.told()}" if cloud else ""))
     shutil.rmtree(work, ignore_errors=True)
 
 

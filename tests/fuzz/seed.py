@@ -142,11 +142,42 @@ def seeds(target: str):
         yield from reports()
     elif target == "bambu_wire":
         yield from wire()
+    elif target == "cloud":
+        yield from lives()
     elif target == "thumbnails":
         for kind in ("png", "jpg", "qoi", "bmp"):
             yield kind, b"\x00" + picture(kind)
             if kind == "qoi":
                 yield kind, b"\x01" + picture(kind)
+
+
+def lives():
+    """A life with the cloud: frames, and what happens between them."""
+    def said(**data):
+        return json.dumps({"type": "demand", "for": "u", "data": data})
+
+    names = ("pause", "resume", "cancel", "start_print", "psu_on", "psu_off", "psu_keepalive", "test_webcam", "stream_on", "stream_off",
+             "refresh_material_data", "refresh_peripherals", "connect_printer", "disconnect_printer", "system_restart", "api_restart",
+             "goto_ws_test", "update", "get_gcode_script_backups", "set_printer_profile", "has_gcode_changes")
+    file = dict(demand="file", url="https://x.example/f", cdn_url="https://c.example/f", file_name="a.gcode", file_size=10, mms_map=[0, None, {"nozzle": 1, "ext": 2}],
+                start_options={"a": True}, skip_objects=[1, "x"], action_token="a.eyJjb21wYW55IjogN30.c")
+    lines = [said(**file, job_id=7, auto_start=True), "!f", "!s", said(demand="pause"), "!w", said(demand="skip_objects", objects=[1, "ring"]),
+             said(demand="gcode", list=["M300", "EXCLUDE_OBJECT NAME=ring", "M104 S200"], identifier="i"), "!q", "!d", "!o"]
+    yield "print", "\n".join(lines).encode()
+    lines = [said(**file, job_id=8, auto_start=0), "!w", "!f", said(demand="start_print"), "!c", said(demand="cancel"), "!o", "!e"]
+    yield "staged", "\n".join(lines).encode()
+    yield "words", "\n".join(said(demand=name) for name in names).encode()
+    more = [said(demand="webcam_snapshot", id="s", endpoint="https://x.example/p", timer=300), said(demand="webcam_snapshot"),
+            said(demand="terminal", enabled=1), said(demand="send_logs", token="t", logs=["main"], max_body=1000),
+            said(demand="set_material_data", materials=[{"nozzle": 0, "ext": 256, "type": "PLA", "hex": "#000000"}]),
+            said(demand="resolve_notification", event_id="6f0c1f0e-7e52-4a5e-9c55-3b8e0d7f0a11", action=None),
+            said(demand="peripheral_action", id="power:psu", a="set", v=1), said(demand="webcam_settings_updated", settings={"flipH": 1})]
+    yield "more", "\n".join(more).encode()
+    control = [{"type": "new_token", "for": "u", "data": {"token": "other", "short_id": "9ZZM", "no_exist": True}}, {"type": "connected", "for": "u", "data": None},
+               {"type": "complete_setup", "for": "u", "data": {"printer_id": 5}}, {"type": "interval_change", "for": "u", "data": {"job": 0, "temps": "7", "ping": 1}},
+               {"type": "pong", "for": "u"}, {"type": "stream_received", "for": "u"}, {"type": "add_connection", "data": {"status": False, "unique_id": "u", "reason": "Retry-After: 2.5s"}},
+               {"type": "remove_connection", "data": {"unique_id": "u", "deleted": True, "code": 1}}, {"type": "error", "data": {"msg": "x"}}]
+    yield "control", "\n".join(json.dumps(m) for m in control).encode()
 
 
 BAMBU = GCODE.parent / "bambu"

@@ -360,3 +360,60 @@ async fn without_the_open_port_a_print_is_interrupted_and_cold() {
     rig.stop.order(StopMode::Leave);
     assert_eq!(handle.await.expect("no panic"), Ok(()));
 }
+
+#[test]
+fn one_thread_reads_the_programs_of_many_printers_beside_each_other() {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .max_blocking_threads(1)
+        .enable_all()
+        .build()
+        .expect("a runtime");
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("long.gcode");
+    std::fs::write(&path, "G1 X10 Y10 E0.1\n".repeat(20_000)).expect("written");
+    let opening = || {
+        let program = Program {
+            path: path.clone(),
+            name: "long.gcode".into(),
+            size: 0,
+            sha256: String::new(),
+            layers: None,
+            estimate_s: None,
+            max_z_mm: None,
+            objects: Vec::new(),
+        };
+        let job = StartJob {
+            uid: Uuid::new_v4(),
+            program: Arc::new(program),
+            skip: Vec::new(),
+            materials: Vec::new(),
+            plate: None,
+        };
+        Opening {
+            plan: Arc::new(crate::drivers::marlin::skip::plan_of(&job, &[])),
+            job,
+            from: None,
+        }
+    };
+    runtime.block_on(async {
+        let mut readers = FuturesUnordered::new();
+        let mut programs = Vec::new();
+        for _ in 0..20 {
+            let (to, program) = program_channel();
+            let opening = opening();
+            readers.push(read_program(ReadOrder { opening, to }));
+            programs.push(program);
+        }
+        let begin = async {
+            for program in &mut programs {
+                let piece = program.recv().await.expect("a reader").expect("read");
+                assert!(!piece.batch.last, "each has more to print");
+            }
+        };
+        tokio::select! {
+            () = begin => {}
+            () = async { while readers.next().await.is_some() {} } => panic!("a reader ended"),
+            () = tokio::time::sleep(PATIENCE) => panic!("not every print began"),
+        }
+    });
+}

@@ -8,7 +8,7 @@ use uuid::Uuid;
 use super::demand::HostDemand;
 use super::outbox::Entry;
 use crate::config::secrets::Secret;
-use crate::printer::command::Command;
+use crate::printer::command::{Command, MaterialPlace};
 
 /// Number of a printer in the agent.
 pub type PrinterKey = i64;
@@ -37,6 +37,8 @@ pub struct StartOrder {
     pub name: String,
     /// Objects to leave out.
     pub skip: Vec<String>,
+    /// Where each filament comes from; empty: as in the file.
+    pub materials: Vec<Option<MaterialPlace>>,
     /// The same one twice starts one print.
     pub start_id: String,
 }

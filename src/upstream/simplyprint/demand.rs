@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 
-use super::lenient;
+use super::{lenient, materials};
 use crate::config::secrets::Secret;
 use crate::printer::pause_wishes::PauseWishes;
+use crate::printer::model::MaterialPlace;
 
 /// Longest name of a file, an object or an event, characters.
 const NAME_MAX: usize = 255;
@@ -174,8 +175,8 @@ pub struct FileDemand {
     pub entry: Option<String>,
     /// Options switched on that mean nothing here.
     pub ignored_options: Vec<String>,
-    /// The filament order differs from the file's.
-    pub remapped: bool,
+    /// Where each filament of the file comes from; empty: as in the file. `None`: a map that cannot be read.
+    pub materials: Option<Vec<Option<MaterialPlace>>>,
 }
 
 impl Demand {
@@ -315,26 +316,7 @@ fn file(data: &Map<String, Value>) -> Option<FileDemand> {
             .map(|(key, _)| key.chars().take(60).collect())
             .take(OPTIONS_MAX)
             .collect(),
-        remapped: is_remapped(data.get("mms_map")),
-    })
-}
-
-/// Whether the map asks for anything else than tool n of the file = tool n of the printer.
-fn is_remapped(map: Option<&Value>) -> bool {
-    lenient::list(map, 64).iter().enumerate().any(|(at, slot)| {
-        let number = match slot {
-            Value::Null => return false,
-            Value::Object(place) => {
-                let nozzle = lenient::whole(place.get("nozzle")).unwrap_or(0);
-                match lenient::whole(place.get("ext")) {
-                    // The outside spool of a single-material nozzle is what it always prints with.
-                    None | Some(0 | 256) => Some(nozzle),
-                    Some(_) => None,
-                }
-            }
-            other => lenient::whole(Some(other)).map(|n| if n == 256 { 0 } else { n }),
-        };
-        number.is_none_or(|n| usize::try_from(n).ok() != Some(at))
+        materials: materials::read_map(data.get("mms_map")),
     })
 }
 
@@ -375,26 +357,15 @@ mod tests {
         );
         assert_eq!(file.skip, ["1", "boat"]);
         assert_eq!(file.ignored_options, ["level"]);
-        assert!(!file.remapped);
+        let first = MaterialPlace {
+            nozzle: 0,
+            position: 0,
+        };
+        assert_eq!(file.materials, Some(vec![Some(first)]));
         assert!(
             !format!("{file:?}").contains("example"),
             "signed addresses are not shown"
         );
-    }
-
-    #[test]
-    fn another_filament_order_is_noticed() {
-        for (map, remapped) in [
-            (json!([]), false),
-            (json!(null), false),
-            (json!([0, 1]), false),
-            (json!([null, 1]), false),
-            (json!([1, 0]), true),
-            (json!([{"nozzle": 0, "ext": 256}]), false),
-            (json!([{"nozzle": 0, "ext": 2}]), true),
-        ] {
-            assert_eq!(is_remapped(Some(&map)), remapped, "{map}");
-        }
     }
 
     #[test]

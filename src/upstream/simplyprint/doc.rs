@@ -7,6 +7,7 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use crate::config::secrets::Secret;
+use crate::printer::command::MaterialPlace;
 
 /// Numbers of started jobs that are remembered, so that a demand that comes twice does nothing.
 const RECENT_MAX: usize = 32;
@@ -78,6 +79,9 @@ pub struct JobDoc {
     pub name: String,
     /// Objects to leave out, by id or name.
     pub skip: Vec<String>,
+    /// Where each filament comes from; empty: as in the file.
+    #[serde(default)]
+    pub materials: Vec<Option<MaterialPlace>>,
     /// Where it stands.
     pub phase: Phase,
     /// The file, once it is here.

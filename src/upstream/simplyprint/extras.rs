@@ -31,6 +31,7 @@ fn machine(host_name: &str, host: &Host) -> Map<String, Value> {
         ("local_ip", json!(host.ip)),
         ("mac", json!(host.mac)),
         ("is_ethernet", json!(host.wired)),
+        ("ssid", json!(host.ssid)),
     ];
     known(all)
 }
@@ -62,6 +63,7 @@ mod tests {
             cpu_c: Some(48.3),
             throttled: Some(5),
             ip: Some("192.168.1.7".to_owned()),
+            ssid: Some("Print Shop".to_owned()),
             ..Host::default()
         };
         let extras = of_host("shop-pi", &host);
@@ -70,6 +72,7 @@ mod tests {
             json!({"usage": 13, "temp": 48, "flags": 5})
         );
         assert_eq!(extras.machine.get("local_ip"), Some(&json!("192.168.1.7")));
+        assert_eq!(extras.machine.get("ssid"), Some(&json!("Print Shop")));
         assert!(!extras.machine.contains_key("mac") && extras.machine.contains_key("hostname"));
     }
 }

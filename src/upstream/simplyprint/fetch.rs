@@ -11,6 +11,8 @@ use tokio::sync::Semaphore;
 
 use super::reach::Reach;
 use crate::config::secrets::Secret;
+use crate::job::ahead::Ahead;
+use crate::job::analysis_pool::AnalysisPool;
 use crate::job::incoming::Incoming;
 use crate::job::spool::Spool;
 
@@ -34,6 +36,8 @@ pub struct Fetcher {
     pub http: Client,
     /// The guard.
     pub reach: Reach,
+    /// Analyzes files while they come.
+    pub pool: AnalysisPool,
     /// Where files go.
     pub spool: Spool,
     /// How many files come at once; the others wait their turn.
@@ -56,6 +60,7 @@ enum Trouble {
 /// A file that is partly here.
 struct Part {
     incoming: Incoming,
+    ahead: Ahead,
     /// Says that the rest belongs to the same content.
     validator: Option<String>,
     total: Option<u64>,
@@ -149,7 +154,10 @@ impl Fetcher {
             match receive(answer, &mut now, size, so_far).await {
                 Ok(()) => {
                     return match now.incoming.finish_as(None).await {
-                        Ok(stored) => Ok(stored.sha256),
+                        Ok(stored) => {
+                            now.ahead.finish(&stored.sha256, stored.size).await;
+                            Ok(stored.sha256)
+                        }
                         Err(fault) => Err(Trouble::Final(fault.to_string())),
                     };
                 }
@@ -218,6 +226,7 @@ impl Fetcher {
         let incoming = self.spool.incoming(name, total.or(size)).await;
         Ok(Part {
             incoming: incoming.map_err(|fault| Trouble::Final(fault.to_string()))?,
+            ahead: Ahead::new(self.pool.clone()),
             validator: validator(answer.headers()),
             total: total.or(size),
         })
@@ -239,6 +248,7 @@ async fn receive(
         if let Some(fault) = fault {
             return Err(Trouble::Final(fault.to_string()));
         }
+        part.ahead.turn(&part.incoming);
         let here = part.incoming.written();
         if part.total.is_some_and(|total| here > total) {
             return Err(Trouble::Final(wrong_size(part.total.unwrap_or(0), here)));

@@ -6,6 +6,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::*;
 use crate::host::tls;
+use crate::job::analysis_pool::analyze_path;
 use crate::job::spool::Caps;
 use crate::job::store::Store;
 
@@ -109,6 +110,7 @@ fn rig(trusted: &[&str]) -> Rig {
         fetcher: Fetcher {
             http: reach.client(tls).expect("a client"),
             reach,
+            pool: AnalysisPool::start(spool.clone(), analyze_path).expect("a pool"),
             spool,
             lanes: Arc::new(Semaphore::new(LANES)),
         },

@@ -8,7 +8,7 @@
 //! | [`proto`], [`demand`], [`lenient`] | what the cloud says (pure) |
 //! | [`session`] | one socket: greeting, adding printers, routing, confirmations (pure) |
 //! | [`printer`] | one printer: set-up, jobs, demands, what is told when (pure) |
-//! | [`view`], [`temps`], [`ambient`], [`notices`] | what the cloud sees of a printer (pure) |
+//! | [`view`], [`temps`], [`ambient`], [`notices`], [`materials`] | what the cloud sees of a printer (pure) |
 //! | [`throttle`] | the cloud's rate limits (pure) |
 //! | [`doc`], [`outbox`] | what survives a restart (pure) |
 //! | [`action`] | what the pure part wants done |
@@ -25,6 +25,7 @@ pub mod extras;
 pub mod fetch;
 pub mod keep;
 pub mod lenient;
+pub mod materials;
 pub mod notices;
 pub mod outbox;
 pub mod printer;
@@ -54,6 +55,7 @@ use futures_util::future::BoxFuture;
 pub struct SimplyPrint {
     mode: Mode,
     endpoints: Endpoints,
+    start_next: bool,
 }
 
 impl SimplyPrint {
@@ -62,6 +64,7 @@ impl SimplyPrint {
         SimplyPrint {
             mode: if config.single { Mode::Single } else { Mode::Multi },
             endpoints: Endpoints::resolve(&config.ws_url, &config.api_url, |name| std::env::var(name).ok()),
+            start_next: config.start_next,
         }
     }
 }
@@ -73,7 +76,7 @@ impl Upstream for SimplyPrint {
 
     fn run(self: Box<Self>, house: House, stop: CancellationToken) -> BoxFuture<'static, ()> {
         Box::pin(async move {
-            match shell::Shell::new(house, self.endpoints, self.mode).await {
+            match shell::Shell::new(house, self.endpoints, self.mode, self.start_next).await {
                 Ok(shell) => Arc::new(shell).run(stop).await,
                 Err(why) => tracing::error!(code = "cloud/cannot-start", "SimplyPrint cannot be used: {why}"),
             }

@@ -216,6 +216,8 @@ async fn accept(shared: Arc<Shared>, listener: TcpListener) {
         if shared.tasks.len() > CONNECTIONS_MAX {
             continue;
         }
+        // Small messages one after the other must not wait for each other.
+        let _ = stream.set_nodelay(true);
         let (stop, serving) = (shared.stop.clone(), serve(shared.clone(), stream));
         shared.tasks.spawn(async move {
             tokio::select! {

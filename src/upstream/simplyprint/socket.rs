@@ -225,3 +225,7 @@ fn words(error: &tokio_tungstenite::tungstenite::Error) -> String {
         other => other.to_string(),
     }
 }
+
+#[cfg(test)]
+#[path = "socket_tests.rs"]
+mod tests;

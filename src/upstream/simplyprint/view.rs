@@ -1,13 +1,16 @@
 //! A printer as the cloud sees it: plain data made from a snapshot. Pure.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::job::record::{JobRecord, JobState};
-use crate::printer::model::{Activity, BedMesh, Filament, Heater, LinkState, Origin, State, StateWord};
+use crate::printer::model::{
+    Activity, BedMesh, Filament, Heater, LinkState, MaterialSlot, Origin, State, StateWord,
+};
 use crate::printer::notice::Notice;
 
 /// How a job ended.
@@ -129,6 +132,8 @@ pub struct View {
     pub supply: Option<Option<bool>>,
     /// `mesh_data`, where the printer tells all of it.
     pub mesh: Option<Value>,
+    /// Places for spools, where the printer has a material system.
+    pub materials: Option<Arc<Vec<MaterialSlot>>>,
 }
 
 impl View {
@@ -147,6 +152,7 @@ impl View {
             filament: None,
             supply: None,
             mesh: None,
+            materials: None,
         }
     }
 
@@ -203,6 +209,7 @@ impl View {
                 .then(|| state.filament.values().all(|f| *f == Filament::Loaded)),
             supply: state.supply.as_ref().map(|s| s.on),
             mesh: state.mesh.as_deref().and_then(mesh),
+            materials: state.materials.clone(),
         }
     }
 }

@@ -65,6 +65,8 @@ pub struct Tools {
     pub fetcher: Fetcher,
     /// REST address of the cloud.
     pub api: String,
+    /// Whether the next item of the queue is asked for when a bed was cleared.
+    pub start_next: bool,
     /// How many starts are checked at once; the others wait their turn.
     pub starts: Arc<Semaphore>,
 }
@@ -92,7 +94,7 @@ pub async fn command(printer: PrinterHandle, command: Command) -> Done {
         return Done::Nothing;
     }
     let message = outcome.message();
-    tracing::info!(
+    tracing::debug!(
         printer = printer.name(),
         demand = name,
         code = outcome.code(),
@@ -115,7 +117,7 @@ pub async fn power(printer: PrinterHandle, on: bool, keepalive: bool) -> Done {
         return Done::Nothing;
     }
     let message = outcome.message();
-    tracing::info!(
+    tracing::debug!(
         printer = printer.name(),
         demand = "power",
         code = outcome.code(),
@@ -189,7 +191,7 @@ pub async fn start(
         sha256: order.sha256,
         name: order.name,
         skip: order.skip,
-        materials: Vec::new(),
+        materials: order.materials,
         plate: None,
         start_id: Some(order.start_id),
     };
@@ -323,7 +325,7 @@ pub async fn logs(
         let part = Part::text(tail(lines, each.min(8 << 20))).file_name(format!("{name}.log"));
         form = form.part(name.clone(), part);
     }
-    let sent = post(&tools, tools.fetcher.http.post(&url).multipart(form)).await;
+    let sent = post(tools.fetcher.http.post(&url).multipart(form)).await;
     match sent {
         Ok(answer) if answer.get("status") == Some(&json!(true)) => {
             Done::Answer(printer.id(), "logs_sent", answer)
@@ -356,22 +358,43 @@ fn tail(lines: &[String], max: usize) -> String {
     out
 }
 
-/// Tells the cloud that the bed is clear.
+/// Tells the cloud that the bed is clear, and asks for the next item of its queue where the owner wants that.
+/// Whatever comes of it is an ordinary `file` demand, judged as any other.
 pub async fn clear_bed(tools: Tools, pid: i64, success: bool, token: Secret) -> Done {
     let Some(company) = company(token.reveal()) else {
         return Done::Nothing;
     };
-    let url = format!("{}/{company}/printers/actions/ClearBed?pid={pid}", tools.api);
-    let request = tools
-        .fetcher
-        .http
-        .post(&url)
-        .header("X-Action-Token", token.reveal())
-        .json(&json!({"success": success, "rating": null}));
-    if let Err(why) = post(&tools, request).await {
+    let act = async |path: String, body: Value| {
+        let url = format!("{}/{company}/printers/actions/{path}", tools.api);
+        let request = tools.fetcher.http.post(&url);
+        let request = request.header("X-Action-Token", token.reveal()).json(&body);
+        let answer = post(request).await?;
+        match answer.get("status").and_then(Value::as_bool) {
+            Some(false) => Err("the cloud refuses".to_owned()),
+            _ => Ok(()),
+        }
+    };
+    let cleared = act(
+        format!("ClearBed?pid={pid}"),
+        json!({"success": success, "rating": null}),
+    )
+    .await;
+    if let Err(why) = cleared {
+        // A bed that counts as full must not get a print.
         tracing::warn!(
             code = "cloud/clear-bed",
             "the cloud was not told that the bed is clear: {why}"
+        );
+    } else if tools.start_next
+        && let Err(why) = act(
+            "CreateJob".to_owned(),
+            json!({"pid": pid, "next_queue_item": true}),
+        )
+        .await
+    {
+        tracing::warn!(
+            code = "cloud/next",
+            "the next item of the queue was not asked for: {why}"
         );
     }
     Done::Nothing
@@ -416,7 +439,7 @@ async fn post_picture(tools: Tools, id: String, endpoint: Option<String>, jpeg: 
         Ok(url) => {
             let image = BASE64.encode(jpeg);
             let request = tools.fetcher.http.post(url).form(&[("id", id), ("image", image)]);
-            if let Err(why) = post(&tools, request).await {
+            if let Err(why) = post(request).await {
                 tracing::warn!(code = "cloud/snapshot", "a picture was not sent: {why}");
             }
         }
@@ -425,7 +448,7 @@ async fn post_picture(tools: Tools, id: String, endpoint: Option<String>, jpeg: 
 }
 
 /// Posts and reads a short JSON answer.
-async fn post(_: &Tools, request: reqwest::RequestBuilder) -> Result<Value, String> {
+async fn post(request: reqwest::RequestBuilder) -> Result<Value, String> {
     let work = async {
         let mut answer = request.send().await.map_err(|e| e.without_url().to_string())?;
         if !answer.status().is_success() {

@@ -11,6 +11,12 @@ pub mod config {
     pub mod secrets;
 }
 
+/// Plain types of jobs.
+#[path = "../../../src/job"]
+pub mod job {
+    pub mod record;
+}
+
 /// The model of a printer.
 #[path = "../../../src/printer/mod.rs"]
 pub mod printer;
@@ -54,13 +60,23 @@ pub mod drivers {
     }
 }
 
-/// What reads the cloud's words.
+/// What reads the cloud's words and judges them.
 #[path = "../../../src/upstream"]
 pub mod upstream {
     pub mod simplyprint {
+        pub mod action;
+        pub mod ambient;
         pub mod demand;
+        pub mod doc;
         pub mod lenient;
+        pub mod materials;
+        pub mod notices;
+        pub mod outbox;
+        pub mod printer;
         pub mod proto;
+        pub mod session;
+        pub mod temps;
         pub mod throttle;
+        pub mod view;
     }
 }

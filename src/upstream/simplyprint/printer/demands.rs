@@ -81,6 +81,8 @@ impl PrinterCore {
             Demand::SetMaterial(materials) => {
                 self.change(|doc| doc.materials = materials.iter().filter_map(material).collect());
             }
+            Demand::RefreshMaterial if self.view.materials.is_some() => self.told.materials = None,
+            // What the panel itself said is all that is known.
             Demand::RefreshMaterial => {
                 let materials = self.doc.materials.clone();
                 self.answer("material_data", json!({"refresh": true, "materials": materials}));

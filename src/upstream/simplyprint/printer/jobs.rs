@@ -12,6 +12,7 @@ use crate::printer::model::{Now, StateWord};
 use crate::upstream::simplyprint::action::{Action, FetchOrder, StartOrder};
 use crate::upstream::simplyprint::demand::FileDemand;
 use crate::upstream::simplyprint::doc::{JobDoc, Phase, Tracked, Uncleared};
+use crate::upstream::simplyprint::materials;
 use crate::upstream::simplyprint::outbox::{Entry, Kind};
 use crate::upstream::simplyprint::view::{Ended, Flag, Job};
 
@@ -117,6 +118,11 @@ impl PrinterCore {
             },
             name: file.name.clone(),
             skip: file.skip.clone(),
+            // Without a system it does what it does anyway.
+            materials: match &self.view.materials {
+                Some(_) => file.materials.clone().unwrap_or_default(),
+                None => Vec::new(),
+            },
             phase: Phase::Fetching,
             sha256: None,
             uid: None,
@@ -124,7 +130,11 @@ impl PrinterCore {
         };
         let problem = if busy {
             Some("The printer is busy with another print.".to_owned())
-        } else if file.remapped {
+        } else if file.materials.is_none() {
+            Some("The map of materials cannot be read; nothing was started.".to_owned())
+        } else if self.view.materials.is_none()
+            && file.materials.as_deref().is_some_and(materials::needs_system)
+        {
             Some("This printer has no material system: the tools cannot be mapped to other ones than in the file.".to_owned())
         } else {
             file.entry.as_ref().map(|entry| {
@@ -221,6 +231,7 @@ impl PrinterCore {
             sha256,
             name: job.name.clone(),
             skip: job.skip.clone(),
+            materials: job.materials.clone(),
             start_id: job.start_id.clone(),
         })));
         self.change(|doc| {

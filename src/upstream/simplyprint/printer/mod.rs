@@ -84,6 +84,7 @@ struct Told {
     mesh: Option<Value>,
     webcam: Option<Value>,
     peripherals: Option<Value>,
+    materials: Option<super::materials::Told>,
 }
 
 /// One printer.

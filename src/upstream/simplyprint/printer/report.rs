@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 use super::{Out, PrinterCore, SAVE_AGAIN, jobs};
 use crate::printer::model::{Now, StateWord};
 use crate::upstream::simplyprint::action::Action;
+use crate::upstream::simplyprint::materials;
 use crate::upstream::simplyprint::throttle::Rate;
 
 /// Pings in a row that may stay unanswered.
@@ -364,7 +365,16 @@ impl PrinterCore {
             self.send("mesh_data", mesh.clone());
             self.told.mesh = Some(mesh);
         }
+        self.tell_materials();
         self.tell_power(now);
+    }
+
+    fn tell_materials(&mut self) {
+        let Some(slots) = &self.view.materials else { return };
+        if let Some((data, told)) = materials::news(slots, self.told.materials.as_ref()) {
+            self.told.materials = Some(told);
+            self.send("material_data", data);
+        }
     }
 
     fn tell_power(&mut self, now: Instant) {

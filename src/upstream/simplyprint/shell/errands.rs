@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use futures_util::future::BoxFuture;
 use tokio_util::sync::CancellationToken;
 
+use super::chatter::Line;
 use super::turns::Loop;
 use crate::agent::clock;
 use crate::upstream::simplyprint::action::{Action, PictureOrder, PrinterKey};
@@ -26,11 +27,13 @@ impl Loop {
         };
         let (handle, tools) = (member.handle.clone(), self.shell.tools.clone());
         if self.work.len() >= WORK_MAX {
-            tracing::error!(
-                code = "cloud/busy",
-                printer = handle.name(),
-                "too much is under way; a demand was dropped"
-            );
+            if member.chatter.line(Instant::now()) != Line::Drop {
+                tracing::error!(
+                    code = "cloud/busy",
+                    printer = handle.name(),
+                    "too much is under way; a demand was dropped"
+                );
+            }
             return;
         }
         let agent = tools.agent.clone();
@@ -108,6 +111,17 @@ impl Loop {
                 return;
             }
             Action::Note(text) => {
+                match member.chatter.line(Instant::now()) {
+                    Line::Drop => return,
+                    Line::Log => {}
+                    Line::LogAfter(dropped) => {
+                        tracing::warn!(
+                            printer = handle.name(),
+                            code = "cloud/chatter",
+                            "the cloud caused {dropped} more lines that were not logged"
+                        );
+                    }
+                }
                 tracing::info!(printer = handle.name(), "cloud: {text}");
                 return;
             }

@@ -1,6 +1,7 @@
 //! Around the pure part: what all sockets share, one loop per socket ([`turns`]), and who does what the
-//! pure part wants done ([`errands`]).
+//! pure part wants done ([`errands`]); how much of it goes into the log ([`chatter`]).
 
+mod chatter;
 mod errands;
 mod turns;
 
@@ -52,7 +53,12 @@ impl Shell {
     ///
     /// # Errors
     /// In words: no TLS, no database.
-    pub async fn new(house: House, endpoints: Endpoints, mode: Mode) -> Result<Self, String> {
+    pub async fn new(
+        house: House,
+        endpoints: Endpoints,
+        mode: Mode,
+        start_next: bool,
+    ) -> Result<Self, String> {
         let tls = tls::client_config().map_err(|e| format!("TLS cannot be set up: {e}"))?;
         let reach = Reach::new(endpoints.hosts());
         let http = reach
@@ -64,11 +70,13 @@ impl Shell {
             fetcher: Fetcher {
                 http,
                 reach,
+                pool: house.agent.pool().clone(),
                 spool: house.agent.spool().clone(),
                 lanes: Arc::new(Semaphore::new(LANES)),
             },
             starts: Arc::new(Semaphore::new(STARTS)),
             api: endpoints.api.clone(),
+            start_next,
         };
         Ok(Shell {
             house,

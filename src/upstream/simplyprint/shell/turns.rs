@@ -13,11 +13,13 @@ use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use super::chatter::Chatter;
 use super::{Crew, LOOK_AROUND, Shell};
 use crate::agent::backoff::Backoff;
 use crate::agent::clock;
 use crate::agent::handle::{PrinterHandle, Snapshot};
 use crate::agent::pairing::Pairing;
+use crate::printer::model::Now;
 use crate::upstream::simplyprint::action::{Output, PrinterKey};
 use crate::upstream::simplyprint::extras;
 use crate::upstream::simplyprint::keep::{UPSTREAM, Write, Writes};
@@ -36,6 +38,8 @@ const PING_EVERY: Duration = Duration::from_secs(30);
 const SILENT_MAX: Duration = Duration::from_secs(75);
 /// How long the end may take.
 const END_LIMIT: Duration = Duration::from_secs(5);
+/// With less space left than this people are told; files are refused somewhat later.
+const DISK_LOW_BYTES: u64 = 512 << 20;
 /// Console lines in one message.
 const CONSOLE_MAX: usize = 100;
 
@@ -79,6 +83,7 @@ pub(super) struct Member {
     pub(super) console: Option<String>,
     pairing: Option<Pairing>,
     pub(super) code: Option<String>,
+    pub(super) chatter: Chatter,
     /// When it was last looked whether the camera works.
     pub(super) camera_asked: Option<Instant>,
 }
@@ -103,6 +108,8 @@ pub(super) struct Loop {
     /// Number of the last confirmation asked for.
     confirm: u64,
     told_why: Option<String>,
+    /// People were told that the disk is nearly full.
+    disk_told: bool,
     oddities: Oddities,
 }
 
@@ -126,6 +133,7 @@ impl Loop {
             pinged_at: now,
             confirm: 0,
             told_why: None,
+            disk_told: false,
             oddities: Oddities::default(),
             shell,
         }
@@ -350,6 +358,7 @@ impl Loop {
                 core.observe_extras(extras);
             }
         }
+        self.tell_disk(now);
         self.mirror_consoles();
         self.tell_oddities();
         self.keep_alive(now.mono);
@@ -382,6 +391,7 @@ impl Loop {
                 console: None,
                 pairing: None,
                 code: None,
+                chatter: Chatter::new(Instant::now()),
                 camera_asked: None,
             },
         );
@@ -419,6 +429,31 @@ impl Loop {
                     core.answered("term_update", json!({"response": response}));
                 }
             }
+        }
+    }
+
+    /// A disk that fills up ends uploads and downloads before it ends anything else: said once, at one of the
+    /// printers, which are all of the same account.
+    fn tell_disk(&mut self, now: Now) {
+        let free = self.shell.house.host.borrow().disk_free_bytes;
+        let low = free.filter(|bytes| *bytes < DISK_LOW_BYTES);
+        if low.is_none() {
+            // Enough again, with some distance.
+            self.disk_told &= free.is_none_or(|bytes| bytes < DISK_LOW_BYTES * 2);
+        }
+        let (Some(free), false) = (low, self.disk_told) else {
+            return;
+        };
+        let mut keys = self.session.keys().into_iter();
+        let connected = keys.find(|key| self.session.printer(*key).is_some_and(PrinterCore::is_connected));
+        if let Some(core) = connected.and_then(|key| self.session.printer_mut(key)) {
+            let text = format!(
+                "{} MB are left on the disk of {}. New files are refused soon; remove what is not needed there.",
+                free / 1_000_000,
+                self.shell.house.name
+            );
+            core.refused(now, "The host's disk is nearly full.", &text);
+            self.disk_told = true;
         }
     }
 

@@ -214,3 +214,32 @@ fn the_latency_is_never_that_of_another_ping() {
     assert!(bench.of("latency").len() <= 1);
     assert!(bench.of("latency").iter().all(|l| l["ms"].as_u64() == Some(0)));
 }
+
+#[test]
+fn demands_before_the_greeting_do_nothing_at_all() {
+    let mut bench = Bench::with(Mode::Multi, claimed(), Vec::new());
+    let demands = [
+        json!({"demand": "gcode", "list": ["M112"]}),
+        json!({"demand": "gcode", "list": ["M104 S250"], "identifier": "early"}),
+        json!({"demand": "cancel"}),
+        json!({"demand": "start_print"}),
+        json!({"demand": "psu_off"}),
+        json!({"demand": "system_shutdown"}),
+    ];
+    let all = |bench: &mut Bench| {
+        for demand in &demands {
+            bench.demand(demand.clone());
+        }
+        bench.file(5, true);
+    };
+    // Before the socket is open, before it is greeted, before the printer is.
+    all(&mut bench);
+    bench.session.opened(bench.now);
+    all(&mut bench);
+    bench.hear(json!({"type": "connected", "data": {"region": "eu"}}));
+    all(&mut bench);
+    let done = bench.acts.iter().filter(|act| !matches!(act, Action::Note(_)));
+    assert_eq!(done.collect::<Vec<_>>(), Vec::<&Action>::new());
+    assert_eq!(bench.core().doc().job, None);
+    assert_eq!(bench.types(), ["add_connection"]);
+}

@@ -1,6 +1,7 @@
 //! A session on a bench: a printer, a clock and a cloud in one test.
 
 mod connection;
+mod materials;
 mod prints;
 mod rules;
 

@@ -354,3 +354,66 @@ fn a_start_that_waits_its_turn_can_be_taken_back() {
         assert_eq!(bench.starts(), 0);
     }
 }
+
+#[test]
+fn an_hour_without_the_cloud_loses_no_result_and_piles_nothing_up() {
+    let mut bench = Bench::ready();
+    bench.file(7, true);
+    bench.fetched();
+    let first = bench.runs();
+    bench.arrive();
+    bench.cut();
+    bench.clear();
+    let mut ended = vec![first];
+    for second in 0..3600 {
+        // As a printer lives: other temperatures and other progress each second, a print every five minutes.
+        if let Some(heat) = bench.view.heaters.get_mut("tool0") {
+            heat.actual_c = 200.0 + (second % 7) as f32;
+        }
+        match (second % 300, &mut bench.view.job) {
+            (290, Some(job)) => {
+                let uid = job.uid;
+                let flag = [Flag::Finished, Flag::Failed, Flag::Cancelled][second / 300 % 3];
+                bench.ends(uid, flag);
+            }
+            (0, None) => {
+                ended.push(Uuid::new_v4());
+                bench.view.job = ended.last().map(|uid| job(*uid, Some(bench.now.wall)));
+                bench.view.word = StateWord::Printing;
+            }
+            (_, Some(job)) => job.percent = Some((second % 300 / 3) as i64),
+            _ => {}
+        }
+        bench.observe();
+        bench.wait(S(1));
+        assert!(bench.kept.len() <= ended.len() * 2, "only results wait");
+    }
+    assert!(bench.sent.is_empty(), "levels are not kept for later");
+    assert!(
+        bench.core().body().len() < 4096,
+        "what is kept of a printer does not grow"
+    );
+    bench.connect();
+    bench.arrive();
+    let infos = bench.of("job_info");
+    let flags = |info: &Value| {
+        let all = ["started", "finished", "failed", "cancelled"];
+        all.into_iter().find(|flag| info[*flag] == true).unwrap_or("none")
+    };
+    let told: Vec<&str> = infos.iter().copied().map(flags).collect();
+    let mut expected = vec!["finished"];
+    for n in 1..ended.len() {
+        expected.extend(["started", ["finished", "failed", "cancelled"][n % 3]]);
+    }
+    assert_eq!(ended.len(), 12);
+    assert_eq!(told, expected, "each once, in order");
+    let delays: Vec<i64> = infos.iter().map(|i| i["delay"].as_i64().unwrap_or(0)).collect();
+    assert!(delays.windows(2).all(|d| d[0] >= d[1]), "{delays:?}");
+    assert!(delays[0] > 3300, "{delays:?}");
+    assert!(bench.kept.is_empty());
+    bench.cut();
+    bench.clear();
+    bench.connect();
+    bench.arrive();
+    assert!(bench.of("job_info").is_empty(), "none twice");
+}
