@@ -366,7 +366,7 @@ pub struct State {
 }
 
 /// A place for a spool, as the cloud counts (see [`MaterialSlot`]).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct MaterialPlace {
     /// Nozzle, from 0.
     pub nozzle: u8,

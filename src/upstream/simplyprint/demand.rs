@@ -6,8 +6,8 @@ use serde_json::{Map, Value};
 
 use super::{lenient, materials};
 use crate::config::secrets::Secret;
-use crate::printer::pause_wishes::PauseWishes;
 use crate::printer::model::MaterialPlace;
+use crate::printer::pause_wishes::PauseWishes;
 
 /// Longest name of a file, an object or an event, characters.
 const NAME_MAX: usize = 255;
