@@ -11,6 +11,7 @@ use super::adopt::impossible_question;
 use super::answer::Answer;
 use super::proto::Marlin;
 use super::script::Step;
+use super::sender::Trouble;
 use crate::printer::model::Now;
 
 /// Asked again after so long without an answer that can be read.
@@ -22,11 +23,16 @@ const TRIES_MAX: u8 = 8;
 /// A firmware that never answers such a question does not check line numbers; then the `ok`s have to do.
 const UNHEARD_MAX: u8 = 3;
 
+/// Lines are brought after so often; then it is no accident.
+const ROUNDS_MAX: u8 = 10;
+
 /// How far the question is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Confirm {
     asked: Option<Instant>,
     tries: u8,
+    /// How often lines turned out to be missing.
+    rounds: u8,
     /// A refusal came, readable or not.
     heard: bool,
     /// The last line that the printer took, as its refusal says.
@@ -57,6 +63,11 @@ impl Marlin {
             if let Some(Step::Confirm(confirm)) = self.script.front_mut() {
                 confirm.asked = None;
             }
+            return false;
+        }
+        if confirm.rounds > ROUNDS_MAX {
+            let next = self.sender.next();
+            self.trouble(now, Trouble::OutOfStep(next));
             return false;
         }
         let enough = if confirm.heard { TRIES_MAX } else { UNHEARD_MAX };
@@ -105,7 +116,7 @@ impl Marlin {
                 if agrees && !confirm.agreed {
                     // Lines are missing: the sender goes back to them, and then it is asked anew.
                     *confirm = Confirm {
-                        tries: 0,
+                        rounds: confirm.rounds.saturating_add(1),
                         ..Confirm::default()
                     };
                     return false;

@@ -448,7 +448,7 @@ impl Sender {
     fn ack_through(&mut self, number: u32) {
         self.acked = self.acked.max(number + 1);
         // What was to go out again was taken after all.
-        self.sent = self.sent.max(self.acked);
+        self.sent = self.sent.max(number + 1);
         self.uncertain = None;
         self.bad_rounds = 0;
         self.bad_number = None;
