@@ -17,3 +17,5 @@ mod files;
 mod requests;
 #[path = "api/rig.rs"]
 mod rig;
+#[path = "api/webhooks.rs"]
+mod webhooks;

@@ -145,7 +145,7 @@ fn states(body: &Value) -> Result<Vec<JobState>, Problem> {
 }
 
 /// Both documented forms: seconds since 1970, and a day (in UTC).
-fn date(body: &Value, name: &str, day_adds: SignedDuration) -> Result<Option<Timestamp>, Problem> {
+pub(super) fn date(body: &Value, name: &str, day_adds: SignedDuration) -> Result<Option<Timestamp>, Problem> {
     let bad = || {
         Problem::bad(format!(
             "`{name}` must be seconds since 1970 or a date like 2026-01-31."

@@ -21,6 +21,7 @@
 //! | [`view`], [`job_view`] | what a printer and a job look like (pure) |
 //! | [`demand`], [`gcode_body`], [`pid`], [`dialect_rules`] | what a request asks, and whether the cloud would allow it (pure) |
 //! | [`events`] | what changes, as server-sent events |
+//! | [`webhooks`] | what happened, told to other programs: routes, queue, where they may lead |
 //! | `printers`, `actions`, `notifications`, `files`, `uploads`, `jobs`, `counters`, `backup` | the endpoints |
 //! | [`objects`] | objects of the running print, by number or name |
 
@@ -57,6 +58,7 @@ pub mod job_view;
 mod jobs;
 pub mod keys;
 pub mod listen;
+mod metrics;
 mod notifications;
 pub mod objects;
 pub mod pid;
@@ -69,6 +71,7 @@ pub mod socket;
 pub mod stall;
 mod uploads;
 pub mod view;
+pub mod webhooks;
 
 pub use socket::{SOCKET_NAME, bind_unix, unbind_unix, which_file};
 
@@ -88,6 +91,9 @@ pub(crate) struct Api {
     door: Arc<door::Door>,
     events: Arc<events::Hub>,
     listening: Arc<listen::Listening>,
+    post: Arc<webhooks::deliver::Post>,
+    /// How many addresses it is to listen on.
+    addresses: usize,
 }
 
 /// Serves the API on the socket and on the configured addresses until `shutdown`; open requests get a
@@ -110,6 +116,10 @@ pub async fn serve(
             settings.rate_per_min,
         )),
         listening: Arc::default(),
+        post: Arc::new(webhooks::deliver::Post::new(webhooks::target::Target {
+            local: settings.webhook_local,
+        })),
+        addresses: settings.listen.len(),
         events: Arc::new(events::Hub::new(shutdown.clone())),
         agent,
     };
@@ -133,7 +143,9 @@ pub async fn serve(
             () = known_keys(&api) => {}
         }
     };
-    tokio::join!(unix, tcp, kept, api.events.run(&api));
+    let notice = webhooks::deliver::notice(&api.agent, &api.post, &shutdown);
+    let deliver = webhooks::deliver::deliver(&api.agent, &api.post, &shutdown);
+    tokio::join!(unix, tcp, kept, api.events.run(&api), notice, deliver);
 }
 
 /// The addresses to listen on, with what encrypts them. None where the certificate cannot be used: what
@@ -167,11 +179,38 @@ async fn test_key() -> impl IntoResponse {
     axum::Json(json!({"status": true, "message": "Your API key is valid!"}))
 }
 
+/// Whether the agent's loop turns, and the database answers.
+async fn health(api: &Api) -> (bool, bool) {
+    let asked = tokio::time::timeout(HEALTH_LIMIT, api.agent.store().setting("healthz")).await;
+    (api.agent.is_turning(), matches!(asked, Ok(Ok(_))))
+}
+
+/// 200 when new prints can be sent here: healthy, listening wherever it is to, and not draining.
+async fn readyz(State(api): State<Api>) -> Response {
+    let (turns, database) = health(&api).await;
+    let message = if !turns || !database {
+        Some("It is not healthy: see /healthz.")
+    } else if api.agent.is_draining() {
+        Some("It is draining: no new prints are started.")
+    } else if api.listening.addresses().len() < api.addresses {
+        Some("It does not listen on every address of [api] listen: see the log.")
+    } else {
+        None
+    };
+    let status = match message {
+        None => StatusCode::OK,
+        Some(_) => StatusCode::SERVICE_UNAVAILABLE,
+    };
+    (
+        status,
+        axum::Json(json!({"status": message.is_none(), "message": message})),
+    )
+        .into_response()
+}
+
 /// 200 when the agent's loop turns and the database answers.
 async fn healthz(State(api): State<Api>) -> Response {
-    let asked = tokio::time::timeout(HEALTH_LIMIT, api.agent.store().setting("healthz")).await;
-    let database = matches!(asked, Ok(Ok(_)));
-    let turns = api.agent.is_turning();
+    let (turns, database) = health(&api).await;
     let status = if database && turns {
         StatusCode::OK
     } else {

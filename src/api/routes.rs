@@ -14,8 +14,8 @@ use axum::routing::{get, post};
 use super::access::Scope;
 use super::envelope::Problem;
 use super::{
-    Api, actions, backup, counters, door, drain, events, files, healthz, incoming, jobs, keys, notifications,
-    printers, test_key, uploads,
+    Api, actions, backup, counters, door, drain, events, files, healthz, incoming, jobs, keys, metrics,
+    notifications, printers, readyz, test_key, uploads, webhooks,
 };
 
 /// Largest JSON body.
@@ -33,10 +33,7 @@ pub(super) fn router(api: Api) -> Router {
     let guarded = Router::new()
         .nest("/{account}", account.clone())
         .nest("/api/{account}", account)
-        .merge(needing(
-            Scope::Read,
-            Router::new().route("/events", get(events::events)),
-        ))
+        .merge(needing(Scope::Read, top()))
         .layer(middleware::from_fn_with_state(api.clone(), door::admit));
     Router::new()
         .merge(open())
@@ -55,7 +52,16 @@ pub(super) fn router(api: Api) -> Router {
 
 /// What needs no key: it tells nothing of what the printers do.
 fn open() -> Router<Api> {
-    Router::new().route("/healthz", get(healthz))
+    Router::new()
+        .route("/healthz", get(healthz))
+        .route("/readyz", get(readyz))
+}
+
+/// What programs look for at the top, and need a key to read.
+fn top() -> Router<Api> {
+    Router::new()
+        .route("/events", get(events::events))
+        .route("/metrics", get(metrics::metrics))
 }
 
 /// Below `/{account}` and `/api/{account}`.
@@ -86,7 +92,14 @@ fn account(api: &Api) -> Router<Api> {
         .route("/agent/Backup", get(backup::backup))
         .route("/agent/keys/Get", get(keys::list))
         .route("/agent/keys/Create", post(keys::create))
-        .route("/agent/keys/Revoke", post(keys::revoke));
+        .route("/agent/keys/Revoke", post(keys::revoke))
+        .route("/webhooks/Get", get(webhooks::list))
+        .route("/webhooks/Create", post(webhooks::create))
+        .route("/webhooks/Delete", post(webhooks::delete))
+        .route("/webhooks/SetEnabled", post(webhooks::set_enabled))
+        .route("/webhooks/TriggerTestWebhook", post(webhooks::test))
+        .route("/webhooks/GetLogs", post(webhooks::logs))
+        .route("/webhooks/Replay", post(webhooks::replay));
     let json = needing(Scope::Read, read)
         .merge(needing(Scope::Control, control))
         .merge(needing(Scope::Files, files))

@@ -40,6 +40,8 @@ pub struct Api {
     pub listen: Vec<String>,
     /// Names of this host that requests may call it by, beside its addresses and its own names.
     pub hosts: Vec<String>,
+    /// Whether webhooks may lead to this machine itself.
+    pub webhook_local: bool,
     /// Who owns `/v1`.
     pub v1: V1,
     /// The `{id}` of the paths; 0 always works.

@@ -23,6 +23,7 @@ mod tests_store;
 #[cfg(test)]
 mod tests_upstreams;
 mod upstreams;
+mod webhooks;
 mod writer;
 
 pub use api_keys::{API_KEYS_MAX, ApiKeyRow};
@@ -32,6 +33,7 @@ pub use jobs::{JobFilter, JobSort, StartSeen};
 pub use notices::NoticeRow;
 pub use printers::Counters;
 pub use rows::state_word;
+pub use webhooks::{Attempt, DeliveryFilter, DeliveryRow, DeliverySort, WEBHOOKS_MAX, WebhookRow};
 
 use std::fmt;
 use std::path::{Path, PathBuf};

@@ -10,7 +10,7 @@ pub(super) const APPLICATION_ID: i64 = 0x4c59_5244;
 
 /// One step from schema n-1 to n; the number of a step is its place, from 1. Steps are never edited
 /// once released, only added.
-const STEPS: &[&str] = &[FIRST, UPSTREAMS, API_KEYS];
+const STEPS: &[&str] = &[FIRST, UPSTREAMS, API_KEYS, WEBHOOKS];
 
 /// The schema number that this program writes.
 pub(super) const VERSION: i64 = STEPS.len() as i64;
@@ -138,6 +138,37 @@ CREATE TABLE api_keys (
     created INTEGER NOT NULL,
     expires INTEGER
 ) STRICT;
+";
+
+/// Who wants to hear of events, and what is on its way there. `next` is null when a delivery has ended.
+const WEBHOOKS: &str = "
+CREATE TABLE webhooks (
+    id          INTEGER PRIMARY KEY AUTOINCREMENT,
+    name        TEXT NOT NULL,
+    description TEXT,
+    url         TEXT NOT NULL,
+    secret      TEXT,
+    enabled     INTEGER NOT NULL,
+    events      TEXT NOT NULL,
+    created     INTEGER NOT NULL,
+    updated     INTEGER NOT NULL
+) STRICT;
+
+CREATE TABLE webhook_deliveries (
+    id          INTEGER PRIMARY KEY AUTOINCREMENT,
+    webhook_id  INTEGER NOT NULL REFERENCES webhooks(id) ON DELETE CASCADE,
+    event       TEXT NOT NULL,
+    body        TEXT NOT NULL,
+    created     INTEGER NOT NULL,
+    attempts    INTEGER NOT NULL DEFAULT 0,
+    next        INTEGER,
+    succeeded   INTEGER NOT NULL DEFAULT 0,
+    status_code INTEGER,
+    duration_ms INTEGER,
+    error       TEXT,
+    received    INTEGER
+) STRICT;
+CREATE INDEX webhook_deliveries_by_hook ON webhook_deliveries (webhook_id, next);
 ";
 
 /// Schema number of an open database.

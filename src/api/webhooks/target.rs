@@ -1,0 +1,149 @@
+//! Where a webhook may lead: anywhere but to this machine (unless that is configured), and never to
+//! addresses that only machines in a data centre have. Other machines of this network are what webhooks
+//! are for.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use reqwest::Url;
+use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+
+/// How long a name may take to resolve.
+const RESOLVE_LIMIT: Duration = Duration::from_secs(10);
+
+/// Longest address.
+const URL_MAX: usize = 2000;
+
+/// A place that webhooks may not lead to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Forbidden {
+    /// Neither http nor https.
+    #[error("`url` must be an http or https address of at most {URL_MAX} characters, without a login")]
+    Unreadable,
+    /// This machine, or worse.
+    #[error(
+        "`url` leads to this machine or to an address that is not for webhooks. For programs of this machine set \
+         webhook_local = true under [api]"
+    )]
+    Inside,
+}
+
+/// The rule.
+#[derive(Clone, Copy, Debug)]
+pub struct Target {
+    /// Whether this machine is allowed.
+    pub local: bool,
+}
+
+impl Target {
+    /// Judges what can be judged without resolving a name.
+    ///
+    /// # Errors
+    /// [`Forbidden`].
+    pub fn url(self, text: &str) -> Result<Url, Forbidden> {
+        let url = Url::parse(text).map_err(|_| Forbidden::Unreadable)?;
+        let login = !url.username().is_empty() || url.password().is_some();
+        if text.len() > URL_MAX || login || !matches!(url.scheme(), "http" | "https") {
+            return Err(Forbidden::Unreadable);
+        }
+        let host = url.host_str().ok_or(Forbidden::Unreadable)?;
+        let bare = host.trim_start_matches('[').trim_end_matches(']');
+        match bare.parse::<IpAddr>() {
+            Ok(ip) if !self.allows(ip) => Err(Forbidden::Inside),
+            _ => Ok(url),
+        }
+    }
+
+    fn allows(self, ip: IpAddr) -> bool {
+        let ip = match ip {
+            IpAddr::V6(v6) => v6.to_ipv4().filter(|_| !v6.is_loopback()).map_or(ip, IpAddr::V4),
+            IpAddr::V4(_) => ip,
+        };
+        if ip.is_loopback() {
+            return self.local;
+        }
+        match ip {
+            // 169.254.169.254 and its like hand out the credentials of a rented machine; 100.100.100.200 too.
+            IpAddr::V4(v4) => {
+                let special = v4.is_link_local()
+                    || v4.is_unspecified()
+                    || v4.is_broadcast()
+                    || v4.is_multicast()
+                    || v4.octets() == [100, 100, 100, 200]
+                    || v4.octets().first().is_none_or(|a| *a == 0 || *a >= 240);
+                !special
+            }
+            IpAddr::V6(v6) => {
+                let first = v6.segments().first().copied().unwrap_or_default();
+                let metadata = v6.segments() == [0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254];
+                // Link local; NAT64 and 6to4, which hide an address of the old kind.
+                let special = first & 0xffc0 == 0xfe80 || first == 0x64 || first == 0x2002 || metadata;
+                !(special || v6.is_unspecified() || v6.is_multicast())
+            }
+        }
+    }
+}
+
+impl Resolve for Target {
+    fn resolve(&self, name: Name) -> Resolving {
+        let (rule, name) = (*self, name.as_str().to_owned());
+        Box::pin(async move {
+            let found =
+                tokio::time::timeout(RESOLVE_LIMIT, tokio::net::lookup_host((name.as_str(), 0))).await??;
+            let allowed: Vec<SocketAddr> = found.filter(|a| rule.allows(a.ip())).collect();
+            if allowed.is_empty() {
+                return Err(Forbidden::Inside.into());
+            }
+            Ok(Box::new(allowed.into_iter()) as Addrs)
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn other_machines_but_not_this_one_and_no_secrets_of_a_data_centre() {
+        let rule = Target { local: false };
+        for good in [
+            "http://192.168.1.9:8123/api/webhook/x",
+            "https://example.com/",
+            "http://[2606:4700::1111]/",
+            "http://10.0.0.1",
+        ] {
+            assert!(rule.url(good).is_ok(), "{good}");
+        }
+        for inside in [
+            "http://127.0.0.1/",
+            "http://127.8.8.8",
+            "http://[::1]/",
+            "http://0.0.0.0/",
+            "http://169.254.169.254/latest",
+            "http://[fe80::1]/",
+            "http://[::ffff:127.0.0.1]/",
+            "http://0x7f000001/",
+            "http://2130706433/",
+            "http://100.100.100.200/",
+            "http://[fd00:ec2::254]/",
+            "http://[64:ff9b::7f00:1]/",
+            "http://255.255.255.255/",
+            "http://224.0.0.1/",
+            "http://[::127.0.0.1]/",
+        ] {
+            assert_eq!(rule.url(inside), Err(Forbidden::Inside), "{inside}");
+        }
+        for wrong in [
+            "ftp://example.com",
+            "file:///etc/passwd",
+            "x",
+            "http://",
+            "http://a:b@example.com/",
+        ] {
+            assert_eq!(rule.url(wrong), Err(Forbidden::Unreadable), "{wrong}");
+        }
+        let own = Target { local: true };
+        assert!(own.url("http://127.0.0.1:8123/").is_ok() && own.url("http://[::1]/").is_ok());
+        assert_eq!(own.url("http://169.254.169.254/"), Err(Forbidden::Inside));
+    }
+}
