@@ -150,7 +150,8 @@ pub(super) async fn admit(State(api): State<Api>, mut request: Request, next: Ne
         tell(&mut response, &api, standing);
         return response;
     }
-    let effect = !matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS);
+    let effect = !matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS)
+        || request.uri().path().ends_with("/ResolveAll");
     let asked = effect.then(|| format!("{} {}", request.method(), request.uri()));
     request.extensions_mut().insert(caller.clone());
     let mut response = next.run(request).await;

@@ -23,6 +23,7 @@
 //! | [`events`] | what changes, as server-sent events |
 //! | [`webhooks`] | what happened, told to other programs: routes, queue, where they may lead |
 //! | `printers`, `actions`, `notifications`, `files`, `uploads`, `jobs`, `counters`, `backup` | the endpoints |
+//! | [`openapi`], `metrics` | the routes for machines; numbers for monitoring |
 //! | [`objects`] | objects of the running print, by number or name |
 
 use std::net::SocketAddr;
@@ -61,6 +62,7 @@ pub mod listen;
 mod metrics;
 mod notifications;
 pub mod objects;
+pub mod openapi;
 pub mod pid;
 mod printers;
 pub mod rate;

@@ -1,10 +1,13 @@
 //! `printers/notification/*`: open notices and their buttons.
 
+use axum::Extension;
 use axum::Json as Answer;
 use axum::extract::State;
+use axum::http::StatusCode;
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
+use super::access::Caller;
 use super::envelope::{self, Problem};
 use super::incoming::{Json, Params};
 use super::{Api, pid, view};
@@ -116,6 +119,22 @@ fn step(entry: &Value, notice: &Notice) -> Result<Step, Problem> {
             })
         }
     }
+}
+
+/// Documented as GET; here only with a key or over the socket, since a browser sends a GET for any image of
+/// any page.
+pub async fn resolve_all_by_get(
+    State(api): State<Api>,
+    Extension(caller): Extension<Caller>,
+    params: Params,
+) -> Result<Answer<Value>, Problem> {
+    if caller == Caller::Loopback {
+        return Err(Problem::with(
+            StatusCode::METHOD_NOT_ALLOWED,
+            "Without a key this takes POST only.",
+        ));
+    }
+    resolve_all(State(api), params, Json(Value::Null)).await
 }
 
 /// Closes every open notice; true also when nothing was open.

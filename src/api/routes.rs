@@ -15,7 +15,7 @@ use super::access::Scope;
 use super::envelope::Problem;
 use super::{
     Api, actions, backup, counters, door, drain, events, files, healthz, incoming, jobs, keys, metrics,
-    notifications, printers, readyz, test_key, uploads, webhooks,
+    notifications, openapi, printers, readyz, test_key, uploads, webhooks,
 };
 
 /// Largest JSON body.
@@ -55,6 +55,7 @@ fn open() -> Router<Api> {
     Router::new()
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
+        .route("/openapi.json", get(async || axum::Json(openapi::document())))
 }
 
 /// What programs look for at the top, and need a key to read.
@@ -83,7 +84,7 @@ fn account(api: &Api) -> Router<Api> {
         .route("/printers/notification/Resolve", post(notifications::resolve))
         .route(
             "/printers/notification/ResolveAll",
-            post(notifications::resolve_all),
+            post(notifications::resolve_all).get(notifications::resolve_all_by_get),
         );
     let upload = DefaultBodyLimit::max(UPLOAD_MAX_BYTES);
     let files = Router::new().route("/files/Upload", post(files::upload).layer(upload));

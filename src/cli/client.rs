@@ -57,6 +57,15 @@ impl Client {
         self.send(request).await
     }
 
+    /// The first address that the daemon listens on beside its socket, as a URL; `None`: none yet.
+    pub async fn address(&self) -> Result<Option<String>, Failure> {
+        let answer = self
+            .send(self.http.get("http://localhost/healthz").timeout(QUICK))
+            .await?;
+        let first = answer.pointer("/listening/0").and_then(Value::as_str);
+        Ok(first.map(str::to_owned))
+    }
+
     /// POST of a JSON body.
     pub async fn post(
         &self,

@@ -41,6 +41,8 @@ const PAUSED_FOR: Duration = Duration::from_secs(2);
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 /// Plain lines without a terminal come at most this often.
 const PLAIN_EVERY: Duration = Duration::from_secs(2);
+/// How long it may take until the daemon listens; a machine without loopback has no page.
+const PAGE_LIMIT: Duration = Duration::from_secs(2);
 /// How long connecting may take.
 const CONNECT_LIMIT: Duration = Duration::from_secs(30);
 /// How long all of it may take; the print itself takes about five minutes at its own speed.
@@ -160,7 +162,7 @@ pub fn run(globals: &Globals, args: &Args) -> Done {
 fn config(dir: &Path, port: &Path, cloud: &SimCloud) -> String {
     // Debug quoting escapes what TOML escapes too.
     format!(
-        "[agent]\nname = \"demo\"\nstate_dir = {:?}\nruntime_dir = {:?}\n\n[api]\nlisten = []\n\n\
+        "[agent]\nname = \"demo\"\nstate_dir = {:?}\nruntime_dir = {:?}\n\n[api]\nlisten = [\"127.0.0.1:0\"]\nrate_per_min = 600\n\n\
          [upstream.simplyprint]\nws_url = {:?}\napi_url = {:?}\n\n[printer.{PRINTER}]\ndriver = \"marlin\"\nport = {:?}\nbaud = 115200\nbed = [220, 220, 250]\n\
          max_tool_c = 260\nmax_bed_c = 110\non_stop = \"cancel\"\n",
         dir.join("state").display().to_string(),
@@ -208,6 +210,11 @@ impl Stage {
     /// Connect, pair, send a file, leave an object out, pause, resume, watch to the end.
     async fn tell(&self) -> Result<Told, Failure> {
         let printer = self.connected().await?;
+        if let Some(page) = self.page().await? {
+            self.say(format!(
+                "See it in a browser, with a key for this demo only: {page}"
+            ));
+        }
         let paired = self
             .until("pair with the cloud", printer.id, |native| {
                 native
@@ -293,6 +300,26 @@ impl Stage {
             resumed_s,
             took: self.began.elapsed(),
         })
+    }
+
+    /// The address of the page, with a key that ends with the demo. Behind the `#`, which browsers keep to
+    /// themselves.
+    async fn page(&self) -> Result<Option<String>, Failure> {
+        if self.quiet {
+            return Ok(None);
+        }
+        let deadline = Instant::now() + PAGE_LIMIT;
+        let address = loop {
+            match self.client.address().await? {
+                Some(address) => break address,
+                None if Instant::now() >= deadline => return Ok(None),
+                None => tokio::time::sleep(LOOK_EVERY / 4).await,
+            }
+        };
+        let wish = json!({"name": "demo", "scopes": "read,control,files", "expires_s": DEMO_LIMIT.as_secs()});
+        let made = self.client.post("agent/keys/Create", &[], &wish, QUICK).await?;
+        let key = made.get("key").and_then(Value::as_str);
+        Ok(key.map(|key| format!("{address}/#key={key}")))
     }
 
     async fn connected(&self) -> Result<Listed, Failure> {

@@ -74,6 +74,12 @@ fn routes() -> Vec<(&'static str, String, &'static str, Value)> {
             "control",
             json!({"pid": 2}),
         ),
+        (
+            "GET",
+            "0/printers/notification/ResolveAll?pid=2".to_owned(),
+            "control",
+            Value::Null,
+        ),
         ("POST", "0/files/Upload".to_owned(), "files", json!({})),
         ("POST", "0/agent/Drain".to_owned(), "admin", json!({"on": true})),
         ("GET", "0/agent/Backup".to_owned(), "admin", Value::Null),
@@ -290,6 +296,11 @@ async fn other_sites_and_other_names_are_not_answered() {
     assert_eq!(read(resume).await.0, 403);
     assert!(rig.alpha.told().is_empty());
     let here = with(&[]);
+    assert_eq!(
+        here.get("0/printers/notification/ResolveAll").await.0,
+        405,
+        "an image tag closes nothing"
+    );
     assert_eq!(
         here.get("0/agent/keys/Get").await.0,
         403,
