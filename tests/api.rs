@@ -9,7 +9,11 @@ mod fake_printer;
 mod actions;
 #[path = "api/files.rs"]
 mod files;
+#[path = "api/people.rs"]
+mod people;
 #[path = "api/requests.rs"]
 mod requests;
 #[path = "api/rig.rs"]
 mod rig;
+#[path = "api/slicers.rs"]
+mod slicers;

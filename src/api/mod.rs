@@ -18,6 +18,8 @@
 //! | [`demand`], [`gcode_body`], [`pid`], [`dialect_rules`] | what a request asks, and whether the cloud would allow it (pure) |
 //! | `printers`, `actions`, `notifications`, `files`, `uploads`, `jobs`, `counters`, `backup` | the endpoints |
 //! | [`objects`] | objects of the running print, by number or name |
+//! | `plate`, `curve`, `picture` | for people: the plate from above, temperatures over time, the camera |
+//! | `slicer` | uploads straight from slicers, `/p/NAME/…` |
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -39,6 +41,7 @@ use envelope::Problem;
 mod actions;
 mod backup;
 mod counters;
+mod curve;
 pub mod demand;
 pub mod dialect_rules;
 mod drain;
@@ -50,10 +53,13 @@ pub mod job_view;
 mod jobs;
 mod notifications;
 pub mod objects;
+mod picture;
 pub mod pid;
+mod plate;
 mod printers;
 mod recover;
 pub mod server;
+mod slicer;
 pub mod socket;
 mod uploads;
 pub mod view;
@@ -96,6 +102,9 @@ pub fn router(agent: AgentHandle, account: i64) -> Router {
         .route("/account/Test", get(test_key))
         .route("/printers/Get", get(printers::by_get).post(printers::by_post))
         .route("/printers/GetLogs", get(printers::logs))
+        .route("/printers/GetTemperatures", get(curve::temperatures))
+        .route("/printers/GetPicture", get(picture::picture))
+        .route("/printers/GetPlate", get(plate::of_print))
         .route("/printers/GetCounters", get(counters::get))
         .route("/printers/MarkService", post(counters::mark_service))
         .route("/printers/notification/Get", get(notifications::list))
@@ -114,6 +123,7 @@ pub fn router(agent: AgentHandle, account: i64) -> Router {
         .route("/agent/Drain", post(drain::drain))
         .layer(DefaultBodyLimit::max(BODY_MAX_BYTES))
         .route("/agent/Backup", get(backup::backup))
+        .route("/files/GetAnalysis", get(plate::of_file))
         .route(
             "/files/Upload",
             post(files::upload).layer(DefaultBodyLimit::max(UPLOAD_MAX_BYTES)),
@@ -134,6 +144,7 @@ pub fn router(agent: AgentHandle, account: i64) -> Router {
             )
         })
         .layer(middleware::from_fn(json_only))
+        .merge(slicer::router())
         .with_state(api)
 }
 
