@@ -9,6 +9,7 @@ use axum::http::StatusCode;
 use super::told;
 use crate::agent::handle::{PrintOrder, PrinterHandle};
 use crate::api::Api;
+use crate::api::access::{Caller, Scope};
 use crate::api::envelope::Problem;
 use crate::api::files::broken;
 use crate::api::uploads::{Arrived, Head};
@@ -126,7 +127,18 @@ fn slow() -> Problem {
 }
 
 /// Starts a stored file. The reason of a refusal comes first: dialogs cut long sentences.
-pub async fn start(printer: &PrinterHandle, row: &UploadRow, plate: Option<u32>) -> Result<Begun, Problem> {
+pub async fn start(
+    caller: &Caller,
+    printer: &PrinterHandle,
+    row: &UploadRow,
+    plate: Option<u32>,
+) -> Result<Begun, Problem> {
+    if !caller.may(Scope::Control) {
+        return Err(Problem::with(
+            StatusCode::FORBIDDEN,
+            "Not printed: this key may bring files but start nothing. The file was uploaded and is kept.",
+        ));
+    }
     let order = PrintOrder {
         sha256: row.sha256.clone(),
         name: row.name.clone(),

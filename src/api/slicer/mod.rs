@@ -14,15 +14,17 @@
 //! | `form` | an upload: read, kept, started |
 
 use axum::Router;
-use axum::extract::{DefaultBodyLimit, Path, Request, State};
+use axum::extract::{DefaultBodyLimit, Path, Request};
 use axum::http::{HeaderValue, StatusCode, header};
-use axum::middleware::{self, Next};
+use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use serde_json::Value;
 
 use super::Api;
+use super::access::Scope;
 use super::envelope::Problem;
+use super::routes::{BODY_MAX_BYTES, needing};
 use crate::agent::handle::PrinterHandle;
 
 mod form;
@@ -36,7 +38,8 @@ const ANSWER_MAX_BYTES: usize = 64 << 10;
 /// Names of printers shown to somebody who mistook one, at most.
 const NAMES_MAX: usize = 12;
 
-/// The routes of both dialects.
+/// The routes of both dialects. A key that brings files is enough for them; what moves a printer needs more,
+/// here and in [`form::start`].
 pub(super) fn router() -> Router<Api> {
     let uploads = Router::new()
         .route("/api/files/local", post(octoprint::upload))
@@ -51,25 +54,26 @@ pub(super) fn router() -> Router<Api> {
         .route("/api/printer", get(octoprint::printer))
         .route("/api/job", get(octoprint::job))
         .route("/api/printerprofiles", get(octoprint::profiles))
-        .route("/api/printer/command", post(octoprint::command))
         .route("/api/files/local/{name}", post(octoprint::select))
         .route("/server/info", get(moonraker::info))
         .route("/server/files/roots", get(moonraker::roots))
         .route("/printer/print/start", post(moonraker::start))
-        .layer(DefaultBodyLimit::max(super::BODY_MAX_BYTES))
+        .layer(DefaultBodyLimit::max(BODY_MAX_BYTES))
         .merge(uploads);
-    Router::new()
-        .nest("/p/{printer}", routes)
-        // The address itself, opened in a browser: OrcaSlicer's device tab does that.
-        .route("/p/{printer}", get(to_page))
-        .route("/p/{printer}/", get(to_page))
-        .layer(middleware::from_fn(in_words))
+    let commands = Router::new().route("/api/printer/command", post(octoprint::command));
+    let routes = needing(Scope::Files, routes).merge(needing(Scope::Control, commands));
+    Router::new().nest("/p/{printer}", routes)
 }
 
-/// To the page, where this printer is shown.
-async fn to_page(State(api): State<Api>, Path(name): Path<String>) -> Result<Response, Problem> {
-    let printer = find(&api, &name)?;
-    let place = format!("/#/{}", percent(printer.name()));
+/// The address itself, opened in a browser (OrcaSlicer's device tab does that): the page tells the rest.
+pub(super) fn to_page() -> Router<Api> {
+    Router::new()
+        .route("/p/{printer}", get(lead))
+        .route("/p/{printer}/", get(lead))
+}
+
+async fn lead(Path(name): Path<String>) -> Result<Response, Problem> {
+    let place = format!("/#/{}", percent(&name));
     let place = HeaderValue::from_str(&place).map_err(|_| Problem::not_found("There is no such page."))?;
     Ok((StatusCode::SEE_OTHER, [(header::LOCATION, place)]).into_response())
 }
@@ -113,11 +117,12 @@ fn told(mut problem: Problem) -> Problem {
     problem
 }
 
-/// Failures as their one sentence: slicers show the body of an answer as it is.
-async fn in_words(request: Request, next: Next) -> Response {
+/// Failures as their one sentence, those of the door too: slicers show the body of an answer as it is.
+pub(super) async fn in_words(request: Request, next: Next) -> Response {
+    let is_ours = request.uri().path().starts_with("/p/");
     let response = next.run(request).await;
     let status = response.status();
-    if !(status.is_client_error() || status.is_server_error()) {
+    if !is_ours || !(status.is_client_error() || status.is_server_error()) {
         return response;
     }
     let (mut parts, body) = response.into_parts();

@@ -3,15 +3,16 @@
 
 use std::collections::HashMap;
 
-use axum::Json as Answer;
 use axum::extract::{Path, Request, State};
 use axum::http::StatusCode;
+use axum::{Extension, Json as Answer};
 use serde_json::{Value, json};
 
 use super::{find, form, shape};
 use crate::agent::clock;
 use crate::agent::handle::PrinterHandle;
 use crate::api::Api;
+use crate::api::access::Caller;
 use crate::api::envelope::Problem;
 use crate::api::incoming::{Json, Params};
 use form::Begun;
@@ -40,12 +41,13 @@ pub async fn roots(State(api): State<Api>, Path(parts): Parts) -> Result<Answer<
 pub async fn upload(
     State(api): State<Api>,
     Path(parts): Parts,
+    Extension(caller): Extension<Caller>,
     request: Request,
 ) -> Result<(StatusCode, Answer<Value>), Problem> {
     let printer = named(&api, &parts)?;
     let form = form::read(&api, request).await?;
     let begun = if form.print {
-        Some(form::start(&printer, &form.row, form.plate).await?)
+        Some(form::start(&caller, &printer, &form.row, form.plate).await?)
     } else {
         None
     };
@@ -70,6 +72,7 @@ pub async fn upload(
 pub async fn start(
     State(api): State<Api>,
     Path(parts): Parts,
+    Extension(caller): Extension<Caller>,
     params: Params,
     body: Json,
 ) -> Result<Answer<Value>, Problem> {
@@ -79,6 +82,6 @@ pub async fn start(
         .or(params.text("filename"))
         .ok_or_else(|| Problem::bad("The name of the file is missing."))?;
     let row = form::stored(&api, name).await?;
-    form::start(&printer, &row, None).await?;
+    form::start(&caller, &printer, &row, None).await?;
     Ok(Answer(json!({"result": "ok"})))
 }

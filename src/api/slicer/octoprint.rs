@@ -4,15 +4,16 @@
 
 use std::collections::HashMap;
 
-use axum::Json as Answer;
 use axum::extract::{Path, Request, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json as Answer};
 use serde_json::{Value, json};
 
 use super::{find, form, percent, shape, told};
 use crate::agent::clock;
 use crate::agent::handle::PrinterHandle;
+use crate::api::access::Caller;
 use crate::api::demand::{self, Demand};
 use crate::api::envelope::Problem;
 use crate::api::incoming::Json;
@@ -89,12 +90,13 @@ pub async fn command(State(api): State<Api>, Path(parts): Parts, body: Json) -> 
 pub async fn upload(
     State(api): State<Api>,
     Path(parts): Parts,
+    Extension(caller): Extension<Caller>,
     request: Request,
 ) -> Result<Response, Problem> {
     let printer = named(&api, &parts)?;
     let form = form::read(&api, request).await?;
     if form.print {
-        form::start(&printer, &form.row, form.plate).await?;
+        form::start(&caller, &printer, &form.row, form.plate).await?;
     }
     let name = &form.row.name;
     let place = format!("/p/{}/api/files/local/{}", percent(printer.name()), percent(name));
@@ -117,14 +119,19 @@ pub async fn upload(
 
 /// `POST api/files/local/NAME`: `{"command": "select", "print": true}` starts it, and selecting alone
 /// changes nothing.
-pub async fn select(State(api): State<Api>, Path(parts): Parts, body: Json) -> Result<StatusCode, Problem> {
+pub async fn select(
+    State(api): State<Api>,
+    Path(parts): Parts,
+    Extension(caller): Extension<Caller>,
+    body: Json,
+) -> Result<StatusCode, Problem> {
     let printer = named(&api, &parts)?;
     if body.0.get("command").and_then(Value::as_str) != Some("select") {
         return Err(Problem::bad("Files can be selected and printed, nothing else."));
     }
     let row = form::stored(&api, parts.get("name").map(String::as_str).unwrap_or_default()).await?;
     if body.0.get("print").and_then(Value::as_bool) == Some(true) {
-        form::start(&printer, &row, None).await?;
+        form::start(&caller, &printer, &row, None).await?;
     }
     Ok(StatusCode::NO_CONTENT)
 }
