@@ -139,7 +139,7 @@ function unlock(why) {
     begin();
   } },
   h("h1", {}, "This host wants a key"),
-  h("p", {}, "Make one on the host with ", h("code", {}, "layerd key create"), " and paste it here. It stays in this tab and is forgotten with it."),
+  h("p", {}, "Make one on the host with ", h("code", {}, "layerd key create NAME"), " and paste it here. It stays in this tab and is forgotten with it."),
   reason,
   h("label", { class: "field" }, "API key", input),
   h("div", { class: "actions" }, h("button", { class: "main" }, "Open")));
@@ -165,7 +165,7 @@ setInterval(() => {
 setInterval(() => {
   for (const k of known.values()) curve.note(k.p, (heat) => heat.age_ms + ageOf(k));
   chart();
-}, 5000);
+}, 2000);
 api.takeKey();
 text(link, "Connecting …");
 begin();

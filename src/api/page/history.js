@@ -38,7 +38,8 @@ export function card(pid, again) {
         type: "button", class: "plain again", "data-focus": job.uid, "aria-label": `Print ${job.filename} again`,
         onclick: () => again({ id: job.layerd.sha256, name: job.filename, reprint: job.uid }),
       }, "Again …"),
-      h("span", { class: "meta small quiet num" }, meta, job.layerd.message && tone === "bad" && h("span", {}, ` · ${job.layerd.message}`)));
+      h("span", { class: "meta small quiet num" }, meta),
+      job.layerd.message && tone === "bad" && h("span", { class: "reason small" }, job.layerd.message));
   }
 
   const refresh = () => load(pages).catch((error) => text(note, error.message));

@@ -24,8 +24,8 @@ export function view(p, { open, alone }) {
   const node = h("div", {},
     !alone && h("nav", { "aria-label": "Back" }, h("a", { class: "crumb", href: "#/" }, "← All printers")),
     h("div", { class: "two" },
-      h("div", { class: "side" }, top.node, onPlate.node),
-      h("div", { class: "side" }, camera && camera.node, past.node, talk.node, about)));
+      h("div", { class: "side" }, top.node, onPlate.node, past.node),
+      h("div", { class: "side" }, camera && camera.node, talk.node, about)));
   let jobKey = null;
 
   function update(next, age) {
@@ -46,7 +46,7 @@ export function view(p, { open, alone }) {
     const cloudName = (name) => (name === "simplyprint" ? "SimplyPrint" : name);
     keyed(facts, key, () => [
       h("dt", {}, "Firmware"), h("dd", {}, firmware),
-      h("dt", {}, "Connected by"), h("dd", {}, now.driver, now.link.up ? "" : " (not connected)"),
+      h("dt", {}, "Driver"), h("dd", {}, now.driver, now.link.up ? "" : " (not connected)"),
       now.traffic.resends > 0 && [h("dt", {}, "Lines sent again"), h("dd", { class: "num" }, now.traffic.resends)],
       clouds.map(([name, c]) => [h("dt", {}, cloudName(name)), h("dd", {}, c.id !== null ? `${c.connected ? "connected" : "not reachable now"}, as ${c.name || `printer ${c.id}`}` : "not paired yet")]),
       h("dt", {}, "For slicers"), h("dd", {}, h("code", {}, address)),

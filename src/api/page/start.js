@@ -113,15 +113,19 @@ export function open(what, pid, printers) {
 
   function offer() {
     const p = printers().find((one) => one.id === chosen);
-    return Boolean(p && data.check && data.check.passes && p.state === "operational" && !p.bed_dirty);
+    text(go, p && p.bed_dirty ? "The bed is clear: start the print" : "Start the print");
+    return Boolean(p && data.check && data.check.passes && p.state === "operational");
   }
 
   function verdict() {
     const p = printers().find((one) => one.id === chosen);
     if (!p) return h("p", { class: "verdict", "data-tone": "warn" }, "Choose a printer.");
     if (data.check && !data.check.passes) return h("p", { class: "verdict", "data-tone": "bad", role: "alert" }, data.check.message);
-    if (p.state !== "operational" || p.bed_dirty) {
+    if (p.state !== "operational") {
       return h("p", { class: "verdict", "data-tone": "warn" }, `${p.name} cannot start it now: ${words.state(p)[0].toLowerCase()}. The file is kept.`);
+    }
+    if (p.bed_dirty) {
+      return h("p", { class: "verdict", "data-tone": "warn" }, `It fits ${p.name}, but the last print may still lie on the bed. Look before you start.`);
     }
     return h("p", { class: "verdict" }, data.bed ? `Checked: it fits ${p.name}.` : `Checked for ${p.name}; its bed size is not configured.`);
   }
@@ -136,6 +140,7 @@ export function open(what, pid, printers) {
     const id = api.startId();
     const p = printers().find((one) => one.id === chosen);
     return pressed(go, async () => {
+      if (p && p.bed_dirty) await api.act("ClearBed", chosen);
       const order = what.reprint && !data.id ? { reprint: what.reprint } : { file_id: data.id };
       const outcome = await api.act("CreateJob", chosen, { ...order, skipped_objects: [...out], layerd: { start_id: id } });
       toast(outcome.outcome === "unverified" ? outcome.message : `${p ? p.name : "The printer"} has begun ${data.name}.`);

@@ -54,11 +54,12 @@ export function block(p, { big, open }) {
   const clear = button("The bed is clear", "main", (b) => command(b, "ClearBed", id, {}, "Noted: the bed is clear."));
   const chooser = h("input", { type: "file", hidden: true, "aria-hidden": "true", tabindex: -1, accept: ".gcode,.gco,.g,.bgcode,.3mf,.gx,.gz" });
   chooser.addEventListener("change", () => { if (chooser.files[0]) open(chooser.files[0], id); chooser.value = ""; });
-  const print = button("Print a file …", "main", () => chooser.click());
+  const print = button("Print a file …", "", () => chooser.click());
   const off = button("Heaters off", "", (b) => command(b, "HeatersOff", id, {}, "Heaters are off."));
+  const again = button("Reconnect", "main", (b) => command(b, "Reconnect", id, {}, `${now.name} is being connected again.`));
   const estop = button("Emergency stop", "stop far", (b) => command(b, "EmergencyStop", id, {}, `${now.name} was stopped at once.`));
   const actions = h("div", { class: "actions", role: "group", "aria-label": `Commands for ${p.name}` },
-    begin, clear, print, resume, pause, cancel, off, estop, chooser);
+    begin, again, clear, print, resume, pause, cancel, off, estop, chooser);
 
   const node = h(big ? "section" : "article", { class: big ? "card big" : "card", "aria-labelledby": `p${id}` },
     h("header", {}, title, pill), why, job, notices, message, temps, chart, actions);
@@ -119,13 +120,15 @@ export function block(p, { big, open }) {
     show(resume, state === "paused");
     show(cancel, words.inJob(p2) || state === "downloading");
     show(begin, Boolean(held));
+    show(again, ["error", "offline", "not_ready"].includes(state));
     show(clear, p2.bed_dirty && !words.inJob(p2));
-    show(print, idle && !p2.bed_dirty);
+    show(print, idle);
+    print.classList.toggle("main", !p2.bed_dirty);
     show(off, !words.inJob(p2) && p2.link.up && Object.values(p2.temps).some((t) => t.target > 0));
     show(estop, p2.link.up && p2.capabilities.supported.includes("emergency.stop"));
   }
 
-  return { node, update, chart: () => chart.replaceChildren(curve.draw(now, big)) };
+  return { node, update, chart: () => chart.replaceChildren(curve.draw(now, big, node.clientWidth - 36)) };
 }
 
 function noticesOf(p, node) {

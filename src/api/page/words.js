@@ -9,7 +9,7 @@ const PAUSED = {
 export function state(p) {
   const job = p.job;
   switch (p.state) {
-    case "operational": return p.bed_dirty ? ["Done: clear the bed", "warn"] : ["Ready", "good"];
+    case "operational": return p.bed_dirty ? ["Clear the bed", "warn"] : ["Ready", "good"];
     case "printing": return ["Printing", "busy"];
     case "pausing": return ["Pausing …", "busy"];
     case "paused": return [PAUSED[p.why] || "Paused", "warn"];
