@@ -432,3 +432,44 @@ async fn the_address_of_a_slicer_leads_a_person_to_the_page() {
     }
     rig.end().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_key_for_files_uploads_and_starts_nothing() {
+    let rig = Rig::start().await;
+    let stranger = rig.far(&[]);
+    let answer = stranger
+        .http
+        .get(stranger.url("p/alpha/api/version"))
+        .send()
+        .await
+        .expect("an answer");
+    assert_eq!(answer.status(), 401);
+    assert_eq!(
+        answer.headers()["content-type"],
+        "text/plain",
+        "for the slicer's dialog"
+    );
+    assert_eq!(
+        answer.text().await.expect("words"),
+        "No API key provided, or not logged in"
+    );
+
+    let far = rig.key("slicer", "files").await;
+    assert_eq!(far.get("p/alpha/api/version").await.0, 200);
+    let send = async |print: &'static str| {
+        let part = reqwest::multipart::Part::text(CUBE).file_name("cube.gcode");
+        let form = reqwest::multipart::Form::new()
+            .text("print", print)
+            .part("file", part);
+        let request = far.http.post(far.url("p/alpha/api/files/local")).multipart(form);
+        let answer = request.send().await.expect("an answer");
+        (answer.status().as_u16(), answer.text().await.expect("words"))
+    };
+    assert_eq!(send("false").await.0, 201);
+    let (status, words) = send("true").await;
+    assert_eq!(status, 403);
+    assert!(words.starts_with("Not printed: this key"), "{words}");
+    assert!(names(&rig).await.contains(&"cube.gcode".to_owned()), "it is kept");
+    assert!(rig.alpha.told().is_empty());
+    rig.end().await;
+}
