@@ -49,6 +49,7 @@ const FILES: &[File] = &[
     ("history.js", SCRIPT, include_bytes!("page/history.js")),
     ("plate.js", SCRIPT, include_bytes!("page/plate.js")),
     ("printer.js", SCRIPT, include_bytes!("page/printer.js")),
+    ("recover.js", SCRIPT, include_bytes!("page/recover.js")),
     ("start.js", SCRIPT, include_bytes!("page/start.js")),
     ("status.js", SCRIPT, include_bytes!("page/status.js")),
     ("words.js", SCRIPT, include_bytes!("page/words.js")),

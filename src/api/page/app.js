@@ -91,6 +91,7 @@ function title() {
 
 function tellLink() {
   link.dataset.state = lostAt === null ? "live" : "lost";
+  document.body.classList.toggle("lost", lostAt !== null);
   text(link, lostAt === null ? "Live" : `No connection for ${Math.max(1, Math.round((performance.now() - lostAt) / 1000))} s: what you see may be old`);
 }
 

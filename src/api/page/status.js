@@ -3,6 +3,7 @@
 import { ask, h, keyed, pressed, say, show, text, toast } from "./dom.js";
 import * as api from "./api.js";
 import * as curve from "./curve.js";
+import * as recover from "./recover.js";
 import * as words from "./words.js";
 
 /** Older than this a temperature is told with its age. */
@@ -133,7 +134,8 @@ export function block(p, { big, open }) {
 
 function noticesOf(p, node) {
   show(node, p.notices.length > 0);
-  keyed(node, JSON.stringify(p.notices), () => p.notices.map((n) => {
+  const canGoOn = p.driver === "marlin" && p.state === "operational";
+  keyed(node, JSON.stringify([p.notices, canGoOn]), () => p.notices.map((n) => {
     const resolve = (b, body) => pressed(b, async () => {
       const said = await api.post("printers/notification/Resolve", { pid: p.id, notifications: [{ id: n.id, ...body }] });
       if (!said.status) throw new api.Refused(200, said.message);
@@ -144,6 +146,7 @@ function noticesOf(p, node) {
       h("strong", {}, n.title),
       n.text && h("p", { class: "small" }, n.text),
       h("div", { class: "actions" }, buttons,
+        n.code === "job/interrupted" && canGoOn && h("button", { type: "button", onclick: () => recover.open(p) }, "Go on with it …"),
         h("button", { type: "button", class: "plain", "data-focus": `${n.id}x`, "aria-label": `Close: ${n.title}`, onclick: (e) => resolve(e.currentTarget, { force: true }) }, "Close")));
   }));
 }
