@@ -25,6 +25,9 @@
 //! | `printers`, `actions`, `notifications`, `files`, `uploads`, `jobs`, `counters`, `backup` | the endpoints |
 //! | [`openapi`], `metrics` | the routes for machines; numbers for monitoring |
 //! | [`objects`] | objects of the running print, by number or name |
+//! | `plate`, `curve`, `picture` | for people: the plate from above, temperatures over time, the camera |
+//! | `page` | the page at `/` |
+//! | `slicer` | uploads straight from slicers, `/p/NAME/…` |
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -46,6 +49,7 @@ pub mod access;
 mod actions;
 mod backup;
 mod counters;
+mod curve;
 pub mod demand;
 pub mod dialect_rules;
 pub mod door;
@@ -63,12 +67,16 @@ mod metrics;
 mod notifications;
 pub mod objects;
 pub mod openapi;
+mod page;
+mod picture;
 pub mod pid;
+mod plate;
 mod printers;
 pub mod rate;
 mod recover;
 mod routes;
 pub mod server;
+mod slicer;
 pub mod socket;
 pub mod stall;
 mod uploads;

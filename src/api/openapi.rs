@@ -154,6 +154,28 @@ const ROUTES: &[Route] = &[
         "Hours, prints and filament",
         &[("pid", Kind::Text(4000), false)],
     ),
+    get(
+        "/0/printers/GetTemperatures",
+        R,
+        "Temperatures over the last while",
+        &[PID_QUERY],
+    ),
+    get(
+        "/0/printers/GetPlate",
+        R,
+        "The plate of a print, with its objects",
+        &[PID_QUERY],
+    ),
+    get(
+        "/0/files/GetAnalysis",
+        R,
+        "What a file holds, and whether a printer can print it",
+        &[
+            ("id", Kind::Text(255), true),
+            ("pid", Kind::Text(20), false),
+            ("plate", Kind::Any, false),
+        ],
+    ),
     post(
         "/0/printers/MarkService",
         Scope::Control,

@@ -14,8 +14,9 @@ use axum::routing::{get, post};
 use super::access::Scope;
 use super::envelope::Problem;
 use super::{
-    Api, actions, backup, counters, door, drain, events, files, healthz, incoming, jobs, keys, metrics,
-    notifications, openapi, printers, readyz, test_key, uploads, webhooks,
+    Api, actions, backup, counters, curve, door, drain, events, files, healthz, incoming, jobs, keys,
+    metrics, notifications, openapi, page, picture, plate, printers, readyz, slicer, test_key, uploads,
+    webhooks,
 };
 
 /// Largest JSON body.
@@ -34,6 +35,7 @@ pub(super) fn router(api: Api) -> Router {
         .nest("/{account}", account.clone())
         .nest("/api/{account}", account)
         .merge(needing(Scope::Read, top()))
+        .merge(slicer::router())
         .layer(middleware::from_fn_with_state(api.clone(), door::admit));
     Router::new()
         .merge(open())
@@ -47,6 +49,7 @@ pub(super) fn router(api: Api) -> Router {
         })
         .layer(DefaultBodyLimit::max(BODY_MAX_BYTES))
         .layer(middleware::from_fn_with_state(api.clone(), door::host_is_ours))
+        .layer(middleware::from_fn(slicer::in_words))
         .with_state(api)
 }
 
@@ -56,6 +59,8 @@ fn open() -> Router<Api> {
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
         .route("/openapi.json", get(async || axum::Json(openapi::document())))
+        .merge(page::router())
+        .merge(slicer::to_page())
 }
 
 /// What programs look for at the top, and need a key to read.
@@ -71,13 +76,16 @@ fn account(api: &Api) -> Router<Api> {
         .route("/account/Test", get(test_key))
         .route("/printers/Get", get(printers::by_get).post(printers::by_post))
         .route("/printers/GetLogs", get(printers::logs))
+        .route("/printers/GetTemperatures", get(curve::temperatures))
+        .route("/printers/GetPlate", get(plate::of_print))
         .route("/printers/GetCounters", get(counters::get))
         .route("/printers/notification/Get", get(notifications::list))
         .route("/jobs/GetPaginatedPrintJobs", post(jobs::list))
         .route("/jobs/GetDetails", get(jobs::details))
         .route("/files/ListExisting", get(files::list))
         .layer(middleware::from_fn(in_time));
-    // These have the limits of the commands they wait for, or of the bytes that arrive.
+    // These have the limits of the commands they wait for, of the bytes that arrive, or of a big file.
+    let read = read.route("/files/GetAnalysis", get(plate::of_file));
     let control = Router::new()
         .route("/printers/actions/{action}", post(actions::act))
         .route("/printers/MarkService", post(counters::mark_service))
@@ -107,13 +115,16 @@ fn account(api: &Api) -> Router<Api> {
         .merge(needing(Scope::Admin, admin))
         .layer(middleware::from_fn(json_only));
     // What is no JSON.
-    let other = needing(Scope::Read, Router::new().route("/events", get(events::events)));
+    let other = Router::new()
+        .route("/events", get(events::events))
+        .route("/printers/GetPicture", get(picture::picture));
+    let other = needing(Scope::Read, other);
     json.merge(other)
         .layer(middleware::from_fn_with_state(api.clone(), known_account))
 }
 
 /// A group of routes that need a scope.
-fn needing(scope: Scope, routes: Router<Api>) -> Router<Api> {
+pub(super) fn needing(scope: Scope, routes: Router<Api>) -> Router<Api> {
     let check = move |request: Request, next: Next| door::needs(scope, request, next);
     routes.layer(middleware::from_fn(check))
 }
