@@ -146,7 +146,7 @@ fn delivery(row: &Row<'_>) -> rusqlite::Result<DeliveryRow> {
         next: row.get::<_, Option<i64>>(5)?.map(rows::time),
         succeeded: row.get(6)?,
         status_code: row.get(7)?,
-        duration_ms: row.get(8)?,
+        duration_ms: row.get::<_, Option<i64>>(8)?.map(i64::unsigned_abs),
         error: row.get(9)?,
         created: rows::time(row.get(10)?),
         received: row.get::<_, Option<i64>>(11)?.map(rows::time),
@@ -293,7 +293,7 @@ impl Store {
                         attempt.next.map(rows::ms),
                         attempt.succeeded,
                         attempt.status_code,
-                        attempt.duration_ms,
+                        i64::try_from(attempt.duration_ms).unwrap_or(i64::MAX),
                         attempt.error,
                         attempt.succeeded.then(|| rows::ms(attempt.at))
                     ],
@@ -345,7 +345,7 @@ impl Store {
                 let total = db.conn.query_row(
                     &format!("SELECT count(*) FROM webhook_deliveries WHERE {which}"),
                     params![filter.webhook_id, from, to],
-                    |row| row.get(0),
+                    |row| row.get::<_, i64>(0).map(i64::unsigned_abs),
                 )?;
                 let mut statement = db.conn.prepare(&format!(
                     "SELECT {DELIVERY} FROM webhook_deliveries WHERE {which} \
