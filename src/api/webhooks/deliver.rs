@@ -52,6 +52,8 @@ pub struct Post {
     changed: Notify,
     /// Something was put in the queue, or hooks were changed.
     queued: Notify,
+    /// The printers as they were looked at last; empty while nobody wants to hear.
+    seen: Mutex<HashMap<i64, Arc<Snapshot>>>,
     /// Where webhooks may lead.
     pub target: Target,
 }
@@ -63,6 +65,7 @@ impl Post {
             hooks: Mutex::default(),
             changed: Notify::new(),
             queued: Notify::new(),
+            seen: Mutex::default(),
             target,
         }
     }
@@ -82,6 +85,18 @@ impl Post {
         self.changed.notify_one();
         self.queued.notify_one();
         Ok(())
+    }
+
+    /// From this moment on everything is told: what happens right behind a webhook's making too.
+    pub fn begin(&self, agent: &AgentHandle) {
+        let mut seen = self.seen.lock().unwrap_or_else(|e| e.into_inner());
+        for printer in agent.printers() {
+            seen.entry(printer.id()).or_insert_with(|| printer.snapshot());
+        }
+    }
+
+    fn forget(&self) {
+        self.seen.lock().unwrap_or_else(|e| e.into_inner()).clear();
     }
 
     /// Something was put in the queue by other means.
@@ -134,30 +149,33 @@ pub async fn notice(agent: &AgentHandle, post: &Post, shutdown: &CancellationTok
         }
     }
     let since = clock::now().wall;
-    let mut seen: HashMap<i64, Arc<Snapshot>> = HashMap::new();
     loop {
         if post.hooks().iter().any(|hook| hook.enabled) {
             tokio::select! {
                 () = shutdown.cancelled() => break,
-                () = tokio::time::sleep(LOOK_EVERY) => look(agent, post, &mut seen, since).await,
+                () = tokio::time::sleep(LOOK_EVERY) => look(agent, post, since).await,
             }
         } else {
-            seen.clear();
+            post.forget();
             tokio::select! {
                 () = shutdown.cancelled() => break,
                 () = post.changed.notified() => {}
             }
         }
     }
-    look(agent, post, &mut seen, since).await;
+    look(agent, post, since).await;
 }
 
-async fn look(agent: &AgentHandle, post: &Post, seen: &mut HashMap<i64, Arc<Snapshot>>, since: Timestamp) {
+async fn look(agent: &AgentHandle, post: &Post, since: Timestamp) {
     let all = agent.printers();
-    seen.retain(|id, _| all.iter().any(|p| p.id() == *id));
+    let swap = |id: i64, after: &Arc<Snapshot>| {
+        let mut seen = post.seen.lock().unwrap_or_else(|e| e.into_inner());
+        seen.retain(|id, _| all.iter().any(|p| p.id() == *id));
+        seen.insert(id, after.clone())
+    };
     for printer in &all {
         let after = printer.snapshot();
-        let Some(before) = seen.insert(printer.id(), after.clone()) else {
+        let Some(before) = swap(printer.id(), &after) else {
             continue;
         };
         if Arc::ptr_eq(&before, &after) {

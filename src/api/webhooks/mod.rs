@@ -83,6 +83,7 @@ pub(super) async fn create(State(api): State<Api>, body: Json) -> Result<Answer<
         .coded("refused/too-many")
     })?;
     api.post.reload(store).await.map_err(jobs::database)?;
+    api.post.begin(&api.agent);
     Ok(Answer(
         json!({"status": true, "message": null, "webhook": shown(&WebhookRow { id, ..row })}),
     ))
@@ -135,6 +136,7 @@ pub(super) async fn set_enabled(State(api): State<Api>, body: Json) -> Result<An
     let store = api.agent.store();
     store.webhook_put(row.clone()).await.map_err(jobs::database)?;
     api.post.reload(store).await.map_err(jobs::database)?;
+    api.post.begin(&api.agent);
     Ok(Answer(
         json!({"status": true, "message": null, "webhook": shown(&row)}),
     ))
