@@ -410,10 +410,22 @@ mod tests {
     #[test]
     fn a_plate_is_read_in_every_form_and_nothing_else_is_one() {
         let of = |value: Value| entry(Some(&value));
-        for plate in [json!("Metadata/plate_12.gcode"), json!("plate_12.gcode"), json!("plate_12"), json!(12), json!("12")] {
+        for plate in [
+            json!("Metadata/plate_12.gcode"),
+            json!("plate_12.gcode"),
+            json!("plate_12"),
+            json!(12),
+            json!("12"),
+        ] {
             assert_eq!(of(plate.clone()), Some(Entry::Plate(12)), "{plate}");
         }
-        for other in ["Metadata/plate_0.gcode", "plate_-1.gcode", "boat.gcode", "plate_99999999999", "plate_1.png"] {
+        for other in [
+            "Metadata/plate_0.gcode",
+            "plate_-1.gcode",
+            "boat.gcode",
+            "plate_99999999999",
+            "plate_1.png",
+        ] {
             assert_eq!(of(json!(other)), Some(Entry::Other(other.to_owned())));
         }
         for none in [json!(null), json!(""), json!(true), json!([])] {

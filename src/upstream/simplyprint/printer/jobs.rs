@@ -142,9 +142,9 @@ impl PrinterCore {
             Some("This printer has no material system: the tools cannot be mapped to other ones than in the file.".to_owned())
         } else {
             match &file.entry {
-                Some(FileEntry::Other(entry)) => {
-                    Some(format!("{entry:?} is no plate of a sliced project; nothing was started. Upload that file itself."))
-                }
+                Some(FileEntry::Other(entry)) => Some(format!(
+                    "{entry:?} is no plate of a sliced project; nothing was started. Upload that file itself."
+                )),
                 _ => None,
             }
         };

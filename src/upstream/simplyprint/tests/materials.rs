@@ -51,7 +51,11 @@ fn the_cloud_hears_all_spools_first_then_changes_and_all_again_when_it_asks() {
     bench.turn();
     assert_eq!(bench.of("material_data")[0]["refresh"], true);
     let asked = Action::Command(Command::RefreshMaterials);
-    assert_eq!(bench.acts.iter().filter(|act| **act == asked).count(), 1, "the printer reads its spools anew");
+    assert_eq!(
+        bench.acts.iter().filter(|act| **act == asked).count(),
+        1,
+        "the printer reads its spools anew"
+    );
     bench.clear();
     bench.cut();
     bench.connect();
@@ -118,5 +122,10 @@ fn an_entry_that_is_no_plate_starts_nothing_and_is_named() {
     assert_eq!(bench.fetches(), 0);
     let said = bench.of("file_progress")[0];
     assert_eq!(said["state"], "error");
-    assert!(said["message"].as_str().is_some_and(|m| m.contains("parts/boat.stl")), "{said}");
+    assert!(
+        said["message"]
+            .as_str()
+            .is_some_and(|m| m.contains("parts/boat.stl")),
+        "{said}"
+    );
 }
