@@ -65,7 +65,9 @@ impl PartialEq for Elsewhere {
 impl Config {
     /// Where the printer is, as far as is known.
     pub fn address(&self) -> String {
-        self.elsewhere.get().unwrap_or_else(|| self.host.trim().to_owned())
+        self.elsewhere
+            .get()
+            .unwrap_or_else(|| self.host.trim().to_owned())
     }
 
     /// Reads the driver's keys.

@@ -144,7 +144,11 @@ impl BambuDriver {
                 self.delivery = Delivery::Plain;
             }
             // Without words it was ours to end it.
-            let words = broken.fault.raw.clone().filter(|_| broken.fault.code == faults::LINK_LOST.code);
+            let words = broken
+                .fault
+                .raw
+                .clone()
+                .filter(|_| broken.fault.code == faults::LINK_LOST.code);
             match words.filter(|_| began.elapsed() < SETTLED) {
                 Some(words) => {
                     self.cut_short += 1;
@@ -169,7 +173,9 @@ impl BambuDriver {
         }
         let heard = meanwhile(link, stop, found::address_of(&self.config.serial)).await;
         let before = self.config.address();
-        self.config.elsewhere.set(heard.flatten().map(|address| address.to_string()));
+        self.config
+            .elsewhere
+            .set(heard.flatten().map(|address| address.to_string()));
         let host = self.config.address();
         if host != before {
             tracing::info!(printer = %self.context.printer, %host, "the printer is looked for at another address");

@@ -93,7 +93,9 @@ async fn network() -> BTreeMap<Place, Addresses> {
                     let name = service.get_hostname().trim_end_matches('.').to_owned();
                     let addresses = service.get_addresses().iter().map(ScopedIp::to_ip_addr);
                     // Told again when another family of addresses comes in.
-                    all.entry((name, service.get_port())).or_default().extend(addresses);
+                    all.entry((name, service.get_port()))
+                        .or_default()
+                        .extend(addresses);
                 }
             }
         };

@@ -77,7 +77,13 @@ impl Socket {
             let tls = tokio_rustls::TlsConnector::from(config)
                 .connect(name, tcp)
                 .await
-                .map_err(|e| if is_untrusted(&e) { faults::CERTIFICATE.with_raw(e.to_string()) } else { broken(&e) })?;
+                .map_err(|e| {
+                    if is_untrusted(&e) {
+                        faults::CERTIFICATE.with_raw(e.to_string())
+                    } else {
+                        broken(&e)
+                    }
+                })?;
             Box::new(tls)
         } else {
             Box::new(tcp)
