@@ -228,7 +228,11 @@ impl BambuDriver {
                     for _ in 1..REPORTS_AT_ONCE {
                         let Some(report) = mqtt.next().now_or_never() else {
                             let calm = self.core.is_calm() && self.upload.is_none();
-                            resting = calm.then(|| beat::next(tokio::time::Instant::now()));
+                            let every = match self.core.status().state.is_busy() {
+                                true => beat::PRINTING,
+                                false => beat::IDLE,
+                            };
+                            resting = calm.then(|| beat::next(tokio::time::Instant::now(), every));
                             break;
                         };
                         self.hear(&report?);
