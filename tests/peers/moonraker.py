@@ -489,7 +489,7 @@ def encrypted(case):
     """Over TLS: a certificate of nobody we trust is told as such, one that this host trusts lets in."""
     with case:
         seen = case.until(lambda s: ((s.get("link") or {}).get("why") or {}).get("code") == "moonraker/certificate", 30)
-        assert "certificate" in seen["link"]["why"]["what"], seen["link"]
+        assert "certificate" in seen["link"]["why"]["message"], seen["link"]
         case.end_daemon(signal.SIGTERM)
         case.environment["SSL_CERT_FILE"] = CERTIFICATE
         case.start_daemon()
