@@ -510,7 +510,9 @@ def main():
     if rig and shutil.which("mosquitto"):
         for model in ("P1S", "X1C", "A1MINI", "H2D"):
             add(f"mosquitto-{model}", whole_way, model, "--broker", "mosquitto")
-    short = ["way-P1S", "way-H2D", "link-and-restart", "refused-P1S", "wrong-serial", "changed-certificate", "bad-upload"]
+    behind = "mosquitto" if "mosquitto-P1S" in cases else "way"
+    ways = ["way-X1C", "way-A1MINI", f"{behind}-P1S", f"{behind}-H2D"] if rig else ["way-P1S", "way-H2D", "crowded"]
+    short = [*ways, "link-and-restart", "refused-P1S", "wrong-serial", "changed-certificate", "bad-upload"]
     wanted = [name for name in given.cases or (short if given.short else cases) if name in cases]
     for name in set(given.cases) - set(wanted):
         print(f"no case {name}" + ("" if rig else " without the rig"), flush=True)
