@@ -16,17 +16,13 @@ use tokio_serial::SerialStream;
 /// Keeps the allocator from holding on to memory: what is big is mapped, and given back when it is freed.
 ///
 /// Glibc raises its threshold with every big block that is freed, so that after the first upload or analysis
-/// big buffers come from the heaps of all threads and stay there. It also makes a heap for every thread, up to
-/// eight for each processor, and what was free in one is of no use to the others: with twenty prints from a
-/// cloud three of thirteen megabytes. Call it before other threads start.
+/// big buffers come from the heaps of all threads and stay there. Call it before other threads start.
 pub fn give_memory_back() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
     {
         const TRIM_THRESHOLD: i32 = -1;
         const MMAP_THRESHOLD: i32 = -3;
-        const ARENA_MAX: i32 = -8;
         const BYTES: i32 = 128 << 10;
-        const ARENAS: i32 = 4;
         unsafe extern "C" {
             fn mallopt(parameter: i32, value: i32) -> i32;
         }
@@ -35,7 +31,6 @@ pub fn give_memory_back() {
         unsafe {
             mallopt(MMAP_THRESHOLD, BYTES);
             mallopt(TRIM_THRESHOLD, BYTES);
-            mallopt(ARENA_MAX, ARENAS);
         }
     }
 }
