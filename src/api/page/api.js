@@ -144,6 +144,7 @@ export async function follow({ all, one, gone, live, lost: tellLost }) {
         live();
       });
     } catch (error) {
+      if (error.status === 403) locked.tell(error.message);
       if (error.status === 401 || error.status === 403) return;
     }
     tellLost();

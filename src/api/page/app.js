@@ -26,7 +26,8 @@ function take(row) {
 
 /** Which printer the address names; a single one needs no overview. */
 function wanted() {
-  const name = decodeURIComponent(location.hash.replace(/^#\/?/, ""));
+  let name = location.hash.replace(/^#\/?/, "");
+  try { name = decodeURIComponent(name); } catch { /* Typed by a person: it is no printer's name then. */ }
   const printers = all();
   if (printers.length === 1) return printers[0];
   return printers.find((p) => p.name === name) || null;
