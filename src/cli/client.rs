@@ -76,7 +76,9 @@ impl Client {
         // Unlike a command it has no outcome that a caller could judge.
         if answer.get("status") == Some(&json!(false)) {
             let words = answer.get("message").and_then(Value::as_str);
-            return Err(Failure::new(clean(words.unwrap_or("The daemon refused the file."))));
+            return Err(Failure::new(clean(
+                words.unwrap_or("The daemon refused the file."),
+            )));
         }
         Ok(answer)
     }
