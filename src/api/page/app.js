@@ -158,6 +158,7 @@ for (const kind of ["dragover", "drop"]) addEventListener(kind, (e) => e.prevent
 addEventListener("hashchange", () => {
   if (/[#&]key=/.test(location.hash)) { api.takeKey(); location.reload(); } else if (!shown || shown.key !== "key") route();
 });
+addEventListener("resize", chart);
 document.addEventListener("visibilitychange", () => { if (!document.hidden) { update(); chart(); } });
 setInterval(() => {
   if (document.hidden) return;
