@@ -5,6 +5,7 @@
 //! turns refusals that a person can overrule into warnings.
 
 use crate::gcode::analysis::{Analysis, Box3, Format, Object, Warning};
+use crate::order::Order as _;
 use crate::printer::outcome::Refusal;
 
 /// Slack for slicers that round: a part exactly as big as the bed is not outside of it.
@@ -120,7 +121,7 @@ pub fn check(analysis: &Analysis, limits: &Limits, file: &str, skip: &[String]) 
     for problem in &mut problems {
         problem.refuse = problem.always || (problem.refuse && !limits.only_warn);
     }
-    problems.sort_by_key(|p| !p.refuse);
+    problems.order_by_key(|p| !p.refuse);
     Report { problems, skip }
 }
 
