@@ -176,8 +176,9 @@ impl Daemon {
         fd_store: Arc<FdStore>,
     ) -> Result<Daemon, StartError> {
         let (state_dir, runtime_dir) = (config.agent.state_dir.clone(), config.agent.runtime_dir.clone());
-        let account = config.api.id;
+        let api_settings = config.api.clone();
         let upstreams = upstreams(&config);
+        let api_name = config.agent.name.clone();
         let (host_name, allow) = (config.agent.name.clone(), config.host_allow.clone());
         make_directory("state_dir", &state_dir)?;
         make_directory("runtime_dir", &runtime_dir)?;
@@ -238,7 +239,12 @@ impl Daemon {
             }));
         }
         let api_stop = CancellationToken::new();
-        let serve = api::serve(listener, handle.clone(), account, api_stop.clone());
+        let (serves, stop) = (handle.clone(), api_stop.clone());
+        let serve = async move {
+            let machine = rustix::system::uname().nodename().to_string_lossy().into_owned();
+            let names = [api_name.as_str(), machine.as_str()];
+            api::serve(listener, serves, &api_settings, &names, stop).await;
+        };
         #[allow(
             clippy::disallowed_methods,
             reason = "the handle is kept: awaited at the end of `run`"

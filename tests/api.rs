@@ -7,6 +7,10 @@ mod fake_printer;
 
 #[path = "api/actions.rs"]
 mod actions;
+#[path = "api/doors.rs"]
+mod doors;
+#[path = "api/events.rs"]
+mod events;
 #[path = "api/files.rs"]
 mod files;
 #[path = "api/requests.rs"]

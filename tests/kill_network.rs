@@ -185,10 +185,7 @@ impl Truth for Bambu {
     }
 
     fn starts(&self) -> usize {
-        let log = self.sim.shared.with(|p| p.log());
-        log.iter()
-            .filter(|body| body["command"] == "project_file")
-            .count()
+        self.sim.shared.with(|p| p.starts())
     }
 
     fn skipped(&self) -> usize {

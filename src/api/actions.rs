@@ -3,12 +3,14 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use axum::Extension;
 use axum::Json as Answer;
 use axum::extract::{Path, State};
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 
 use super::demand::{self, Demand, JobSource, Manner};
+use super::door::Touched;
 use super::envelope::{self, Problem};
 use super::incoming::{Json, Params};
 use super::{Api, dialect_rules, files, objects, pid, recover};
@@ -70,11 +72,12 @@ pub async fn act(
     Path(parts): Path<HashMap<String, String>>,
     params: Params,
     body: Json,
-) -> Result<Answer<Value>, Problem> {
+) -> Result<(Extension<Touched>, Answer<Value>), Problem> {
     let action = parts.get("action").map(String::as_str).unwrap_or_default();
     if action == "Recover" {
         let printers = api.printers(&pid::pids(params.text("pid"), &body.0)?)?;
-        return recover::act(&api, &printers, &body.0).await;
+        let touched = Touched(printers.iter().map(PrinterHandle::id).collect());
+        return Ok((Extension(touched), recover::act(&api, &printers, &body.0).await?));
     }
     let demand = demand::read(action, &body.0)?;
     let manner = demand::manner(&body.0)?;
@@ -127,7 +130,8 @@ pub async fn act(
             members.insert("ignored_start_options".to_owned(), json!(ignored));
         }
     }
-    Ok(Answer(out))
+    let touched = Touched(printers.iter().map(PrinterHandle::id).collect());
+    Ok((Extension(touched), Answer(out)))
 }
 
 /// The documented rule "each printer must be in state X": one that is not, and nothing is sent. Starts

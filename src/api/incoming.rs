@@ -158,7 +158,10 @@ fn unread(rejection: BytesRejection) -> Problem {
     match rejection.into_response().status() {
         StatusCode::PAYLOAD_TOO_LARGE => Problem::with(
             StatusCode::PAYLOAD_TOO_LARGE,
-            format!("The body is larger than {} KiB.", super::BODY_MAX_BYTES >> 10),
+            format!(
+                "The body is larger than {} KiB.",
+                super::routes::BODY_MAX_BYTES >> 10
+            ),
         ),
         _ => Problem::bad("The body broke off."),
     }

@@ -2,8 +2,10 @@
 //! `layerd` of the same objects.
 //!
 //! It is served on a unix socket whose permissions (0660, group `layerd`) are its authorization: whoever
-//! may open it may do everything. Paths are `/{id}/…` and `/api/{id}/…`; the id is the configured one,
-//! and 0 always works.
+//! may open it may do everything. And on the addresses of `[api] listen`, where a key is needed, in the
+//! header `X-API-KEY` or as `Authorization: Bearer`; each key has scopes (read, control, files, admin), and
+//! each route needs one. Paths are `/{id}/…` and `/api/{id}/…`; the id is the configured one, and 0 always
+//! works.
 //!
 //! A request that brings a member `layerd` of its own speaks our dialect: there `printer::guard` alone
 //! decides what is legal. Everything else is held to the narrower table of the cloud
@@ -11,66 +13,70 @@
 //!
 //! | file | subject |
 //! |---|---|
-//! | `mod` | routes, what holds for all of them |
-//! | [`server`], [`socket`] | connections and their limits; the socket itself |
+//! | `mod` | what every route holds; starting it all |
+//! | `routes` | the table of routes, in groups by what they need |
+//! | [`listen`], [`server`], [`stall`], [`socket`] | addresses; connections and their limits; the socket itself |
+//! | [`door`], [`access`], [`keys`], [`rate`] | who asks, what they may, how often |
 //! | [`envelope`], `incoming` | the form of answers and of requests |
 //! | [`view`], [`job_view`] | what a printer and a job look like (pure) |
 //! | [`demand`], [`gcode_body`], [`pid`], [`dialect_rules`] | what a request asks, and whether the cloud would allow it (pure) |
+//! | [`events`] | what changes, as server-sent events |
 //! | `printers`, `actions`, `notifications`, `files`, `uploads`, `jobs`, `counters`, `backup` | the endpoints |
 //! | [`objects`] | objects of the running print, by number or name |
 
-use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
-use axum::extract::{DefaultBodyLimit, Path, Request, State};
+use axum::extract::State;
 use axum::http::StatusCode;
-use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use futures_util::future::join_all;
 use serde_json::json;
 use tokio::net::UnixListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::agent::handle::{AgentHandle, PrinterHandle};
+use crate::config::model::Api as Settings;
 use envelope::Problem;
 
+pub mod access;
 mod actions;
 mod backup;
 mod counters;
 pub mod demand;
 pub mod dialect_rules;
+pub mod door;
 mod drain;
 pub mod envelope;
+pub mod events;
 mod files;
 pub mod gcode_body;
 mod incoming;
 pub mod job_view;
 mod jobs;
+pub mod keys;
+pub mod listen;
 mod notifications;
 pub mod objects;
 pub mod pid;
 mod printers;
+pub mod rate;
 mod recover;
+mod routes;
 pub mod server;
 pub mod socket;
+pub mod stall;
 mod uploads;
 pub mod view;
 
 pub use socket::{SOCKET_NAME, bind_unix, unbind_unix, which_file};
 
-/// Largest JSON body.
-const BODY_MAX_BYTES: usize = 1 << 20;
-
-/// Largest upload request: one part, and the frame of the form around it.
-const UPLOAD_MAX_BYTES: usize = uploads::PART_MAX_BYTES as usize + (64 << 10);
-
-/// How long a request may take that waits for no printer.
-const REQUEST_LIMIT: Duration = Duration::from_secs(60);
-
 /// How long the database may take to answer a health check.
 const HEALTH_LIMIT: Duration = Duration::from_secs(2);
+
+/// Rest before the keys are read again when the database did not answer.
+const KEYS_AGAIN: Duration = Duration::from_secs(5);
 
 /// What every route holds.
 #[derive(Clone)]
@@ -78,100 +84,82 @@ pub(crate) struct Api {
     agent: AgentHandle,
     account: i64,
     uploads: Arc<uploads::Uploads>,
+    keys: Arc<keys::Keys>,
+    door: Arc<door::Door>,
+    events: Arc<events::Hub>,
+    listening: Arc<listen::Listening>,
 }
 
-/// Serves the API until `shutdown`; open requests get a moment to end.
-pub async fn serve(listener: UnixListener, agent: AgentHandle, account: i64, shutdown: CancellationToken) {
-    server::serve(listener, router(agent, account), shutdown).await;
-}
-
-/// All routes. `account`: the id that the paths may name beside 0.
-pub fn router(agent: AgentHandle, account: i64) -> Router {
+/// Serves the API on the socket and on the configured addresses until `shutdown`; open requests get a
+/// moment to end. `host`: names by which this host may be called.
+pub async fn serve(
+    socket: UnixListener,
+    agent: AgentHandle,
+    settings: &Settings,
+    host: &[&str],
+    shutdown: CancellationToken,
+) {
+    let names = access::Names::new(host.iter().copied(), &settings.hosts);
     let api = Api {
-        agent,
-        account,
+        account: settings.id,
         uploads: Arc::default(),
+        keys: Arc::default(),
+        door: Arc::new(door::Door::new(
+            names,
+            settings.loopback_key,
+            settings.rate_per_min,
+        )),
+        listening: Arc::default(),
+        events: Arc::new(events::Hub::new(shutdown.clone())),
+        agent,
     };
-    let quick = Router::new()
-        .route("/account/Test", get(test_key))
-        .route("/printers/Get", get(printers::by_get).post(printers::by_post))
-        .route("/printers/GetLogs", get(printers::logs))
-        .route("/printers/GetCounters", get(counters::get))
-        .route("/printers/MarkService", post(counters::mark_service))
-        .route("/printers/notification/Get", get(notifications::list))
-        .route("/jobs/GetPaginatedPrintJobs", post(jobs::list))
-        .route("/jobs/GetDetails", get(jobs::details))
-        .route("/files/ListExisting", get(files::list))
-        .layer(middleware::from_fn(in_time));
-    // These have the limits of the commands they wait for, or of the bytes that arrive.
-    let patient = Router::new()
-        .route("/printers/actions/{action}", post(actions::act))
-        .route("/printers/notification/Resolve", post(notifications::resolve))
-        .route(
-            "/printers/notification/ResolveAll",
-            post(notifications::resolve_all),
-        )
-        .route("/agent/Drain", post(drain::drain))
-        .layer(DefaultBodyLimit::max(BODY_MAX_BYTES))
-        .route("/agent/Backup", get(backup::backup))
-        .route(
-            "/files/Upload",
-            post(files::upload).layer(DefaultBodyLimit::max(UPLOAD_MAX_BYTES)),
-        );
-    let routes = quick
-        .layer(DefaultBodyLimit::max(BODY_MAX_BYTES))
-        .merge(patient)
-        .layer(middleware::from_fn_with_state(api.clone(), known_account));
-    Router::new()
-        .route("/healthz", get(healthz))
-        .nest("/{account}", routes.clone())
-        .nest("/api/{account}", routes)
-        .fallback(async || Problem::not_found("There is no such path."))
-        .method_not_allowed_fallback(async || {
-            Problem::with(
-                StatusCode::METHOD_NOT_ALLOWED,
-                "This path does not take that method.",
-            )
+    let router = routes::router(api.clone());
+    let unix = server::serve(server::Listener::Unix(socket), router.clone(), shutdown.clone());
+    let tcp = join_all(addresses(settings).into_iter().flat_map(|(all, tls)| {
+        let (api, router, shutdown) = (&api, &router, &shutdown);
+        all.into_iter().map(move |address| {
+            let place = listen::Place {
+                address,
+                tls: tls.clone(),
+                keys: api.keys.clone(),
+                listening: api.listening.clone(),
+            };
+            listen::listen(place, router.clone(), shutdown.clone())
         })
-        .layer(middleware::from_fn(json_only))
-        .with_state(api)
-}
-
-/// The id in the path must be ours or 0.
-async fn known_account(
-    State(api): State<Api>,
-    Path(parts): Path<HashMap<String, String>>,
-    request: Request,
-    next: Next,
-) -> Response {
-    let id = parts.get("account").and_then(|a| a.parse::<i64>().ok());
-    match id {
-        Some(id) if id == 0 || id == api.account => next.run(request).await,
-        Some(_) => {
-            Problem::with(StatusCode::FORBIDDEN, "You don't have access to this account").into_response()
+    }));
+    let kept = async {
+        tokio::select! {
+            () = shutdown.cancelled() => {}
+            () = known_keys(&api) => {}
         }
-        None => Problem::not_found("There is no such path.").into_response(),
-    }
+    };
+    tokio::join!(unix, tcp, kept, api.events.run(&api));
 }
 
-/// Documented: 406 for a client that takes no JSON.
-async fn json_only(request: Request, next: Next) -> Response {
-    if incoming::takes_json(request.headers()) {
-        return next.run(request).await;
-    }
-    Problem::with(
-        StatusCode::NOT_ACCEPTABLE,
-        "Answers are JSON; the request does not accept that.",
-    )
-    .into_response()
+/// The addresses to listen on, with what encrypts them. None where the certificate cannot be used: what
+/// was to be encrypted is never offered in clear.
+fn addresses(settings: &Settings) -> Option<(Vec<SocketAddr>, Option<tokio_rustls::TlsAcceptor>)> {
+    let tls = match (&settings.tls_cert, &settings.tls_key) {
+        (Some(cert), Some(key)) => match listen::tls(cert, key) {
+            Ok(tls) => Some(tls),
+            Err(error) => {
+                tracing::error!(code = "api/tls", "the API listens on no address: {error}");
+                return None;
+            }
+        },
+        _ => None,
+    };
+    Some((
+        settings.listen.iter().filter_map(|a| a.parse().ok()).collect(),
+        tls,
+    ))
 }
 
-async fn in_time(request: Request, next: Next) -> Response {
-    match tokio::time::timeout(REQUEST_LIMIT, next.run(request)).await {
-        Ok(response) => response,
-        Err(_) => {
-            Problem::with(StatusCode::SERVICE_UNAVAILABLE, "This took too long; try again.").into_response()
-        }
+/// Reads the keys; until the database answers there are none, and the socket alone opens.
+async fn known_keys(api: &Api) {
+    while let Err(error) = api.keys.load(api.agent.store()).await {
+        tracing::error!(code = error.code(), "the keys of the API cannot be read: {error}");
+        tokio::time::sleep(KEYS_AGAIN).await;
     }
 }
 
@@ -199,6 +187,7 @@ async fn healthz(State(api): State<Api>) -> Response {
         "version": env!("CARGO_PKG_VERSION"),
         "up_s": api.agent.up_s(),
         "printers": api.agent.printers().len(),
+        "listening": api.listening.addresses(),
         "draining": api.agent.is_draining(),
     });
     (status, axum::Json(body)).into_response()

@@ -151,7 +151,8 @@ fn matches(printer: &PrinterHandle, search: &str) -> bool {
     printer.id().to_string() == search || printer.name().to_lowercase().contains(search) || machine()
 }
 
-fn row(api: &Api, printer: &PrinterHandle) -> Value {
+/// One element of the list.
+pub(super) fn row(api: &Api, printer: &PrinterHandle) -> Value {
     let snapshot = printer.snapshot();
     let who = Who {
         name: printer.name(),
@@ -160,17 +161,19 @@ fn row(api: &Api, printer: &PrinterHandle) -> Value {
         camera: printer.camera_works().is_some(),
     };
     let mut row = view::row(who, &snapshot.state, snapshot.job_id, clock::now());
-    let upstreams: Map<String, Value> = api
-        .agent
-        .pairings()
-        .of(printer.id())
-        .into_iter()
-        .map(|(upstream, pairing)| (upstream.to_owned(), standing(&pairing)))
-        .collect();
     if let Some(native) = row.get_mut("layerd").and_then(Value::as_object_mut) {
-        native.insert("upstreams".to_owned(), Value::Object(upstreams));
+        native.insert("upstreams".to_owned(), upstreams(api, printer));
     }
     row
+}
+
+/// How a printer stands with each upstream, by name.
+pub(super) fn upstreams(api: &Api, printer: &PrinterHandle) -> Value {
+    let all = api.agent.pairings().of(printer.id()).into_iter();
+    Value::Object(
+        all.map(|(upstream, pairing)| (upstream.to_owned(), standing(&pairing)))
+            .collect(),
+    )
 }
 
 /// How a printer stands with an upstream; `code` claims it there.

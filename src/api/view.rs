@@ -122,7 +122,8 @@ fn temps(state: &State, now: Instant) -> Value {
     Value::Object(members)
 }
 
-fn native_notice(number: usize, notice: &Notice) -> Value {
+/// A notice in our own shape; `number` is its place.
+pub fn native_notice(number: usize, notice: &Notice) -> Value {
     json!({
         "number": number,
         "id": notice.id,

@@ -1,5 +1,6 @@
 //! `layerd check`: every mistake of the configuration, then whether everything can be reached.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use futures_util::future::join_all;
@@ -8,11 +9,13 @@ use serde_json::{Value, json};
 use super::client::{Client, Listed, block_on};
 use super::exit::{Done, Exit};
 use super::{Globals, out, settings};
+use crate::api::listen;
 use crate::api::socket::SOCKET_NAME;
 use crate::camera::lens::{Lens, Purpose, Source, Studio};
 use crate::config::model::Common;
 use crate::daemon::{Configured, read_config};
 use crate::drivers::Reach;
+use crate::job::store::{FILE_NAME, Store};
 use crate::power;
 use crate::printer::fault::Fault;
 
@@ -132,6 +135,7 @@ async fn look(settings: &Configured) -> Vec<Looked> {
         .into_iter()
         .flatten(),
     );
+    all.extend(doors(settings).await);
     if let Some(cloud) = settings.simplyprint.as_ref().filter(|s| s.enabled) {
         all.push(Looked {
             what: "upstream simplyprint".to_owned(),
@@ -139,6 +143,57 @@ async fn look(settings: &Configured) -> Vec<Looked> {
         });
     }
     all
+}
+
+/// Whether the local API can listen where others reach it: with its certificate, and with a key.
+async fn doors(settings: &Configured) -> Vec<Looked> {
+    let api = &settings.api;
+    let mut all = Vec::new();
+    if let (Some(cert), Some(key)) = (&api.tls_cert, &api.tls_key) {
+        let pair = listen::tls(cert, key).map(|_| "certificate and key belong together".to_owned());
+        all.push(Looked {
+            what: "api tls".to_owned(),
+            reach: pair.map_err(|e| ("api/tls".to_owned(), out::clean(&e.to_string()))),
+        });
+    }
+    let far: Vec<SocketAddr> = api
+        .listen
+        .iter()
+        .filter_map(|a| a.parse().ok())
+        .filter(|a: &SocketAddr| !a.ip().is_loopback())
+        .collect();
+    if far.is_empty() {
+        return all;
+    }
+    let keys = keys(settings).await;
+    all.extend(far.into_iter().map(|address| Looked {
+        what: format!("api {address}"),
+        reach: match keys {
+            0 => Err(("api/no-key".to_owned(), listen::no_key(address))),
+            1 => Ok("1 key".to_owned()),
+            n => Ok(format!("{n} keys")),
+        },
+    }));
+    all
+}
+
+/// How many keys there are: the running daemon knows, else the database.
+async fn keys(settings: &Configured) -> usize {
+    let socket = settings.agent.runtime_dir.join(SOCKET_NAME);
+    if socket.exists()
+        && let Ok(client) = Client::new(&socket)
+        && let Ok(answer) = client.get("agent/keys/Get", &[], REACH_LIMIT).await
+    {
+        return answer.get("data").and_then(Value::as_array).map_or(0, Vec::len);
+    }
+    let path = settings.agent.state_dir.join(FILE_NAME);
+    if !path.exists() {
+        return 0;
+    }
+    let Ok(store) = Store::open(&path) else { return 0 };
+    let found = store.api_keys().await.map_or(0, |keys| keys.len());
+    let _ = store.close(REACH_LIMIT).await;
+    found
 }
 
 /// The switch and the camera of a printer, where there are some. Nothing is switched.

@@ -19,6 +19,7 @@ mod discover;
 mod drain;
 pub mod exit;
 mod generate;
+mod key;
 mod log;
 mod login;
 mod logs;
@@ -131,6 +132,9 @@ enum Verb {
     Clear(act::ClearArgs),
     /// Press a button of a printer's prompt
     Answer(act::AnswerArgs),
+    /// Keys of the local API: who may use it over the network
+    #[command(subcommand)]
+    Key(key::Verb),
     /// Hours, prints and filament of the printers, in all and since their service
     Counters(counters::Args),
     /// What happened to a printer, or its raw traffic
@@ -223,6 +227,7 @@ fn dispatch(cli: &Cli) -> Done {
         Verb::Print(args) => print::run(globals, args),
         Verb::Begin(args) => act::run(globals, "BeginPrint", args),
         Verb::Counters(args) => counters::run(globals, args),
+        Verb::Key(verb) => key::run(globals, verb),
         Verb::Estop(args) => act::run(globals, "EmergencyStop", args),
         Verb::Clear(args) => act::clear(globals, args),
         Verb::Answer(args) => act::answer(globals, args),

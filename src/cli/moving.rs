@@ -36,7 +36,7 @@ pub struct PairArgs {
     to: String,
 }
 
-fn database(globals: &Globals) -> Result<PathBuf, Failure> {
+pub(super) fn database(globals: &Globals) -> Result<PathBuf, Failure> {
     let config =
         read_config(globals.config_path()).map_err(|mistakes| Failure::usage(mistakes.to_string()))?;
     Ok(config.agent.state_dir.join(FILE_NAME))
@@ -62,7 +62,7 @@ pub(super) fn not_open(error: StoreError) -> Failure {
     }
 }
 
-fn failed(error: StoreError) -> Failure {
+pub(super) fn failed(error: StoreError) -> Failure {
     Failure::new(error.to_string())
 }
 

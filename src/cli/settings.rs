@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::exit::Failure;
 use crate::config::load::{Surroundings, runtime_dir};
+use crate::config::model::V1;
 use crate::daemon::Configured;
 
 /// Where the configuration is unless the command line says otherwise.
@@ -15,8 +16,8 @@ const SIZE_MAX: u64 = 1 << 20;
 /// What is configured but not yet done by this version: said aloud, never passed over in silence.
 pub fn unused(config: &Configured) -> Vec<String> {
     let mut out = Vec::new();
-    if config.api.listen != ["127.0.0.1:7380"] && !config.api.listen.is_empty() {
-        out.push("api.listen is kept, but this version serves the unix socket only.".to_owned());
+    if config.api.v1 != V1::Off {
+        out.push("api.v1 is kept, but this version serves nothing on /v1.".to_owned());
     }
     out
 }

@@ -336,6 +336,7 @@ fn read_api(section: &mut Section<'_>) -> Api {
     ];
     let api = Api {
         listen,
+        hosts: section.strings("hosts").unwrap_or_default(),
         v1: section.one_of("v1", &v1).unwrap_or(V1::Off),
         id: section.integer("id", 0..=i64::from(u32::MAX)).unwrap_or(0),
         loopback_key: section.boolean("loopback_key").unwrap_or(true),

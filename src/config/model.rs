@@ -38,6 +38,8 @@ pub struct Agent {
 pub struct Api {
     /// Addresses to listen on, beside the unix socket.
     pub listen: Vec<String>,
+    /// Names of this host that requests may call it by, beside its addresses and its own names.
+    pub hosts: Vec<String>,
     /// Who owns `/v1`.
     pub v1: V1,
     /// The `{id}` of the paths; 0 always works.

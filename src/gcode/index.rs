@@ -169,6 +169,7 @@ impl IndexBuilder {
 
     /// From this byte on another object is printed.
     pub fn object(&mut self, byte: u64, object: Option<u32>) {
+        let byte = byte.max(self.last_span);
         if self.on && self.spans.len() < MAX_SPANS {
             put(&mut self.spans, byte.saturating_sub(self.last_span));
             put(&mut self.spans, object.map_or(0, |o| u64::from(o) + 1));

@@ -37,6 +37,8 @@ pub struct Rig {
     pub alpha: Fake,
     pub beta: Fake,
     pub http: reqwest::Client,
+    /// Where it listens beside the socket.
+    pub base: String,
     stop: CancellationToken,
     tasks: Vec<JoinHandle<()>>,
 }
@@ -46,11 +48,22 @@ pub const ACCOUNT: i64 = 4711;
 
 impl Rig {
     /// Printers `alpha` (1) and `beta` (2, asks something), which are up, and `gone` (3), which is not.
+    pub async fn start() -> Rig {
+        Rig::start_with("rate_per_min = 0").await
+    }
+
+    /// With these lines under `[api]`.
     #[allow(
         clippy::disallowed_methods,
         reason = "the handles are kept and awaited in `end`"
     )]
-    pub async fn start() -> Rig {
+    pub async fn start_with(settings: &str) -> Rig {
+        let settings = layerd::daemon::parse_config(
+            &format!("[api]\nlisten = [\"127.0.0.1:0\"]\nid = {ACCOUNT}\n{settings}"),
+            "test",
+        )
+        .expect("settings")
+        .api;
         let dir = tempfile::tempdir().expect("a directory");
         let store = Store::memory().expect("a store");
         let spool = Spool::open(dir.path().join("spool"), store.clone(), Caps::default()).expect("a spool");
@@ -82,12 +95,10 @@ impl Rig {
         let path = socket(dir.path());
         let listener = layerd::api::bind_unix(&path).await.expect("a socket");
         let stop = CancellationToken::new();
-        let served = tokio::spawn(layerd::api::serve(
-            listener,
-            handle.clone(),
-            ACCOUNT,
-            stop.clone(),
-        ));
+        let (served_agent, served_stop) = (handle.clone(), stop.clone());
+        let served = tokio::spawn(async move {
+            layerd::api::serve(listener, served_agent, &settings, &["box"], served_stop).await;
+        });
         let ended = stop.clone();
         let ran = tokio::spawn(async move {
             let reread = Box::new(|| Err("not in this test".to_owned()));
@@ -102,15 +113,22 @@ impl Rig {
             .no_proxy()
             .build()
             .expect("a client");
-        let rig = Rig {
+        let mut rig = Rig {
             dir,
             agent: handle,
             alpha,
             beta,
             http,
+            base: String::new(),
             stop,
             tasks: vec![served, ran],
         };
+        let began = Instant::now();
+        while rig.base.is_empty() {
+            assert!(began.elapsed() < LIMIT, "it listens nowhere");
+            let (_, health) = rig.get("healthz").await;
+            rig.base = health["listening"][0].as_str().unwrap_or_default().to_owned();
+        }
         rig.until("alpha is up", |r| r.state(1) == "operational").await;
         rig.until("beta asks", |r| {
             !r.agent
@@ -123,6 +141,34 @@ impl Rig {
         })
         .await;
         rig
+    }
+
+    /// A client over TCP, as from another machine, with these headers.
+    pub fn far(&self, headers: &[(&'static str, &str)]) -> Far {
+        let headers = headers
+            .iter()
+            .map(|(name, value)| (*name, value.parse().expect("a header")));
+        let mut all = reqwest::header::HeaderMap::new();
+        headers.for_each(|(name, value)| {
+            all.insert(name, value);
+        });
+        let http = reqwest::Client::builder()
+            .no_proxy()
+            .default_headers(all)
+            .build()
+            .expect("a client");
+        Far {
+            http,
+            base: self.base.clone(),
+        }
+    }
+
+    /// Makes a key over the socket and gives a client with it.
+    pub async fn key(&self, name: &str, scopes: &str) -> Far {
+        let (_, answer) = self
+            .post("0/agent/keys/Create", json!({"name": name, "scopes": scopes}))
+            .await;
+        self.far(&[("x-api-key", answer["key"].as_str().expect("a key"))])
     }
 
     pub fn socket(&self) -> PathBuf {
@@ -191,6 +237,26 @@ impl Rig {
                 .expect("ends in time")
                 .expect("ends well");
         }
+    }
+}
+
+/// A client over TCP.
+pub struct Far {
+    pub http: reqwest::Client,
+    pub base: String,
+}
+
+impl Far {
+    pub fn url(&self, path: &str) -> String {
+        format!("{}/{path}", self.base)
+    }
+
+    pub async fn get(&self, path: &str) -> (u16, Value) {
+        read(self.http.get(self.url(path))).await
+    }
+
+    pub async fn post(&self, path: &str, body: Value) -> (u16, Value) {
+        read(self.http.post(self.url(path)).json(&body)).await
     }
 }
 

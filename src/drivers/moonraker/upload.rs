@@ -320,10 +320,9 @@ fn needed(job: &StartJob) -> Option<Labels> {
         return None;
     }
     let options = Options::default();
-    let analysis = analyze_file(&job.program.path, &options, &mut |_, _| true)
-        .ok()
-        .map(|(a, _)| a);
-    Labels::new(analysis.as_ref(), &job.program.objects, &job.skip)
+    let read = analyze_file(&job.program.path, &options, &mut |_, _| true).ok();
+    let read = read.as_ref().map(|(analysis, index)| (analysis, index));
+    Labels::new(read, &job.program.objects, &job.skip)
 }
 
 fn write_marked(from: &Path, to: &Path, mut labels: Labels) -> std::io::Result<Ready> {

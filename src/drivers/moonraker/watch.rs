@@ -184,9 +184,19 @@ impl Watch {
     }
 }
 
-/// Whether Klipper's name is that of the file: as it stands, or as layerd has marked it.
-fn is_called(file: &str, klipper: &str) -> bool {
-    file.eq_ignore_ascii_case(klipper) || super::labels::klipper_name(file).eq_ignore_ascii_case(klipper)
+/// The objects of a file that bear one of Klipper's names: as it stands in the file, or as layerd has marked it.
+fn called<'a>(objects: &'a [PrintObject], klipper: &[&str]) -> Vec<&'a PrintObject> {
+    if klipper.is_empty() {
+        return Vec::new();
+    }
+    let marked = super::labels::klipper_names(objects.iter().map(|o| o.name.as_str()));
+    let is_meant = |name: &str| klipper.iter().any(|k| k.eq_ignore_ascii_case(name));
+    objects
+        .iter()
+        .zip(marked)
+        .filter(|(object, marked)| is_meant(&object.name) || is_meant(marked))
+        .map(|(object, _)| object)
+        .collect()
 }
 
 fn level(status: &Status) -> (Option<PrintState>, Option<String>, Option<f64>) {
@@ -479,13 +489,12 @@ impl Core {
     /// The name by which Klipper knows an object.
     pub(super) fn object_name(&self, id: u32) -> Option<String> {
         let plate = self.status.plate();
-        let wanted = match &self.watch.job {
-            Job::Ours { objects, .. } => objects.iter().find(|o| o.id == id)?.name.clone(),
-            _ => return plate.get(usize::try_from(id).ok()?).map(|n| (*n).to_owned()),
+        let Job::Ours { objects, .. } = &self.watch.job else {
+            return plate.get(usize::try_from(id).ok()?).map(|n| (*n).to_owned());
         };
-        plate
-            .iter()
-            .find(|n| is_called(&wanted, n))
+        let mut names = plate.iter();
+        names
+            .find(|n| called(objects, &[n]).iter().any(|o| o.id == id))
             .map(|n| (*n).to_owned())
     }
 
@@ -597,11 +606,7 @@ impl Core {
                 .collect(),
         };
         let gone = self.status.excluded();
-        let skipped: Vec<u32> = plate
-            .iter()
-            .filter(|o| gone.iter().any(|n| is_called(&o.name, n)))
-            .map(|o| o.id)
-            .collect();
+        let skipped: Vec<u32> = called(&plate, &gone).iter().map(|o| o.id).collect();
         if plate != self.told.plate {
             self.told.plate.clone_from(&plate);
             self.tell(Event::Objects(plate));

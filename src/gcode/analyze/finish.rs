@@ -24,6 +24,12 @@ impl Pass {
     /// The result.
     pub fn finish(&mut self, size: u64) -> (Analysis, Index) {
         self.settle();
+        // Slicers that mark only where an object begins: what comes behind the last extrusion ends the print and
+        // belongs to none.
+        if self.objects.current().is_some() {
+            self.objects.enter(None, self.object_end);
+            self.index.object(self.object_end, None);
+        }
         self.last_warnings();
         let model_s = self.planner.as_mut().map(|p| p.finish()).filter(|s| *s > 0.0);
         if let Some(planner) = &mut self.planner {

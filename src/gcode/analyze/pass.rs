@@ -76,6 +76,8 @@ pub(super) struct Pass {
     /// Lower and upper X, Y, Z of the bed, if it is to be checked.
     bed_limits: Option<([Micro; 3], [Micro; 3])>,
     pub byte: u64,
+    /// File offset behind the last extrusion of an object.
+    pub object_end: u64,
 }
 
 impl Pass {
@@ -139,6 +141,7 @@ impl Pass {
             terminated: true,
             bed_limits,
             byte: 0,
+            object_end: 0,
         }
     }
 
@@ -339,6 +342,7 @@ impl Pass {
         }
         if self.objects.current().is_some() {
             self.objects.point(x as f32, y as f32);
+            self.object_end = self.byte;
         }
     }
 

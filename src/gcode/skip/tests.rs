@@ -353,6 +353,40 @@ fn what_ends_the_print_is_never_left_out_with_the_last_object() {
     }
 }
 
+/// Slicers that mark only where an object begins: leaving out the last one must leave the end of the print alone.
+#[test]
+fn what_ends_the_print_goes_out_whichever_object_is_left_out() {
+    let marks = [
+        [";MESH:a.stl", ";MESH:b.stl"],
+        [";PRINTING: a\n;PRINTING_ID: 0", ";PRINTING: b\n;PRINTING_ID: 1"],
+        ["; process a", "; process b"],
+        ["M486 S0", "M486 S1"],
+        ["; printing object a", "; printing object b"],
+    ];
+    for [a, b] in marks {
+        let text = format!(
+            "G28\nM104 S200\nM82\nG92 E0\nG1 Z0.2 F600\n{a}\nG0 X10 Y10 F7200\nG1 X20 E1 F1500\nG1 Y20 E2\n\
+             {b}\nG0 X50 Y50 F7200\nG1 X60 E3 F1500\nG1 Y60 E4\nG1 E3 F2400\nG91\nG0 Z10\nG90\nG0 X0 Y200\n\
+             M104 S0\nM84\n"
+        );
+        for object in [0, 1] {
+            let mut plan = SkipPlan::default();
+            plan.add(object, 0);
+            let left_out = check(text.as_bytes(), &plan).unwrap_or_else(|e| panic!("{b}, {object}: {e}"));
+            assert_eq!(left_out, 2, "{b}");
+            let (index, _) = index_of(text.as_bytes());
+            let lines = stream(&commands(text.as_bytes()), &index, &plan);
+            let sent: Vec<_> = lines.iter().map(|(_, l)| String::from_utf8_lossy(l)).collect();
+            let off = sent.iter().position(|l| l == "M84").expect("the motors go off");
+            let mut printed = Machine::default();
+            lines[..off].iter().for_each(|(_, line)| printed.run(line, None));
+            let [x, y, z] = printed.modal.position;
+            assert_eq!([x, y], [0, 200 * UNIT], "{b}, {object}: {sent:?}");
+            assert!(z >= 10 * UNIT, "{b}, {object}: the head went up: {sent:?}");
+        }
+    }
+}
+
 /// The checker's report: `REPORT=FOLDER…:FOLDER cargo test --lib skip_report -- --ignored --nocapture`.
 #[test]
 #[ignore = "a report on many files: tests/long/run skips"]

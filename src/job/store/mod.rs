@@ -8,6 +8,7 @@
 //! Bytes on the card are counted: changes of state are committed at once and are on the medium when
 //! the call returns; progress is written once a minute for all printers together.
 
+mod api_keys;
 mod error;
 mod files;
 mod flush;
@@ -24,6 +25,7 @@ mod tests_upstreams;
 mod upstreams;
 mod writer;
 
+pub use api_keys::{API_KEYS_MAX, ApiKeyRow};
 pub use error::StoreError;
 pub use files::{AnalysisText, UploadRow};
 pub use jobs::{JobFilter, JobSort, StartSeen};

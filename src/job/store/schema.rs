@@ -10,7 +10,7 @@ pub(super) const APPLICATION_ID: i64 = 0x4c59_5244;
 
 /// One step from schema n-1 to n; the number of a step is its place, from 1. Steps are never edited
 /// once released, only added.
-const STEPS: &[&str] = &[FIRST, UPSTREAMS];
+const STEPS: &[&str] = &[FIRST, UPSTREAMS, API_KEYS];
 
 /// The schema number that this program writes.
 pub(super) const VERSION: i64 = STEPS.len() as i64;
@@ -125,6 +125,18 @@ CREATE TABLE outbox (
     key        TEXT NOT NULL,
     body       TEXT NOT NULL,
     UNIQUE (upstream, printer_id, key)
+) STRICT;
+";
+
+/// Keys of the local API: what a key is, never the key itself.
+const API_KEYS: &str = "
+CREATE TABLE api_keys (
+    id      INTEGER PRIMARY KEY AUTOINCREMENT,
+    name    TEXT NOT NULL UNIQUE,
+    sha256  TEXT NOT NULL UNIQUE,
+    scopes  TEXT NOT NULL,
+    created INTEGER NOT NULL,
+    expires INTEGER
 ) STRICT;
 ";
 

@@ -26,6 +26,7 @@ pub struct Printer {
     seq: u64,
     out: Vec<String>,
     log: VecDeque<Value>,
+    starts: usize,
     job: Option<Job>,
     since_report_s: f64,
     error_for_s: Option<f64>,
@@ -63,6 +64,7 @@ impl Printer {
             seq: 0,
             out: Vec::new(),
             log: VecDeque::new(),
+            starts: 0,
             job: None,
             since_report_s: 0.0,
             error_for_s: None,
@@ -76,7 +78,12 @@ impl Printer {
         std::mem::take(&mut self.out)
     }
 
-    /// What was asked of it, oldest first.
+    /// How many prints of a project were asked for.
+    pub fn starts(&self) -> usize {
+        self.starts
+    }
+
+    /// What was asked of it lately, oldest first.
     pub fn log(&self) -> Vec<Value> {
         self.log.iter().cloned().collect()
     }
@@ -244,6 +251,7 @@ impl Printer {
                 .and_then(Value::as_str)
                 .unwrap_or_default()
                 .to_owned();
+            self.starts += usize::from(command == "project_file");
             if self.log.len() >= LOG_MAX {
                 self.log.pop_front();
             }
