@@ -65,6 +65,8 @@
 //! | a configuration key | [`config`], a driver's own in its `config.rs` |
 //! | a verb of the command line | `cli/<verb>.rs` |
 //! | a route of the local API | [`api`] |
+//! | what slicers send and see | `api/slicer/` |
+//! | the temperatures that a page shows | [`agent::curves`], `api/curve` |
 //! | what a cloud is told and wants | [`upstream`], `upstream/simplyprint/` |
 //! | a new printer family | a folder and two lines in [`drivers`] |
 

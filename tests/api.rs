@@ -13,7 +13,11 @@ mod doors;
 mod events;
 #[path = "api/files.rs"]
 mod files;
+#[path = "api/people.rs"]
+mod people;
 #[path = "api/requests.rs"]
 mod requests;
 #[path = "api/rig.rs"]
 mod rig;
+#[path = "api/slicers.rs"]
+mod slicers;

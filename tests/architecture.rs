@@ -38,7 +38,9 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ),
     (
         "api",
-        &["printer", "gcode", "config", "host", "job", "agent", "sys"],
+        &[
+            "printer", "gcode", "config", "host", "job", "agent", "camera", "sys",
+        ],
     ),
 ];
 

@@ -93,6 +93,7 @@ impl Crew {
             name: plan.name.as_str().into(),
             id,
             driver: plan.kind,
+            limits: plan.settings.preflight.clone(),
             snapshot,
             asks: Mutex::new(asks),
             urgent: Mutex::new(urgent),

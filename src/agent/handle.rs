@@ -9,6 +9,7 @@ use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot, watch};
 use uuid::Uuid;
 
+use super::curves::Curves;
 use super::journal::Journal;
 use super::pairing::Pairings;
 use super::supply::{ESTOP_LIMIT, SupplySide};
@@ -16,6 +17,7 @@ use crate::camera::faults;
 use crate::camera::lens::{Lens, Purpose};
 use crate::drivers::StopMode;
 use crate::job::analysis_pool::AnalysisPool;
+use crate::job::preflight::Limits;
 use crate::job::record::JobRecord;
 use crate::job::spool::Spool;
 use crate::job::store::Store;
@@ -158,6 +160,8 @@ pub(super) struct Shared {
     pub name: Arc<str>,
     pub id: i64,
     pub driver: &'static str,
+    /// What the configuration says it can take.
+    pub limits: Limits,
     pub snapshot: watch::Sender<Arc<Snapshot>>,
     pub asks: Mutex<mpsc::Sender<Ask>>,
     pub urgent: Mutex<mpsc::Sender<Request>>,
@@ -194,6 +198,13 @@ impl PrinterHandle {
     /// Kind of driver.
     pub fn driver(&self) -> &'static str {
         self.shared.driver
+    }
+
+    /// What it can take: by the configuration, and by its own where that says nothing.
+    pub fn limits(&self) -> Limits {
+        self.shared
+            .limits
+            .completed(self.snapshot().state.limits.as_ref())
     }
 
     /// The latest snapshot.
@@ -440,6 +451,7 @@ pub(super) struct AgentShared {
     pub spool: Spool,
     pub pool: AnalysisPool,
     pub pairings: Pairings,
+    pub curves: Curves,
     pub began: Instant,
     /// Seconds since `began` at the main loop's last turn.
     pub turned_s: AtomicU64,
@@ -500,6 +512,11 @@ impl AgentHandle {
     /// How the printers stand with the upstreams.
     pub fn pairings(&self) -> &Pairings {
         &self.inner.pairings
+    }
+
+    /// The temperatures of the last half hour.
+    pub fn curves(&self) -> &Curves {
+        &self.inner.curves
     }
 
     /// Seconds since the agent began.

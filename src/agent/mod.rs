@@ -9,6 +9,7 @@ pub mod actor;
 pub mod backoff;
 pub mod clock;
 pub mod crew;
+pub mod curves;
 pub mod handle;
 pub mod journal;
 pub mod pairing;

@@ -11,6 +11,7 @@ use tokio::time::MissedTickBehavior;
 
 use super::actor::Means;
 use super::crew::Crew;
+use super::curves::Curves;
 use super::handle::{AgentHandle, AgentShared};
 use super::pairing::Pairings;
 use super::plan::{PrinterPlan, difference};
@@ -63,6 +64,7 @@ impl Agent {
             spool: means.spool.clone(),
             pool: means.pool.clone(),
             pairings: Pairings::default(),
+            curves: Curves::new(Instant::now()),
             began: Instant::now(),
             turned_s: AtomicU64::new(0),
         });
@@ -126,6 +128,7 @@ impl Agent {
     async fn look_around(&mut self) {
         self.crew.look_after();
         self.shared.turned_s.store(self.shared.up_s(), Ordering::Relaxed);
+        self.note_temperatures();
         // Only after every actor has been looked at: a bare timer would prove nothing.
         self.systemd.watchdog();
         self.systemd.status(&self.status());
@@ -135,6 +138,17 @@ impl Agent {
             };
             self.replace(plan).await;
         }
+    }
+
+    fn note_temperatures(&self) {
+        let seen: Vec<_> = self
+            .handle()
+            .printers()
+            .iter()
+            .map(|p| (p.id(), p.snapshot()))
+            .collect();
+        let states = seen.iter().map(|(id, snapshot)| (*id, &snapshot.state));
+        self.shared.curves.note(Instant::now(), states);
     }
 
     fn status(&self) -> String {

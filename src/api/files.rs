@@ -31,6 +31,7 @@ pub async fn upload(
     let mut head = Head {
         total: params.text("totalSize").map(size_of).transpose()?,
         token: params.text("continueToken").map(str::to_owned),
+        whole: false,
     };
     let mut arrived = None;
     while let Some(field) = form.next_field().await.map_err(|e| broken(&e))? {

@@ -23,6 +23,9 @@
 //! | [`events`] | what changes, as server-sent events |
 //! | `printers`, `actions`, `notifications`, `files`, `uploads`, `jobs`, `counters`, `backup` | the endpoints |
 //! | [`objects`] | objects of the running print, by number or name |
+//! | `plate`, `curve`, `picture` | for people: the plate from above, temperatures over time, the camera |
+//! | `page` | the page at `/` |
+//! | `slicer` | uploads straight from slicers, `/p/NAME/…` |
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -44,6 +47,7 @@ pub mod access;
 mod actions;
 mod backup;
 mod counters;
+mod curve;
 pub mod demand;
 pub mod dialect_rules;
 pub mod door;
@@ -59,12 +63,16 @@ pub mod keys;
 pub mod listen;
 mod notifications;
 pub mod objects;
+mod page;
+mod picture;
 pub mod pid;
+mod plate;
 mod printers;
 pub mod rate;
 mod recover;
 mod routes;
 pub mod server;
+mod slicer;
 pub mod socket;
 pub mod stall;
 mod uploads;

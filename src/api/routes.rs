@@ -14,8 +14,8 @@ use axum::routing::{get, post};
 use super::access::Scope;
 use super::envelope::Problem;
 use super::{
-    Api, actions, backup, counters, door, drain, events, files, healthz, incoming, jobs, keys, notifications,
-    printers, test_key, uploads,
+    Api, actions, backup, counters, curve, door, drain, events, files, healthz, incoming, jobs, keys,
+    notifications, page, picture, plate, printers, slicer, test_key, uploads,
 };
 
 /// Largest JSON body.
@@ -37,6 +37,7 @@ pub(super) fn router(api: Api) -> Router {
             Scope::Read,
             Router::new().route("/events", get(events::events)),
         ))
+        .merge(slicer::router())
         .layer(middleware::from_fn_with_state(api.clone(), door::admit));
     Router::new()
         .merge(open())
@@ -50,12 +51,16 @@ pub(super) fn router(api: Api) -> Router {
         })
         .layer(DefaultBodyLimit::max(BODY_MAX_BYTES))
         .layer(middleware::from_fn_with_state(api.clone(), door::host_is_ours))
+        .layer(middleware::from_fn(slicer::in_words))
         .with_state(api)
 }
 
 /// What needs no key: it tells nothing of what the printers do.
 fn open() -> Router<Api> {
-    Router::new().route("/healthz", get(healthz))
+    Router::new()
+        .route("/healthz", get(healthz))
+        .merge(page::router())
+        .merge(slicer::to_page())
 }
 
 /// Below `/{account}` and `/api/{account}`.
@@ -64,13 +69,16 @@ fn account(api: &Api) -> Router<Api> {
         .route("/account/Test", get(test_key))
         .route("/printers/Get", get(printers::by_get).post(printers::by_post))
         .route("/printers/GetLogs", get(printers::logs))
+        .route("/printers/GetTemperatures", get(curve::temperatures))
+        .route("/printers/GetPlate", get(plate::of_print))
         .route("/printers/GetCounters", get(counters::get))
         .route("/printers/notification/Get", get(notifications::list))
         .route("/jobs/GetPaginatedPrintJobs", post(jobs::list))
         .route("/jobs/GetDetails", get(jobs::details))
         .route("/files/ListExisting", get(files::list))
         .layer(middleware::from_fn(in_time));
-    // These have the limits of the commands they wait for, or of the bytes that arrive.
+    // These have the limits of the commands they wait for, of the bytes that arrive, or of a big file.
+    let read = read.route("/files/GetAnalysis", get(plate::of_file));
     let control = Router::new()
         .route("/printers/actions/{action}", post(actions::act))
         .route("/printers/MarkService", post(counters::mark_service))
@@ -93,13 +101,16 @@ fn account(api: &Api) -> Router<Api> {
         .merge(needing(Scope::Admin, admin))
         .layer(middleware::from_fn(json_only));
     // What is no JSON.
-    let other = needing(Scope::Read, Router::new().route("/events", get(events::events)));
+    let other = Router::new()
+        .route("/events", get(events::events))
+        .route("/printers/GetPicture", get(picture::picture));
+    let other = needing(Scope::Read, other);
     json.merge(other)
         .layer(middleware::from_fn_with_state(api.clone(), known_account))
 }
 
 /// A group of routes that need a scope.
-fn needing(scope: Scope, routes: Router<Api>) -> Router<Api> {
+pub(super) fn needing(scope: Scope, routes: Router<Api>) -> Router<Api> {
     let check = move |request: Request, next: Next| door::needs(scope, request, next);
     routes.layer(middleware::from_fn(check))
 }

@@ -39,6 +39,8 @@ pub struct Head {
     pub total: Option<u64>,
     /// Continues an upload.
     pub token: Option<String>,
+    /// The client knows no parts: only the spool's own limit counts.
+    pub whole: bool,
 }
 
 /// What has come of an upload.
@@ -112,7 +114,7 @@ impl Uploads {
             let more = chunk.len() as u64;
             part = part.saturating_add(more);
             open.written = open.written.saturating_add(more);
-            if part > PART_MAX_BYTES {
+            if part > PART_MAX_BYTES && !head.whole {
                 return Err(too_large());
             }
             if open.total.is_some_and(|total| open.written > total) {
@@ -269,7 +271,7 @@ mod tests {
             open.written = 4;
             let head = Head {
                 total: Some(10),
-                token: None,
+                ..Head::default()
             };
             match self.uploads.settle(open, &head, at).await? {
                 Arrived::Partly(token) => Ok(token),
@@ -292,8 +294,8 @@ mod tests {
             "it is out while a part arrives"
         );
         let head = Head {
-            total: None,
             token: Some(token.clone()),
+            ..Head::default()
         };
         bench.uploads.settle(open, &head, bench.now).await.expect("kept");
         let told = bench.uploads.resume(&token, late).expect_err("too late");

@@ -13,7 +13,7 @@ use super::preflight::Limits;
 use super::spool::Spool;
 use super::timing::Timing;
 use crate::gcode::analysis::Analysis;
-use crate::gcode::analyze::{Bed, Options};
+use crate::gcode::analyze::Options;
 use crate::gcode::analyze_file::analyze_file;
 use crate::gcode::follow_file::FollowFile;
 use crate::gcode::index::Index;
@@ -312,17 +312,8 @@ pub(super) fn quick() -> Options {
 }
 
 fn options_for(limits: &Limits) -> Options {
-    let bed = limits.bed_mm.map(|[width, depth, height]| {
-        let low = |size: f64| if limits.origin_center { -size / 2.0 } else { 0.0 };
-        Bed {
-            min: [low(width), low(depth)],
-            max: [low(width) + width, low(depth) + depth],
-            height_mm: height,
-            round: limits.bed_round,
-        }
-    });
     Options {
-        bed,
+        bed: limits.bed(),
         max_tool_c: limits.max_tool_c.map(f64::from),
         max_bed_c: limits.max_bed_c.map(f64::from),
         time_model: false,

@@ -5,7 +5,9 @@
 //! turns refusals that a person can overrule into warnings.
 
 use crate::gcode::analysis::{Analysis, Box3, Format, Object, Warning};
+use crate::gcode::analyze::Bed;
 use crate::order::Order as _;
+use crate::printer::model::MachineLimits;
 use crate::printer::outcome::Refusal;
 
 /// Slack for slicers that round: a part exactly as big as the bed is not outside of it.
@@ -33,6 +35,30 @@ pub struct Limits {
     pub only_warn: bool,
     /// The printer prints plain G-code only.
     pub plain_gcode_only: bool,
+}
+
+impl Limits {
+    /// These, and where they say nothing those that the printer tells of itself.
+    pub fn completed(&self, machine: Option<&MachineLimits>) -> Limits {
+        let mut limits = self.clone();
+        if let Some(machine) = machine {
+            limits.max_tool_c = limits.max_tool_c.or(machine.max_tool_c);
+            limits.max_bed_c = limits.max_bed_c.or(machine.max_bed_c);
+            limits.reach_mm = limits.reach_mm.or(machine.reach_mm);
+        }
+        limits
+    }
+
+    /// The bed in the coordinates of the file.
+    pub fn bed(&self) -> Option<Bed> {
+        let [width, depth, height] = self.bed_mm?;
+        let bed = Bed::rect(width, depth, height);
+        let bed = if self.origin_center { bed.centred() } else { bed };
+        Some(Bed {
+            round: self.bed_round,
+            ..bed
+        })
+    }
 }
 
 /// One finding.

@@ -84,6 +84,7 @@ fn routes() -> Vec<(&'static str, String, &'static str, Value)> {
             json!({"pid": 1, "layerd": {}, "button": 0, "minutes": 5, "object_ids": [1], "file_id": "ab"});
         all.push(("POST", format!("0/printers/actions/{action}"), "control", body));
     }
+    all.extend(crate::people::routes());
     let heat = json!({"pid": 1, "gcode": ["M104 S200"], "layerd": {"wait": true}});
     for base in ["0", "api/0"] {
         all.push((

@@ -417,13 +417,7 @@ impl Actor {
 
     /// The limits of the configuration; what it leaves open, the printer's own configuration tells.
     fn preflight_limits(&self) -> crate::job::preflight::Limits {
-        let mut limits = self.settings.preflight.clone();
-        if let Some(machine) = &self.state.limits {
-            limits.max_tool_c = limits.max_tool_c.or(machine.max_tool_c);
-            limits.max_bed_c = limits.max_bed_c.or(machine.max_bed_c);
-            limits.reach_mm = limits.reach_mm.or(machine.reach_mm);
-        }
-        limits
+        self.settings.preflight.completed(self.state.limits.as_ref())
     }
 
     fn clear_bed(&mut self, rating: Option<u8>) -> Outcome {
