@@ -41,6 +41,8 @@ fn prints_skips_and_stops_on_klipper_behind_the_real_moonraker() {
         "stale-pause",
         "socket-key",
         "proxy-key",
+        "tls",
+        "own-simplyprint",
         "wrong-key",
     ]);
 }

@@ -35,7 +35,7 @@ pub(super) fn router(api: Api) -> Router {
         .nest("/{account}", account.clone())
         .nest("/api/{account}", account)
         .merge(needing(Scope::Read, top()))
-        .merge(slicer::router())
+        .merge(slicer::router(&api))
         .layer(middleware::from_fn_with_state(api.clone(), door::admit));
     Router::new()
         .merge(open())

@@ -88,7 +88,7 @@ class Host:
             os.makedirs(f"{work}/data/{sub}")
         open(f"{work}/data/misc/usb.ids", "w").close()
         with open(f"{work}/data/config/moonraker.conf", "w") as f:
-            f.write(CONF.format(port=self.port, dir=work, trust=TRUST))
+            f.write(CONF.format(host="127.0.0.1", port=self.port, ssl_port=free_port(), dir=work, trust=TRUST, more=""))
         with open(f"{work}/data/gcodes/long.gcode", "w") as f:
             f.write("M104 S200\nG28\nM109 S200\nM83\n")
             for n in range(200_000):

@@ -309,6 +309,30 @@ def link_and_restart(case):
         assert len(case.received("project_file")) == 1
 
 
+def crowded(case):
+    """Others take the printer's few places again and again: told as such, and the print is not touched."""
+    def connections():
+        return len(case.received("get_version"))
+
+    with case:
+        case.ready()
+        case.layerd("print", "p", case.gcode, ok=0)
+        uid = case.until(lambda s: s["job"], 60, state="printing")["job"]["uid"]
+        for turn in range(3):
+            before = connections()
+            case.drop()
+            if turn < 2:
+                end = time.monotonic() + 30
+                while connections() == before:
+                    assert time.monotonic() < end, "layerd does not come back\n" + case.log_tail()
+                    time.sleep(0.1)
+        seen = case.until(lambda s: ((s.get("link") or {}).get("why") or {}).get("code") == "bambu/crowded", 15)
+        assert seen["job"]["uid"] == uid, "the print goes on"
+        case.until(lambda s: s["link"]["up"] and s["job"]["uid"] == uid, 30, state="printing")
+        assert len(case.received("project_file")) == 1
+        case.layerd("cancel", "p", ok=0)
+
+
 def refused(case):
     """Developer Mode off: said plainly, nothing started."""
     with case:
@@ -473,6 +497,7 @@ def main():
         add(f"refused-{model}", refused, model, "--no-dev-mode" if rig else "--no-developer-mode")
     add("silent", silent, "P1S", *(("--no-dev-mode", "--refusal", "silent") if rig else ("--silent",)))
     add("trouble", trouble)
+    add("crowded", crowded)
     add("wrong-code", wrong_code, code="00000000")
     add("wrong-serial", wrong_serial, serial="01P00A00000000X")
     add("changed-certificate", changed_certificate)
@@ -485,7 +510,9 @@ def main():
     if rig and shutil.which("mosquitto"):
         for model in ("P1S", "X1C", "A1MINI", "H2D"):
             add(f"mosquitto-{model}", whole_way, model, "--broker", "mosquitto")
-    short = ["way-P1S", "way-H2D", "link-and-restart", "refused-P1S", "wrong-serial", "changed-certificate", "bad-upload"]
+    behind = "mosquitto" if "mosquitto-P1S" in cases else "way"
+    ways = ["way-X1C", "way-A1MINI", f"{behind}-P1S", f"{behind}-H2D"] if rig else ["way-P1S", "way-H2D", "crowded"]
+    short = [*ways, "link-and-restart", "refused-P1S", "wrong-serial", "changed-certificate", "bad-upload"]
     wanted = [name for name in given.cases or (short if given.short else cases) if name in cases]
     for name in set(given.cases) - set(wanted):
         print(f"no case {name}" + ("" if rig else " without the rig"), flush=True)

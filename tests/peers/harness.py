@@ -59,6 +59,7 @@ class Case:
         self.kept = os.path.join(transcripts, name + ".session.txt") if transcripts else None
         self.settings, self.options = settings, printer
         self.printer = self.daemon = None
+        self.environment = {}
         self.began = time.monotonic()
 
     def path(self, name):
@@ -115,7 +116,8 @@ class Case:
 
     def start_daemon(self):
         with open(self.path("log"), "a") as log:
-            self.daemon = subprocess.Popen([self.binary, "--config", self.path("layerd.toml"), "run"], stderr=log, stdout=log)
+            self.daemon = subprocess.Popen([self.binary, "--config", self.path("layerd.toml"), "run"], stderr=log, stdout=log,
+                                           env={**os.environ, **self.environment})
         self.note("daemon started")
 
     def end_daemon(self, how):

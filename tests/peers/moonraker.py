@@ -26,8 +26,9 @@ import urllib.request
 import harness
 
 CONF = """[server]
-host: 127.0.0.1
+host: {host}
 port: {port}
+ssl_port: {ssl_port}
 klippy_uds_address: {dir}/data/comms/klippy.sock
 [authorization]
 {trust}
@@ -37,9 +38,13 @@ validate_service: False
 [announcements]
 dev_mode: True
 [history]
+{more}
 """
 
-TRUST = "trusted_clients:\n    127.0.0.1\n"
+# Made for "localhost", with its key; signed by itself.
+CERTIFICATE = os.path.join(harness.HERE, "..", "bench", "localhost.pem")
+
+TRUST = "trusted_clients:\n    127.0.0.1\n    192.0.2.9\n"
 
 
 def free_port():
@@ -85,15 +90,15 @@ class Proxy:
 
 
 class Klipper(harness.Case):
-    """klippy, Moonraker and the daemon. `trust=False`: only the API key lets in."""
+    """klippy, Moonraker and the daemon. `trust=False`: only the API key lets in; `more`: sections of Moonraker's."""
 
     klippy_script = None
 
-    def __init__(self, name, binary, gcode, settings="", trust=True, link="url", disk_mb=None, **klippy):
+    def __init__(self, name, binary, gcode, settings="", trust=True, link="url", disk_mb=None, more="", host="127.0.0.1", **klippy):
         super().__init__(name, binary, gcode, settings=settings)
         self.options, self.trust, self.link_kind = {"speed": 20, **klippy}, trust, link
         self.disk_mb, self.mounted = disk_mb, False
-        self.port = free_port()
+        self.port, self.ssl_port, self.more, self.host = free_port(), free_port(), more, host
         self.klippy = self.moonraker = None
 
     def __enter__(self):
@@ -103,14 +108,19 @@ class Klipper(harness.Case):
         if self.disk_mb:
             mount = ["mount", "-t", "tmpfs", "-o", f"size={self.disk_mb}m", "layerd-peer", self.path("data/gcodes")]
             self.mounted = subprocess.run(mount, capture_output=True).returncode == 0
-        with open(self.path("data/config/moonraker.conf"), "w") as f:
-            f.write(CONF.format(port=self.port, dir=self.dir, trust=TRUST if self.trust else ""))
+        if self.link_kind == "tls":
+            os.makedirs(self.path("data/certs"))
+            for name in ("moonraker.cert", "moonraker.key"):
+                shutil.copy(CERTIFICATE, self.path("data/certs/" + name))
+        self.configure(self.more)
         self.start_klippy()
         self.start_moonraker()
         where = f'url = "http://127.0.0.1:{self.port}"'
         if self.link_kind == "proxy":
             self.proxy = Proxy(self.port)
             where = f'url = "http://127.0.0.1:{self.proxy.port}"\napi_key = "{self.api_key()}"'
+        if self.link_kind == "tls":
+            where = f'url = "https://localhost:{self.ssl_port}"'
         if self.link_kind == "socket":
             where += f'\nsocket = "{self.path("data/comms/moonraker.sock")}"'
         with open(self.path("layerd.toml"), "w") as f:
@@ -127,6 +137,12 @@ class Klipper(harness.Case):
         if self.mounted:
             subprocess.run(["umount", "-l", self.path("data/gcodes")], check=False)
         shutil.rmtree(self.dir, ignore_errors=True)
+
+    def configure(self, more):
+        """Writes Moonraker's configuration."""
+        trust = TRUST if self.trust else ""
+        with open(self.path("data/config/moonraker.conf"), "w") as f:
+            f.write(CONF.format(host=self.host, port=self.port, ssl_port=self.ssl_port, dir=self.dir, trust=trust, more=more))
 
     @staticmethod
     def end(process):
@@ -469,6 +485,90 @@ def wrong_key(case):
         case.layerd("pause", "p", ok=4)
 
 
+def encrypted(case):
+    """Over TLS: a certificate of nobody we trust is told as such, one that this host trusts lets in."""
+    with case:
+        seen = case.until(lambda s: ((s.get("link") or {}).get("why") or {}).get("code") == "moonraker/certificate", 30)
+        assert "certificate" in seen["link"]["why"]["message"], seen["link"]
+        case.end_daemon(signal.SIGTERM)
+        case.environment["SSL_CERT_FILE"] = CERTIFICATE
+        case.start_daemon()
+        case.ready()
+        case.layerd("print", "p", hot_file(case, bed=30), "--follow", ok=0, timeout=120)
+
+
+def own_simplyprint(case):
+    """Moonraker's own client of the cloud is active: said while it is, and not a moment longer."""
+    def told(seen):
+        return any(n["title"].startswith("Moonraker's own SimplyPrint client") for n in seen["notices"])
+
+    with case:
+        case.ready()
+        seen = case.until(told, 20)
+        note = next(n for n in seen["notices"] if "SimplyPrint" in n["title"])
+        assert "[simplyprint]" in json.dumps(note), note
+        case.end(case.moonraker)
+        case.configure("")
+        case.start_moonraker()
+        case.until(lambda s: s["link"]["up"] and not told(s), 60, state="operational")
+
+
+def unknown_name(case):
+    """A name that nobody has, at the command line and on the network."""
+    with case:
+        case.ready()
+        done = case.layerd("pause", "q")
+        assert done.returncode == 2 and "q" in done.stderr and "p" in done.stderr, (done.returncode, done.stderr)
+        case.end_daemon(signal.SIGTERM)
+        with open(case.path("layerd.toml")) as f:
+            text = f.read()
+        with open(case.path("layerd.toml"), "w") as f:
+            f.write(text.replace(f"127.0.0.1:{case.port}", f"no-such-printer.invalid:{case.port}"))
+        case.start_daemon()
+        seen = case.until(lambda s: ((s.get("link") or {}).get("why") or {}).get("code") == "moonraker/unreachable", 30)
+        assert seen["state"] in ("offline", "not_ready"), seen
+        done = case.layerd("check")
+        assert done.returncode == 1 and "does not answer" in done.stdout + done.stderr, done
+
+
+def announced(case):
+    """Found by what it announces on the network; in a network of its own, so that no other one is asked."""
+    inside = os.environ.get("LAYERD_PEER_NETWORK")
+    if not inside:
+        shutil.rmtree(case.dir, ignore_errors=True)
+        network = ("ip link set lo up && ip link add lan type veth peer name far && ip link set far up && ip addr add 192.0.2.9/24 dev lan && ip link set lan up "
+                   " && exec \"$@\"")
+        words = ["unshare", "--map-root-user", "--net", "sh", "-c", network, "sh"]
+        try:
+            able = subprocess.run([*words, "true"], capture_output=True, text=True).returncode == 0
+        except OSError:
+            able = False
+        if not able:
+            print("        announced: skipped: no network of one's own can be made here (unshare, iproute2)", flush=True)
+            return
+        again = [sys.executable, "-B", *sys.argv[:1], case.binary, case.gcode, case.name]
+        done = subprocess.run([*words, *again], env={**os.environ, "LAYERD_PEER_NETWORK": "1"}, capture_output=True, text=True, timeout=120)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return
+    with case:
+        case.ready()
+        end = time.monotonic() + 30
+        while True:
+            told = json.loads(case.layerd("--json", "discover", ok=0).stdout)
+            mine = [f for f in told if f["driver"] == "moonraker" and f":{case.port}" in f["config"] and "127.0.0.1" not in f["config"]]
+            if mine:
+                break
+            assert time.monotonic() < end, f"not found by its announcement: {told}\n{case.log_tail()}"
+        assert "printer-of-the-case.local" in mine[0]["label"], mine
+        # What is to be pasted works here, whether this host resolves such names or not.
+        case.end_daemon(signal.SIGTERM)
+        with open(case.path("layerd.toml")) as f:
+            text = f.read()
+        with open(case.path("layerd.toml"), "w") as f:
+            f.write(text[:text.index("[printer.p]")] + mine[0]["config"])
+        case.layerd("check", ok=0)
+
+
 CASES = {
     "prints": (prints, {}),
     "pause-heating": (pause_heating, {}),
@@ -487,6 +587,10 @@ CASES = {
     "unix-socket": (prints, {"link": "socket"}),
     "socket-key": (socket_key, {"link": "socket", "trust": False}),
     "proxy-key": (proxy_key, {"link": "proxy", "trust": False}),
+    "tls": (encrypted, {"link": "tls"}),
+    "own-simplyprint": (own_simplyprint, {"more": "[simplyprint]\nurl: ws://127.0.0.1:9/\n"}),
+    "unknown-name": (unknown_name, {}),
+    "announced": (announced, {"host": "0.0.0.0", "more": "[zeroconf]\nmdns_hostname: printer-of-the-case\n"}),
     "wrong-key": (wrong_key, {"trust": False, "settings": 'api_key = "00000000000000000000000000000000"'}),
 }
 

@@ -75,7 +75,7 @@ async fn picture(stream: &mut (impl AsyncRead + Unpin)) -> Result<Bytes, Fault> 
 pub async fn snapshot(config: &Config, tls: &PrinterTls) -> Result<Bytes, Fault> {
     let work = async {
         let broken = |e: std::io::Error| faults::CAMERA.with_raw(e.to_string());
-        let tcp = TcpStream::connect((config.host.as_str(), config.camera_port))
+        let tcp = TcpStream::connect((config.address().as_str(), config.camera_port))
             .await
             .map_err(broken)?;
         let name = ServerName::IpAddress(tcp.peer_addr().map_err(broken)?.ip().into());
@@ -97,6 +97,7 @@ pub async fn snapshot(config: &Config, tls: &PrinterTls) -> Result<Bytes, Fault>
 
 #[cfg(test)]
 mod tests {
+    use super::super::config::Elsewhere;
     use super::super::sim::{Options, Sim, kind::Kind};
     use super::*;
     use crate::config::Secret;
@@ -162,9 +163,17 @@ mod tests {
             ftps_port: sim.ftps.port(),
             camera_port: sim.camera.port(),
             options: super::super::orders::StartOptions::default(),
+            elsewhere: Elsewhere::default(),
         };
         let tls = PrinterTls::new(card.path(), "p", &config.serial).expect("TLS");
         let seen = snapshot(&config, &tls).await.expect("a picture");
+        assert!(seen.starts_with(&[0xff, 0xd8]));
+        // The router gave it another address: nobody is at the old one.
+        config.host = "127.77.77.77".to_owned();
+        let fault = snapshot(&config, &tls).await.expect_err("no printer");
+        assert_eq!(fault.code, faults::CAMERA.code);
+        config.elsewhere.set(Some("127.0.0.1".to_owned()));
+        let seen = snapshot(&config, &tls).await.expect("a picture from there");
         assert!(seen.starts_with(&[0xff, 0xd8]));
         config.code = Secret::new("00000000");
         let fault = snapshot(&config, &tls).await.expect_err("no picture");

@@ -2,6 +2,7 @@
 
 use std::any::Any;
 use std::path::Path;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use super::orders::StartOptions;
@@ -35,9 +36,40 @@ pub struct Config {
     pub camera_port: u16,
     /// For every start.
     pub options: StartOptions,
+    /// Where it was found instead of at `host`.
+    pub elsewhere: Elsewhere,
+}
+
+/// The address that the router gave the printer meanwhile. Shared by all that was made of one configuration; no
+/// part of what a person configured.
+#[derive(Clone, Debug, Default)]
+pub struct Elsewhere(Arc<Mutex<Option<String>>>);
+
+impl Elsewhere {
+    /// The printer was found here; `None`: it is to be looked for where the configuration says.
+    pub fn set(&self, host: Option<String>) {
+        *self.0.lock().unwrap_or_else(|e| e.into_inner()) = host;
+    }
+
+    fn get(&self) -> Option<String> {
+        self.0.lock().unwrap_or_else(|e| e.into_inner()).clone()
+    }
+}
+
+impl PartialEq for Elsewhere {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
 }
 
 impl Config {
+    /// Where the printer is, as far as is known.
+    pub fn address(&self) -> String {
+        self.elsewhere
+            .get()
+            .unwrap_or_else(|| self.host.trim().to_owned())
+    }
+
     /// Reads the driver's keys.
     pub fn read(_: &Common, section: &mut Section<'_>) -> Option<Self> {
         let host = section.required_string("host", "\"192.168.1.50\"");
@@ -84,6 +116,7 @@ impl Config {
             ftps_port,
             camera_port,
             options,
+            elsewhere: Elsewhere::default(),
         })
     }
 }

@@ -85,7 +85,16 @@ pub const LINK_LOST: Fault = Fault::new(
     "layerd connects again by itself.",
 );
 
-/// No card.
+/// Others have the places.
+pub const CROWDED: Fault = Fault::new(
+    Retry,
+    "bambu/crowded",
+    "The printer does not keep its connection with layerd.",
+    "It has few places for programs on the network, some models one, and others hold them; or its network is weak.",
+    "Close the other programs that talk to it (slicers, home automation, other hosts), or restart it. layerd tries on by itself.",
+);
+
+/// Nowhere to put files.
 pub const NO_STORAGE: Fault = Fault::new(
     NeedsUser,
     "bambu/no-storage",

@@ -111,7 +111,7 @@ impl Mqtt {
     pub async fn open(config: &Config, tls: &PrinterTls, delivery: Delivery) -> Result<Mqtt, Fault> {
         // Two connections with one name throw each other out on some firmwares.
         let name = format!("layerd-{:08x}", fastrand::u32(..));
-        let mut options = MqttOptions::new(name, config.host.trim(), config.mqtt_port);
+        let mut options = MqttOptions::new(name, config.address(), config.mqtt_port);
         options
             .set_credentials("bblp", config.code.reveal())
             .set_clean_session(true)
@@ -177,7 +177,7 @@ impl Mqtt {
                     return Err(faults::NO_REPORTS.into());
                 }
                 Some(Ok(Event::Incoming(Packet::Disconnect))) | None => {
-                    return Err(faults::LINK_LOST.into());
+                    return Err(faults::LINK_LOST.with_raw("the printer hung up").into());
                 }
                 Some(Ok(_)) => {}
                 Some(Err(error)) => {
@@ -213,8 +213,12 @@ fn refusal(error: ConnectionError, tls: &PrinterTls) -> Fault {
     match error {
         ConnectionError::ConnectionRefused(BadUserNamePassword | NotAuthorized) => faults::WRONG_CODE,
         ConnectionError::ConnectionRefused(code) => {
-            faults::LINK_LOST.with_raw(format!("the printer refuses the connection: {code:?}"))
+            faults::CROWDED.with_raw(format!("the printer refuses the connection: {code:?}"))
         }
+        // The line stood, and it hung up before it let anybody in.
+        ConnectionError::MqttState(error) => tls
+            .doubt()
+            .unwrap_or_else(|| faults::CROWDED.with_raw(error.to_string())),
         ConnectionError::NetworkTimeout => {
             faults::UNREACHABLE.with_raw(format!("no answer in {CONNECT_LIMIT_S} s"))
         }

@@ -27,6 +27,10 @@ use crate::printer::wire::Way;
 
 /// After a refused access code: trying every second locks some firmwares up.
 const CODE_PAUSE: Duration = Duration::from_secs(60);
+/// A connection that lasted so long was a good one.
+const SETTLED: Duration = Duration::from_secs(60);
+/// After so many connections in a row that ended sooner somebody else has the printer's place.
+const CUT_SHORT: u32 = 3;
 /// Reports taken in one go before orders and deadlines are looked at again.
 const REPORTS_AT_ONCE: usize = 16;
 /// Longest that a stop waits for a cancelled print to end.
@@ -42,9 +46,9 @@ pub struct BambuDriver {
     replies: HashMap<RequestId, oneshot::Sender<Outcome>>,
     upload: Option<Upload>,
     code_refused: Option<Instant>,
+    /// Sessions in a row that the printer ended soon.
+    cut_short: u32,
     delivery: Delivery,
-    /// The address in the configuration; the one in use may be another one, which the printer announced.
-    configured_host: String,
 }
 
 #[derive(Debug)]
@@ -86,13 +90,13 @@ impl BambuDriver {
         let first_seq = fastrand::u32(1..1 << 29);
         let core = Core::new(&config.serial, config.options, adopt, first_seq, now().mono);
         BambuDriver {
-            configured_host: config.host.clone(),
             config,
             context,
             core,
             replies: HashMap::new(),
             upload: None,
             code_refused: None,
+            cut_short: 0,
             delivery: Delivery::default(),
         }
     }
@@ -127,6 +131,7 @@ impl BambuDriver {
             }
         };
         self.code_refused = None;
+        let began = Instant::now();
         self.core.connected(now());
         let ended = self.talk(link, stop, &mut mqtt, &tls).await;
         self.core.disconnected(now());
@@ -138,7 +143,25 @@ impl BambuDriver {
             if broken.muddled {
                 self.delivery = Delivery::Plain;
             }
-            broken.fault
+            // Without words it was ours to end it.
+            let words = broken
+                .fault
+                .raw
+                .clone()
+                .filter(|_| broken.fault.code == faults::LINK_LOST.code);
+            match words.filter(|_| began.elapsed() < SETTLED) {
+                Some(words) => {
+                    self.cut_short += 1;
+                    match self.cut_short >= CUT_SHORT {
+                        true => faults::CROWDED.with_raw(words),
+                        false => broken.fault,
+                    }
+                }
+                None => {
+                    self.cut_short = 0;
+                    broken.fault
+                }
+            }
         })
     }
 
@@ -149,13 +172,13 @@ impl BambuDriver {
             return;
         }
         let heard = meanwhile(link, stop, found::address_of(&self.config.serial)).await;
-        let host = match heard.flatten() {
-            Some(address) => address.to_string(),
-            None => self.configured_host.clone(),
-        };
-        if host != self.config.host {
+        let before = self.config.address();
+        self.config
+            .elsewhere
+            .set(heard.flatten().map(|address| address.to_string()));
+        let host = self.config.address();
+        if host != before {
             tracing::info!(printer = %self.context.printer, %host, "the printer is looked for at another address");
-            self.config.host = host;
         }
     }
 
@@ -205,7 +228,11 @@ impl BambuDriver {
                     for _ in 1..REPORTS_AT_ONCE {
                         let Some(report) = mqtt.next().now_or_never() else {
                             let calm = self.core.is_calm() && self.upload.is_none();
-                            resting = calm.then(|| beat::next(tokio::time::Instant::now()));
+                            let every = match self.core.status().state.is_busy() {
+                                true => beat::PRINTING,
+                                false => beat::IDLE,
+                            };
+                            resting = calm.then(|| beat::next(tokio::time::Instant::now(), every));
                             break;
                         };
                         self.hear(&report?);
@@ -279,7 +306,7 @@ impl BambuDriver {
 
     fn begin_upload(&self, job: StartJob, tls: &PrinterTls) -> Upload {
         let server = Server {
-            host: self.config.host.clone(),
+            host: self.config.address(),
             port: self.config.ftps_port,
             code: self.config.code.clone(),
             tls: tls.clone(),

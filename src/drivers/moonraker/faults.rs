@@ -74,6 +74,15 @@ pub const NOT_PLAIN: Fault = Fault::new(
     "Switch off binary G-code in the slicer and export it as .gcode.",
 );
 
+/// The certificate of a Moonraker behind `https` is not one that this host believes.
+pub const CERTIFICATE: Fault = Fault::new(
+    Severity::NeedsUser,
+    "moonraker/certificate",
+    "The certificate of this Moonraker is not trusted here; nothing was sent to it.",
+    "It is signed by nobody whom this host trusts, made for another name, or over its date.",
+    "Add its authority to the system's certificates (update-ca-certificates), or give the `url` with http:// or the name in the certificate.",
+);
+
 /// Moonraker's own client for the same cloud.
 pub const OWN_SIMPLYPRINT: Fault = Fault::new(
     Severity::Warning,

@@ -1,9 +1,10 @@
 //! `layerd discover`: Moonraker on this host, and what announces itself on the network.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use mdns_sd::{ServiceDaemon, ServiceEvent};
+use mdns_sd::{ScopedIp, ServiceDaemon, ServiceEvent};
 
 use super::config::Config;
 use super::socket;
@@ -21,13 +22,30 @@ const ANSWER: Duration = Duration::from_secs(2);
 /// Most answers of the network that are taken.
 const FOUND_MAX: usize = 64;
 
+/// Addresses of one announcement that are tried.
+const ADDRESSES_MAX: usize = 4;
+
 /// What is there.
 pub async fn found() -> Vec<Found> {
     let local = PORTS.map(|port| look(format!("http://127.0.0.1:{port}"), "this host".to_owned()));
     let (local, remote) = tokio::join!(futures_util::future::join_all(local), network());
-    let remote = remote.into_iter().map(|(url, name)| look(url, name));
-    let remote = futures_util::future::join_all(remote).await;
+    let remote = futures_util::future::join_all(remote.into_iter().map(look_at)).await;
     local.into_iter().chain(remote).flatten().collect()
+}
+
+/// By its name, which stays when the address changes; by an address where this host cannot resolve such names.
+async fn look_at(((name, port), addresses): (Place, Addresses)) -> Option<Found> {
+    let by_name = look(format!("http://{name}:{port}"), name.clone()).await;
+    if by_name.is_some() {
+        return by_name;
+    }
+    for address in addresses.into_iter().take(ADDRESSES_MAX) {
+        let at = SocketAddr::new(address, port);
+        if let Some(found) = look(format!("http://{at}"), name.clone()).await {
+            return Some(found);
+        }
+    }
+    None
 }
 
 async fn look(url: String, name: String) -> Option<Found> {
@@ -54,9 +72,15 @@ async fn look(url: String, name: String) -> Option<Found> {
     })
 }
 
-/// Addresses that announce `_moonraker._tcp` (only where its `[zeroconf]` is configured).
-async fn network() -> BTreeMap<String, String> {
-    let mut all = BTreeMap::new();
+/// Host and port that announce a Moonraker.
+type Place = (String, u16);
+
+/// IPv4 first.
+type Addresses = BTreeSet<IpAddr>;
+
+/// Who announces `_moonraker._tcp` (only where its `[zeroconf]` is configured).
+async fn network() -> BTreeMap<Place, Addresses> {
+    let mut all: BTreeMap<Place, Addresses> = BTreeMap::new();
     let Ok(daemon) = ServiceDaemon::new() else {
         return all;
     };
@@ -66,8 +90,12 @@ async fn network() -> BTreeMap<String, String> {
                 if let ServiceEvent::ServiceResolved(service) = event
                     && all.len() < FOUND_MAX
                 {
-                    let host = service.get_hostname().trim_end_matches('.').to_owned();
-                    all.insert(format!("http://{host}:{}", service.get_port()), host);
+                    let name = service.get_hostname().trim_end_matches('.').to_owned();
+                    let addresses = service.get_addresses().iter().map(ScopedIp::to_ip_addr);
+                    // Told again when another family of addresses comes in.
+                    all.entry((name, service.get_port()))
+                        .or_default()
+                        .extend(addresses);
                 }
             }
         };

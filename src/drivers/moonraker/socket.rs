@@ -77,7 +77,13 @@ impl Socket {
             let tls = tokio_rustls::TlsConnector::from(config)
                 .connect(name, tcp)
                 .await
-                .map_err(|e| broken(&e))?;
+                .map_err(|e| {
+                    if is_untrusted(&e) {
+                        faults::CERTIFICATE.with_raw(e.to_string())
+                    } else {
+                        broken(&e)
+                    }
+                })?;
             Box::new(tls)
         } else {
             Box::new(tcp)
@@ -176,6 +182,12 @@ impl Socket {
             },
         }
     }
+}
+
+/// Whether a handshake ended because of the other side's certificate.
+fn is_untrusted(error: &std::io::Error) -> bool {
+    let inner = error.get_ref().and_then(|e| e.downcast_ref::<rustls::Error>());
+    matches!(inner, Some(rustls::Error::InvalidCertificate(_)))
 }
 
 /// `layerd check`: who answers there.

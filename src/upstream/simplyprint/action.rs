@@ -39,6 +39,8 @@ pub struct StartOrder {
     pub skip: Vec<String>,
     /// Where each filament comes from; empty: as in the file.
     pub materials: Vec<Option<MaterialPlace>>,
+    /// Which plate of a project; `None`: the first.
+    pub plate: Option<u32>,
     /// The same one twice starts one print.
     pub start_id: String,
 }

@@ -152,6 +152,15 @@ impl HostDemand {
     }
 }
 
+/// What is to be printed of an archive.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Entry {
+    /// A plate of a sliced project, from 1.
+    Plate(u32),
+    /// Something that is no plate.
+    Other(String),
+}
+
 /// `file`.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct FileDemand {
@@ -171,8 +180,8 @@ pub struct FileDemand {
     pub skip: Vec<String>,
     /// For calls after the print.
     pub action_token: Option<Secret>,
-    /// Which entry of a zip to print.
-    pub entry: Option<String>,
+    /// Which entry of an archive to print.
+    pub entry: Option<Entry>,
     /// Options switched on that mean nothing here.
     pub ignored_options: Vec<String>,
     /// Where each filament of the file comes from; empty: as in the file. `None`: a map that cannot be read.
@@ -309,7 +318,7 @@ fn file(data: &Map<String, Value>) -> Option<FileDemand> {
             .map(i64::unsigned_abs),
         skip: ids(data.get("skip_objects")),
         action_token: lenient::text(data.get("action_token"), TOKEN_MAX).map(Secret::new),
-        entry: lenient::text(data.get("zip_printable"), NAME_MAX),
+        entry: entry(data.get("zip_printable")),
         ignored_options: lenient::members(data.get("start_options"))
             .into_iter()
             .filter(|(_, v)| on(v))
@@ -318,6 +327,17 @@ fn file(data: &Map<String, Value>) -> Option<FileDemand> {
             .collect(),
         materials: materials::read_map(data.get("mms_map")),
     })
+}
+
+/// `zip_printable`: a plate as the project names its program (`Metadata/plate_2.gcode`), or its bare number. The
+/// form is not documented.
+fn entry(value: Option<&Value>) -> Option<Entry> {
+    let text = lenient::id_text(value?, NAME_MAX)?;
+    let name = text.rsplit(['/', '\\']).next().unwrap_or_default().trim();
+    let bare = name.strip_suffix(".gcode").unwrap_or(name);
+    let digits = bare.strip_prefix("plate_").unwrap_or(bare);
+    let number = digits.parse().ok().filter(|n| *n > 0);
+    Some(number.map_or(Entry::Other(text), Entry::Plate))
 }
 
 fn webcam_settings(data: &Map<String, Value>) -> Demand {
@@ -385,6 +405,32 @@ mod tests {
                 identifier: None
             })
         );
+    }
+
+    #[test]
+    fn a_plate_is_read_in_every_form_and_nothing_else_is_one() {
+        let of = |value: Value| entry(Some(&value));
+        for plate in [
+            json!("Metadata/plate_12.gcode"),
+            json!("plate_12.gcode"),
+            json!("plate_12"),
+            json!(12),
+            json!("12"),
+        ] {
+            assert_eq!(of(plate.clone()), Some(Entry::Plate(12)), "{plate}");
+        }
+        for other in [
+            "Metadata/plate_0.gcode",
+            "plate_-1.gcode",
+            "boat.gcode",
+            "plate_99999999999",
+            "plate_1.png",
+        ] {
+            assert_eq!(of(json!(other)), Some(Entry::Other(other.to_owned())));
+        }
+        for none in [json!(null), json!(""), json!(true), json!([])] {
+            assert_eq!(of(none.clone()), None, "{none}");
+        }
     }
 
     #[test]

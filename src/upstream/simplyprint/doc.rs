@@ -82,6 +82,9 @@ pub struct JobDoc {
     /// Where each filament comes from; empty: as in the file.
     #[serde(default)]
     pub materials: Vec<Option<MaterialPlace>>,
+    /// Which plate of a project; `None`: the first.
+    #[serde(default)]
+    pub plate: Option<u32>,
     /// Where it stands.
     pub phase: Phase,
     /// The file, once it is here.

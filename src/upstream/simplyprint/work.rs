@@ -192,7 +192,7 @@ pub async fn start(
         name: order.name,
         skip: order.skip,
         materials: order.materials,
-        plate: None,
+        plate: order.plate,
         start_id: Some(order.start_id),
     };
     let answer = printer.print(print).await;

@@ -81,7 +81,11 @@ impl PrinterCore {
             Demand::SetMaterial(materials) => {
                 self.change(|doc| doc.materials = materials.iter().filter_map(material).collect());
             }
-            Demand::RefreshMaterial if self.view.materials.is_some() => self.told.materials = None,
+            // All that is known at once; what the printer reads anew follows as changes.
+            Demand::RefreshMaterial if self.view.materials.is_some() => {
+                self.told.materials = None;
+                self.act(Action::Command(Command::RefreshMaterials));
+            }
             // What the panel itself said is all that is known.
             Demand::RefreshMaterial => {
                 let materials = self.doc.materials.clone();

@@ -10,7 +10,7 @@ use super::{Out, PrinterCore};
 use crate::printer::command::{CancelReason, Command};
 use crate::printer::model::{Now, StateWord};
 use crate::upstream::simplyprint::action::{Action, FetchOrder, StartOrder};
-use crate::upstream::simplyprint::demand::FileDemand;
+use crate::upstream::simplyprint::demand::{Entry as FileEntry, FileDemand};
 use crate::upstream::simplyprint::doc::{JobDoc, Phase, Tracked, Uncleared};
 use crate::upstream::simplyprint::materials;
 use crate::upstream::simplyprint::outbox::{Entry, Kind};
@@ -123,6 +123,10 @@ impl PrinterCore {
                 Some(_) => file.materials.clone().unwrap_or_default(),
                 None => Vec::new(),
             },
+            plate: match file.entry {
+                Some(FileEntry::Plate(plate)) => Some(plate),
+                _ => None,
+            },
             phase: Phase::Fetching,
             sha256: None,
             uid: None,
@@ -137,9 +141,12 @@ impl PrinterCore {
         {
             Some("This printer has no material system: the tools cannot be mapped to other ones than in the file.".to_owned())
         } else {
-            file.entry.as_ref().map(|entry| {
-                format!("The entry {entry:?} of an archive cannot be chosen on this printer; upload the plate itself.")
-            })
+            match &file.entry {
+                Some(FileEntry::Other(entry)) => Some(format!(
+                    "{entry:?} is no plate of a sliced project; nothing was started. Upload that file itself."
+                )),
+                _ => None,
+            }
         };
         if let Some(problem) = problem {
             let job_id = job.job_id;
@@ -232,6 +239,7 @@ impl PrinterCore {
             name: job.name.clone(),
             skip: job.skip.clone(),
             materials: job.materials.clone(),
+            plate: job.plate,
             start_id: job.start_id.clone(),
         })));
         self.change(|doc| {

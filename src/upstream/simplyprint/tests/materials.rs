@@ -50,6 +50,12 @@ fn the_cloud_hears_all_spools_first_then_changes_and_all_again_when_it_asks() {
     bench.demand(json!({"demand": "refresh_material_data"}));
     bench.turn();
     assert_eq!(bench.of("material_data")[0]["refresh"], true);
+    let asked = Action::Command(Command::RefreshMaterials);
+    assert_eq!(
+        bench.acts.iter().filter(|act| **act == asked).count(),
+        1,
+        "the printer reads its spools anew"
+    );
     bench.clear();
     bench.cut();
     bench.connect();
@@ -81,4 +87,45 @@ fn a_map_that_cannot_be_followed_starts_nothing() {
     bench.turn();
     assert_eq!(bench.fetches(), 0);
     assert_eq!(bench.of("file_progress")[0]["state"], "error");
+}
+
+fn started_plates(bench: &Bench) -> Vec<Option<u32>> {
+    let starts = bench.acts.iter().filter_map(|act| match act {
+        Action::Start(order) => Some(order.plate),
+        _ => None,
+    });
+    starts.collect()
+}
+
+fn project(bench: &mut Bench, entry: Value) {
+    bench.demand(
+        json!({"demand": "file", "job_id": 7, "url": "https://files.example/7", "auto_start": true,
+        "file_name": "two.3mf", "zip_printable": entry}),
+    );
+}
+
+#[test]
+fn the_plate_that_was_chosen_goes_with_the_start() {
+    for (entry, plate) in [(json!("Metadata/plate_2.gcode"), Some(2)), (json!(null), None)] {
+        let mut bench = Bench::ready();
+        project(&mut bench, entry);
+        bench.fetched();
+        assert_eq!(started_plates(&bench), [plate]);
+    }
+}
+
+#[test]
+fn an_entry_that_is_no_plate_starts_nothing_and_is_named() {
+    let mut bench = Bench::ready();
+    project(&mut bench, json!("parts/boat.stl"));
+    bench.turn();
+    assert_eq!(bench.fetches(), 0);
+    let said = bench.of("file_progress")[0];
+    assert_eq!(said["state"], "error");
+    assert!(
+        said["message"]
+            .as_str()
+            .is_some_and(|m| m.contains("parts/boat.stl")),
+        "{said}"
+    );
 }
