@@ -4,7 +4,7 @@ use axum::Json as Answer;
 use axum::extract::{FromRequest, Multipart, Request, State};
 use axum::http::StatusCode;
 use serde_json::{Value, json};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::demand::{JobDemand, JobSource};
 use super::envelope::Problem;
@@ -13,6 +13,9 @@ use super::uploads::{Arrived, Head};
 use super::{Api, jobs, view};
 use crate::agent::handle::PrintOrder;
 use crate::job::store::UploadRow;
+
+/// How long a refused upload may go on.
+const HEAR_OUT: Duration = Duration::from_secs(20);
 
 /// `files/Upload`: one part of a file, or all of it. Uploading starts nothing.
 pub async fn upload(
@@ -48,13 +51,17 @@ pub async fn upload(
                 }
             }
             "file" if arrived.is_some() => return Err(Problem::bad("One file at a time, please.")),
-            "file" => {
-                arrived = Some(
-                    api.uploads
-                        .take(api.agent.spool(), &head, field, Instant::now())
-                        .await?,
-                )
-            }
+            "file" => match api
+                .uploads
+                .take(api.agent.spool(), &head, field, Instant::now())
+                .await
+            {
+                Ok(taken) => arrived = Some(taken),
+                Err(problem) => {
+                    hear_out(&mut form).await;
+                    return Err(problem);
+                }
+            },
             // Unknown fields are passed over; the size of the whole request is bounded.
             _ => {}
         }
@@ -68,6 +75,13 @@ pub async fn upload(
             Arrived::Partly(token) => json!({"status": true, "message": null, "continueToken": token}),
         },
     ))
+}
+
+/// Reads what is left of a refused form: a client that still sends when the connection closes never sees the answer.
+pub(super) async fn hear_out(form: &mut Multipart) {
+    let rest = async { while let Ok(Some(_)) = form.next_field().await {} };
+    // Whoever sends longer than that for nothing is cut off. How much it may be is bounded for every request.
+    let _ = tokio::time::timeout(HEAR_OUT, rest).await;
 }
 
 fn size_of(text: &str) -> Result<u64, Problem> {

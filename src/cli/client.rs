@@ -71,8 +71,16 @@ impl Client {
 
     /// POST of a form with a file.
     pub async fn upload(&self, path: &str, form: Form) -> Result<Value, Failure> {
-        self.send(self.http.post(self.url(path, &[])).multipart(form).timeout(LONG))
-            .await
+        let request = self.http.post(self.url(path, &[])).multipart(form).timeout(LONG);
+        let answer = self.send(request).await?;
+        // Unlike a command it has no outcome that a caller could judge.
+        if answer.get("status") == Some(&json!(false)) {
+            let words = answer.get("message").and_then(Value::as_str);
+            return Err(Failure::new(clean(
+                words.unwrap_or("The daemon refused the file."),
+            )));
+        }
+        Ok(answer)
     }
 
     /// GET of something that is no JSON; it comes piece by piece.

@@ -9,9 +9,10 @@ use std::collections::VecDeque;
 use super::arc::turned;
 use super::limits::MotionLimits;
 
-/// Moves planned together; half of them are settled at a time.
-const AHEAD: usize = 64;
-const SETTLE: usize = AHEAD / 2;
+/// Moves planned together, and how many of them are settled at a time: what is behind those is what a printer's own
+/// look-ahead sees.
+const AHEAD: usize = 128;
+const SETTLE: usize = AHEAD - 32;
 
 /// Values used until the file sets its own: an ordinary printer of today.
 const ACCEL: f32 = 1250.0;
@@ -25,9 +26,108 @@ struct Block {
     accel: f32,
     /// Square of the cruising speed.
     cruise2: f32,
-    cruise: f32,
     /// Highest square of the speed at its beginning.
     junction2: f32,
+}
+
+/// The blocks being planned, a row for each of their values: so that several are reckoned in one instruction.
+#[derive(Clone, Debug)]
+struct Rows {
+    length: [f32; AHEAD],
+    accel: [f32; AHEAD],
+    cruise2: [f32; AHEAD],
+    junction2: [f32; AHEAD],
+    /// What the square of the speed can change by along the block.
+    energy: [f32; AHEAD],
+    count: usize,
+}
+
+impl Rows {
+    const EMPTY: Rows = Rows {
+        length: [0.0; AHEAD],
+        accel: [1.0; AHEAD],
+        cruise2: [0.0; AHEAD],
+        junction2: [0.0; AHEAD],
+        energy: [0.0; AHEAD],
+        count: 0,
+    };
+
+    #[inline]
+    fn push(&mut self, block: Block) {
+        let at = self.count;
+        for (row, value) in [
+            (&mut self.length, block.length),
+            (&mut self.accel, block.accel),
+            (&mut self.cruise2, block.cruise2),
+            (&mut self.junction2, block.junction2),
+            (&mut self.energy, 2.0 * block.accel * block.length),
+        ] {
+            if let Some(place) = row.get_mut(at) {
+                *place = value;
+            }
+        }
+        self.count += 1;
+    }
+
+    fn drop_first(&mut self, n: usize) {
+        for row in [
+            &mut self.length,
+            &mut self.accel,
+            &mut self.cruise2,
+            &mut self.junction2,
+            &mut self.energy,
+        ] {
+            row.copy_within(n..self.count, 0);
+        }
+        self.count -= n;
+    }
+
+    /// Squares of the speeds at the ends of the first `n` blocks, with a stop behind the last of all; `speed2` begins
+    /// with that at the beginning of the first.
+    fn speeds(&self, n: usize, speed2: &mut [f32; AHEAD + 1]) {
+        let mut reach = [0.0f32; AHEAD];
+        let mut next = 0.0f32;
+        let junctions = self.junction2.iter().zip(&self.energy).take(self.count);
+        for (reach, (junction2, energy)) in reach.iter_mut().zip(junctions).rev() {
+            *reach = next;
+            next = junction2.min(next + energy);
+        }
+        let [first, rest @ ..] = speed2;
+        let mut entry2 = *first;
+        for ((exit2, reach), energy) in rest.iter_mut().zip(&reach).zip(&self.energy).take(n) {
+            entry2 = reach.min(entry2 + energy);
+            *exit2 = entry2;
+        }
+    }
+
+    /// Seconds that each of the first `n` blocks takes.
+    fn times(&self, n: usize, speed2: &[f32; AHEAD + 1], seconds: &mut [f32; AHEAD]) {
+        let mut speed = [0.0f32; AHEAD + 1];
+        for (speed, speed2) in speed.iter_mut().zip(speed2).take(n + 1) {
+            *speed = speed2.sqrt();
+        }
+        let [_, exits2 @ ..] = speed2;
+        let [_, exits @ ..] = &speed;
+        let squares = speed2.iter().zip(exits2);
+        let ends = speed.iter().zip(exits);
+        let facts = self
+            .length
+            .iter()
+            .zip(&self.accel)
+            .zip(self.cruise2.iter().zip(&self.energy));
+        for (seconds, ((squares, ends), facts)) in
+            seconds.iter_mut().zip(squares.zip(ends).zip(facts)).take(n)
+        {
+            let ((entry2, exit2), (entry, exit)) = (squares, ends);
+            let ((length, accel), (cruise2, energy)) = facts;
+            let inverse = 1.0 / accel;
+            // Either it reaches its speed and keeps it for a while, or the ramps meet below it.
+            let top2 = cruise2.min(0.5 * (entry2 + exit2 + energy));
+            let top = top2.sqrt();
+            let ramps = (2.0 * top2 - entry2 - exit2) * 0.5 * inverse;
+            *seconds = ((2.0 * top - entry - exit) * inverse + (length - ramps).max(0.0) / top).max(0.0);
+        }
+    }
 }
 
 /// Derived from [`MotionLimits`].
@@ -92,13 +192,11 @@ pub struct Leg {
 #[derive(Clone, Debug)]
 pub struct Planner {
     limits: Limits,
-    blocks: [Block; AHEAD],
-    count: usize,
+    rows: Rows,
     /// Direction and cruising speed of the last move.
     last: [f32; 3],
     last_cruise2: f32,
-    /// Speed, and its square, at the beginning of the first block.
-    entry: f32,
+    /// Square of the speed at the beginning of the first block.
     entry2: f32,
     total_s: f64,
     pushed: u64,
@@ -111,11 +209,9 @@ impl Default for Planner {
     fn default() -> Self {
         Planner {
             limits: Limits::of(&MotionLimits::default()),
-            blocks: [Block::default(); AHEAD],
-            count: 0,
+            rows: Rows::EMPTY,
             last: [0.0; 3],
             last_cruise2: 0.0,
-            entry: 0.0,
             entry2: 0.0,
             total_s: 0.0,
             pushed: 0,
@@ -177,7 +273,6 @@ impl Planner {
             length,
             accel,
             cruise2,
-            cruise: speed,
             junction2,
         }
     }
@@ -249,7 +344,6 @@ impl Planner {
             length: e.abs(),
             accel,
             cruise2: speed * speed,
-            cruise: speed,
             junction2: 0.0,
         });
     }
@@ -298,60 +392,49 @@ impl Planner {
 
     #[inline]
     fn add(&mut self, block: Block) {
-        if let Some(place) = self.blocks.get_mut(self.count) {
-            *place = block;
-        }
-        self.count += 1;
+        self.rows.push(block);
         self.pushed += 1;
-        if self.count == AHEAD {
+        if self.rows.count == AHEAD {
             self.settle(SETTLE);
         }
     }
 
     fn drain(&mut self) {
-        self.settle(self.count);
+        self.settle(self.rows.count);
         self.last = [0.0; 3];
         self.last_cruise2 = 0.0;
-        (self.entry, self.entry2) = (0.0, 0.0);
+        self.entry2 = 0.0;
     }
 
     /// Plans all blocks, ending at a stop, and takes out the first `n`.
     fn settle(&mut self, n: usize) {
-        let mut reach = [0.0f32; AHEAD + 1];
-        let mut next = 0.0;
-        let blocks = self.blocks.get(..self.count).unwrap_or_default();
-        for (block, reach) in blocks.iter().zip(reach.iter_mut()).rev() {
-            next = block.junction2.min(next + 2.0 * block.accel * block.length);
-            *reach = next;
-        }
-        let (mut entry, mut entry2) = (self.entry, self.entry2);
+        let mut speed2 = [0.0; AHEAD + 1];
+        let [entry2, ..] = &mut speed2;
+        *entry2 = self.entry2;
+        self.rows.speeds(n, &mut speed2);
+        let mut seconds = [0.0; AHEAD];
+        self.rows.times(n, &speed2, &mut seconds);
+        let seconds = seconds.get(..n).unwrap_or_default();
+        let ends = self.settled + n as u64;
         let mut sum = 0.0f64;
-        for (block, exit) in blocks.iter().take(n).zip(reach.iter().skip(1)) {
-            let energy = 2.0 * block.accel * block.length;
-            let exit2 = exit.min(entry2 + energy);
-            let exit = exit2.sqrt();
-            let peak2 = 0.5 * (entry2 + exit2 + energy);
-            let seconds = if peak2 > block.cruise2 {
-                let ramps = (2.0 * block.cruise2 - entry2 - exit2) / (2.0 * block.accel);
-                (2.0 * block.cruise - entry - exit) / block.accel
-                    + (block.length - ramps).max(0.0) / block.cruise
-            } else {
-                (2.0 * peak2.sqrt() - entry - exit) / block.accel
-            };
-            sum += f64::from(seconds.max(0.0));
-            (entry, entry2) = (exit, exit2);
-            self.settled += 1;
-            while let Some(&(at, number)) = self.marks.front()
-                && at <= self.settled
-            {
-                self.resolved.push((number, self.total_s + sum));
-                self.marks.pop_front();
+        if self.marks.front().is_some_and(|(at, _)| *at <= ends) {
+            for seconds in seconds {
+                sum += f64::from(*seconds);
+                self.settled += 1;
+                while let Some(&(at, number)) = self.marks.front()
+                    && at <= self.settled
+                {
+                    self.resolved.push((number, self.total_s + sum));
+                    self.marks.pop_front();
+                }
             }
+        } else {
+            sum = seconds.iter().map(|s| f64::from(*s)).sum();
         }
+        self.settled = ends;
         self.total_s += sum;
-        (self.entry, self.entry2) = (entry, entry2);
-        self.blocks.copy_within(n..self.count, 0);
-        self.count -= n;
+        self.entry2 = speed2.get(n).copied().unwrap_or_default();
+        self.rows.drop_first(n);
     }
 }
 
