@@ -1,6 +1,7 @@
 //! `files/*`, and from a demand to an order: which stored file is meant.
 
 use axum::Json as Answer;
+use axum::extract::multipart::{Field, MultipartError};
 use axum::extract::{FromRequest, Multipart, Request, State};
 use axum::http::StatusCode;
 use serde_json::{Value, json};
@@ -13,6 +14,7 @@ use super::uploads::{Arrived, Head};
 use super::{Api, jobs, view};
 use crate::agent::handle::PrintOrder;
 use crate::job::store::UploadRow;
+use crate::order::Order as _;
 
 /// How long a refused upload may go on.
 const HEAR_OUT: Duration = Duration::from_secs(20);
@@ -38,11 +40,11 @@ pub async fn upload(
     while let Some(field) = form.next_field().await.map_err(|e| broken(&e))? {
         match field.name().unwrap_or_default() {
             "totalSize" => {
-                let text = field.text().await.map_err(|e| broken(&e))?;
+                let text = text_of(field).await.map_err(|e| broken(&e))?;
                 head.total = Some(size_of(&text)?);
             }
             "continueToken" => {
-                let text = field.text().await.map_err(|e| broken(&e))?;
+                let text = text_of(field).await.map_err(|e| broken(&e))?;
                 head.token = Some(text.trim().to_owned());
                 if arrived.is_some() {
                     return Err(Problem::bad(
@@ -77,6 +79,11 @@ pub async fn upload(
     ))
 }
 
+/// A short value in a form. ([`Field::text`] would link the tables of every old encoding into the program.)
+async fn text_of(field: Field<'_>) -> Result<String, MultipartError> {
+    Ok(String::from_utf8_lossy(&field.bytes().await?).into_owned())
+}
+
 /// Reads what is left of a refused form: a client that still sends when the connection closes never sees the answer.
 pub(super) async fn hear_out(form: &mut Multipart) {
     let rest = async { while let Ok(Some(_)) = form.next_field().await {} };
@@ -93,7 +100,7 @@ fn size_of(text: &str) -> Result<u64, Problem> {
 }
 
 /// A form that cannot be read on: too large, or broken off.
-pub(super) fn broken(error: &axum::extract::multipart::MultipartError) -> Problem {
+pub(super) fn broken(error: &MultipartError) -> Problem {
     if error.status() == StatusCode::PAYLOAD_TOO_LARGE {
         return super::uploads::too_large();
     }
@@ -124,7 +131,7 @@ impl Api {
     /// The stored files, newest first.
     async fn files(&self) -> Result<Vec<UploadRow>, Problem> {
         let mut rows = self.agent.store().uploads().await.map_err(jobs::database)?;
-        rows.sort_by_key(|row| std::cmp::Reverse(row.uploaded));
+        rows.order_by_key(|row| std::cmp::Reverse(row.uploaded));
         Ok(rows)
     }
 }

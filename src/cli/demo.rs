@@ -4,9 +4,11 @@
 //! daemon in this process with its socket, a cloud on loopback, and this verb as a person at its panel
 //! who sends a file, leaves an object out, pauses, resumes and watches.
 
+use std::io::Read;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use flate2::read::MultiGzDecoder;
 use indicatif::{ProgressBar, ProgressDrawTarget};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
@@ -23,8 +25,10 @@ use crate::drivers::marlin::sim::pty::{PtyOptions, SimPty};
 use crate::host::systemd::Systemd;
 use crate::upstream::simplyprint::sim::{self, SimCloud};
 
-/// The file: three small objects in six layers, sliced by PrusaSlicer.
-const FILE: &[u8] = include_bytes!("../../fixtures/gcode/plate.gcode");
+/// The file: three small objects in six layers, sliced by PrusaSlicer. (`gzip -9n` of the one beside it.)
+const PACKED: &[u8] = include_bytes!("../../fixtures/gcode/plate.gcode.gz");
+/// Its length when unpacked.
+const FILE_BYTES: u64 = 99_600;
 const FILE_NAME: &str = "plate.gcode";
 const PRINTER: &str = "demo";
 
@@ -88,7 +92,7 @@ pub fn run(globals: &Globals, args: &Args) -> Done {
     })?;
     let config_path = dir.join("layerd.toml");
     let file_path = dir.join(FILE_NAME);
-    write(&file_path, FILE)?;
+    write(&file_path, &file()?)?;
     let runtime = run::runtime().map_err(|e| Failure::new(format!("Cannot start: {e}.")))?;
     let done = runtime.block_on(async {
         let began = Instant::now();
@@ -169,6 +173,15 @@ fn config(dir: &Path, port: &Path, cloud: &SimCloud) -> String {
         cloud.api_url(),
         port.display().to_string(),
     )
+}
+
+fn file() -> Result<Vec<u8>, Failure> {
+    let mut text = Vec::new();
+    MultiGzDecoder::new(PACKED)
+        .take(FILE_BYTES)
+        .read_to_end(&mut text)
+        .map_err(|e| Failure::new(format!("The file of the demo is damaged: {e}.")))?;
+    Ok(text)
 }
 
 fn write(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
@@ -427,14 +440,14 @@ fn summary(globals: &Globals, args: &Args, told: &Told, printer: &SimPty) {
     let (lines, resends) = (number("/traffic/lines"), number("/traffic/resends"));
     if globals.json {
         out::json(&json!({
-            "outcome": "verified", "code": "ok", "message": "", "file": FILE_NAME, "bytes": FILE.len(),
+            "outcome": "verified", "code": "ok", "message": "", "file": FILE_NAME, "bytes": FILE_BYTES,
             "executed": executed, "lines": lines, "resends": resends, "paused_at_percent": told.paused_at,
             "took_s": told.took.as_secs_f64(), "job": told.job.get("job"),
         }));
         return;
     }
     out::line("The print is done.");
-    out::line(format!("  file     {FILE_NAME}, {} bytes", FILE.len()));
+    out::line(format!("  file     {FILE_NAME}, {FILE_BYTES} bytes"));
     out::line(format!(
         "  sent     {lines} lines, {resends} resent; the printer executed {executed} commands"
     ));
@@ -457,4 +470,14 @@ fn summary(globals: &Globals, args: &Args, told: &Told, printer: &SimPty) {
         out::duration(told.took.as_secs()),
         args.speed
     ));
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_packed_file_is_the_one_beside_it() {
+        let plain = include_bytes!("../../fixtures/gcode/plate.gcode");
+        assert!(super::file().is_ok_and(|file| file == plain));
+        assert_eq!(super::FILE_BYTES, plain.len() as u64);
+    }
 }

@@ -3,7 +3,7 @@
 //!
 //! All but `backup` work on the database itself, so the service has to be stopped.
 
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -184,6 +184,7 @@ pub fn restore(globals: &Globals, args: &FileArgs) -> Done {
         for suffix in ["-wal", "-shm"] {
             let _ = std::fs::remove_file(format!("{}{suffix}", target.display()));
         }
+        to_owner_of(dir, &copy).map_err(wrong)?;
         std::fs::rename(&copy, &target).map_err(wrong)?;
         forget(&copy);
         let moved = "If this is another machine than the one of the backup, and that one is gone for good, run \"layerd adopt\".";
@@ -192,6 +193,15 @@ pub fn restore(globals: &Globals, args: &FileArgs) -> Done {
             &format!("{}: restored.{kept} {moved}", target.display()),
         ))
     })?
+}
+
+/// `sudo` makes files that are root's; the service could not open them.
+fn to_owner_of(dir: &Path, file: &Path) -> std::io::Result<()> {
+    let (owner, made) = (std::fs::metadata(dir)?, std::fs::metadata(file)?);
+    if owner.uid() != made.uid() {
+        std::os::unix::fs::chown(file, Some(owner.uid()), Some(owner.gid()))?;
+    }
+    Ok(())
 }
 
 fn forget(copy: &Path) {

@@ -1,6 +1,7 @@
 //! Things to know before printing: one entry per kind, with the first line and a count.
 
 use crate::gcode::analysis::Warning;
+use crate::order::Order as _;
 
 /// Kinds of warnings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,7 +94,7 @@ impl Warnings {
 
     /// For the result, by line.
     pub fn finish(mut self) -> Vec<Warning> {
-        self.seen.sort_by_key(|(_, line, ..)| line.unwrap_or(u64::MAX));
+        self.seen.order_by_key(|(_, line, ..)| line.unwrap_or(u64::MAX));
         self.seen
             .into_iter()
             .map(|(code, line, detail, count)| {

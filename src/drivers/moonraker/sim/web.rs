@@ -153,7 +153,8 @@ async fn take(hub: &Hub, mut form: Multipart) -> Result<Value, Refusal> {
             got = Some((leaf, hash, size));
             continue;
         }
-        let text = field.text().await.map_err(|e| bad(&e.to_string()))?;
+        let text = field.bytes().await.map_err(|e| bad(&e.to_string()))?;
+        let text = String::from_utf8_lossy(&text).into_owned();
         if text.len() > FIELD_MAX {
             return Err(bad("a field is too long"));
         }
