@@ -37,7 +37,7 @@ pub(super) fn router(api: Api) -> Router {
             Scope::Read,
             Router::new().route("/events", get(events::events)),
         ))
-        .merge(slicer::router())
+        .merge(slicer::router(&api))
         .layer(middleware::from_fn_with_state(api.clone(), door::admit));
     Router::new()
         .merge(open())

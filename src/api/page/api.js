@@ -70,8 +70,8 @@ export function startId() {
 /** All printers, page by page. */
 export async function printers() {
   const all = [];
-  for (let page = 1; page <= 10; page++) {
-    const said = await post("printers/Get", { page, page_size: 100 });
+  for (let page = 1; page <= 40; page++) {
+    const said = await get("printers/Get", { page, page_size: 25 });
     all.push(...said.data);
     if (page >= said.page_amount) break;
   }
@@ -144,6 +144,7 @@ export async function follow({ all, one, gone, live, lost: tellLost }) {
         live();
       });
     } catch (error) {
+      if (error.status === 403) locked.tell(error.message);
       if (error.status === 401 || error.status === 403) return;
     }
     tellLost();

@@ -26,7 +26,8 @@ function take(row) {
 
 /** Which printer the address names; a single one needs no overview. */
 function wanted() {
-  const name = decodeURIComponent(location.hash.replace(/^#\/?/, ""));
+  let name = location.hash.replace(/^#\/?/, "");
+  try { name = decodeURIComponent(name); } catch { /* Typed by a person: it is no printer's name then. */ }
   const printers = all();
   if (printers.length === 1) return printers[0];
   return printers.find((p) => p.name === name) || null;
@@ -157,6 +158,7 @@ for (const kind of ["dragover", "drop"]) addEventListener(kind, (e) => e.prevent
 addEventListener("hashchange", () => {
   if (/[#&]key=/.test(location.hash)) { api.takeKey(); location.reload(); } else if (!shown || shown.key !== "key") route();
 });
+addEventListener("resize", chart);
 document.addEventListener("visibilitychange", () => { if (!document.hidden) { update(); chart(); } });
 setInterval(() => {
   if (document.hidden) return;

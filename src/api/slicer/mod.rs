@@ -13,16 +13,19 @@
 //! | `shape` | what they answer about a printer (pure) |
 //! | `form` | an upload: read, kept, started |
 
+use std::collections::HashMap;
+
 use axum::Router;
-use axum::extract::{DefaultBodyLimit, Path, Request};
+use axum::extract::{DefaultBodyLimit, Path, Request, State};
 use axum::http::{HeaderValue, StatusCode, header};
-use axum::middleware::Next;
+use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use serde_json::Value;
 
 use super::Api;
 use super::access::Scope;
+use super::door::Touched;
 use super::envelope::Problem;
 use super::routes::{BODY_MAX_BYTES, needing};
 use crate::agent::handle::PrinterHandle;
@@ -40,7 +43,7 @@ const NAMES_MAX: usize = 12;
 
 /// The routes of both dialects. A key that brings files is enough for them; what moves a printer needs more,
 /// here and in [`form::start`].
-pub(super) fn router() -> Router<Api> {
+pub(super) fn router(api: &Api) -> Router<Api> {
     let uploads = Router::new()
         .route("/api/files/local", post(octoprint::upload))
         .route("/server/files/upload", post(moonraker::upload))
@@ -62,7 +65,24 @@ pub(super) fn router() -> Router<Api> {
         .merge(uploads);
     let commands = Router::new().route("/api/printer/command", post(octoprint::command));
     let routes = needing(Scope::Files, routes).merge(needing(Scope::Control, commands));
+    let routes = routes.layer(middleware::from_fn_with_state(api.clone(), noted));
     Router::new().nest("/p/{printer}", routes)
+}
+
+/// Notes for the log which printer was meant.
+async fn noted(
+    State(api): State<Api>,
+    Path(parts): Path<HashMap<String, String>>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let name = parts.get("printer").map(String::as_str).unwrap_or_default();
+    let printer = find(&api, name).ok().map(|p| p.id());
+    let mut response = next.run(request).await;
+    if let Some(id) = printer {
+        response.extensions_mut().insert(Touched(vec![id]));
+    }
+    response
 }
 
 /// The address itself, opened in a browser (OrcaSlicer's device tab does that): the page tells the rest.
