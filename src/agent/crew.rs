@@ -27,7 +27,7 @@ use crate::printer::wire::WireRing;
 const ASKS_MAX: usize = 32;
 
 /// Raw traffic kept per printer, bytes.
-const WIRE_RING_BYTES: usize = 64 * 1024;
+const WIRE_RING_BYTES: usize = 48 * 1024;
 
 /// An actor that did not turn for so long is stuck. It turns every two seconds by itself.
 const STUCK_AFTER_S: u64 = 30;

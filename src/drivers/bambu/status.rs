@@ -264,7 +264,12 @@ impl Status {
                 continue;
             };
             let room = self.lights.len() < 8;
-            match self.lights.iter_mut().find(|(n, _)| n == node) {
+            // As it is kept: cut.
+            match self
+                .lights
+                .iter_mut()
+                .find(|(n, _)| n.chars().eq(node.chars().take(32)))
+            {
                 Some((_, mine)) if mine == mode => {}
                 Some((_, mine)) => *mine = mode.chars().take(32).collect(),
                 None if room => self

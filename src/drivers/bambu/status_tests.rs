@@ -251,6 +251,18 @@ fn words_of_newer_firmware_fail_nothing() {
     assert_eq!(status.signatures, Some(0x0041_AFFF_9CFF_u64 & SIGNATURES != 0));
 }
 
+// Found by the fuzz target `bambu`.
+#[test]
+fn a_light_with_an_endless_name_is_one_light() {
+    let text = format!(
+        r#"{{"print":{{"lights_report":[{{"node":"{}","mode":"on"}}]}}}}"#,
+        "x".repeat(40)
+    );
+    let mut status = merged(&text);
+    apply(&mut status, &text);
+    assert_eq!(status.lights.len(), 1, "{:?}", status.lights);
+}
+
 proptest::proptest! {
     #[test]
     fn no_document_makes_it_panic(text in ".{0,400}") {
