@@ -21,5 +21,9 @@ mod requests;
 mod rig;
 #[path = "api/slicers.rs"]
 mod slicers;
+#[path = "api/table.rs"]
+mod table;
+#[path = "api/tls.rs"]
+mod tls;
 #[path = "api/webhooks.rs"]
 mod webhooks;
