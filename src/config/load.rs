@@ -15,7 +15,6 @@ use super::model::{
 use super::peripherals;
 use super::section::{Section, did_you_mean};
 
-
 /// Largest configuration file.
 const SIZE_MAX: u64 = 1 << 20;
 

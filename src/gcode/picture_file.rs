@@ -10,7 +10,6 @@ use super::analyze_file::AnalyzeError;
 use super::container::{self, ContainerError, gzip, threemf};
 use super::picture::{MAX_BYTES, Picture};
 
-
 /// The picture with the most pixels that is whole; `None` if the file has none.
 ///
 /// ```no_run

@@ -13,7 +13,6 @@ use rustix::fs::{Access, AtFlags, CWD};
 use super::holders::{Holder, holder_of};
 use super::serial_ids::{self, Kind};
 
-
 /// Directories that describe the machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Roots {

@@ -16,7 +16,6 @@ use std::path::Path;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-
 /// Records that are kept; older ones are overwritten.
 pub const RECORDS: usize = 64;
 /// Longest record, bytes.

@@ -10,7 +10,6 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-
 /// Entries of one printer that wait at most. A printer makes two a print and two a notice; thousands
 /// are weeks. When full the oldest notice goes first, a job's result only when there are no notices.
 pub const WAITING_MAX: usize = 2000;

@@ -7,7 +7,6 @@ use serde_json::{Value, json};
 
 use super::klipper::{BUFFER_S, Klipper, Life, Move, Program, Said, Stats, Wait};
 
-
 /// Longest line of a file that is read as one.
 const LINE_MAX: u64 = 64 * 1024;
 
