@@ -80,7 +80,6 @@ pub mod drivers;
 pub mod gcode;
 pub mod host;
 pub mod job;
-mod order;
 pub mod power;
 pub mod printer;
 pub mod sys;

@@ -15,7 +15,6 @@ use super::uploads::{Arrived, Head};
 use super::{Api, jobs, view};
 use crate::agent::handle::PrintOrder;
 use crate::job::store::UploadRow;
-use crate::order::Order as _;
 
 /// `files/Upload`: one part of a file, or all of it. Uploading starts nothing.
 pub async fn upload(
@@ -108,7 +107,7 @@ impl Api {
     /// The stored files, newest first.
     async fn files(&self) -> Result<Vec<UploadRow>, Problem> {
         let mut rows = self.agent.store().uploads().await.map_err(jobs::database)?;
-        rows.order_by_key(|row| std::cmp::Reverse(row.uploaded));
+        rows.sort_by_key(|row| std::cmp::Reverse(row.uploaded));
         Ok(rows)
     }
 }

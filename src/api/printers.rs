@@ -11,7 +11,6 @@ use super::{Api, pid};
 use crate::agent::clock;
 use crate::agent::handle::PrinterHandle;
 use crate::agent::pairing::Pairing;
-use crate::order::Order as _;
 
 /// Largest page by GET and by POST (documented), and the one without a wish.
 const PAGE_MAX_BY_GET: u32 = 25;
@@ -105,10 +104,10 @@ fn list(api: &Api, listing: &Listing<'_>, params: &Params) -> Result<Answer<Valu
         printers.retain(|p| matches(p, &search));
     }
     match listing.order {
-        Some("name") => printers.order_by(|a, b| a.name().cmp(b.name())),
-        Some("status") => printers.order_by_key(|p| p.snapshot().state.word().as_str()),
-        Some("online" | "last_online") => printers.order_by_key(|p| p.snapshot().state.offline),
-        Some("created") => printers.order_by_key(PrinterHandle::id),
+        Some("name") => printers.sort_by(|a, b| a.name().cmp(b.name())),
+        Some("status") => printers.sort_by_key(|p| p.snapshot().state.word().as_str()),
+        Some("online" | "last_online") => printers.sort_by_key(|p| p.snapshot().state.offline),
+        Some("created") => printers.sort_by_key(PrinterHandle::id),
         _ => {}
     }
     if listing.descending {
