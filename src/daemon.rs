@@ -104,6 +104,7 @@ pub fn plans(config: Configured) -> Vec<PrinterPlan> {
                 peripherals: Peripherals {
                     power: printer.common.power.clone(),
                     camera: printer.common.camera.clone(),
+                    gcode: printer.common.gcode.clone(),
                 },
                 on_stop: match (printer.common.on_stop, prints_itself) {
                     (Some(OnStop::Pause), _) | (None, false) => StopMode::Park,
@@ -202,20 +203,19 @@ impl Daemon {
         let handle = agent.handle();
         let restart = Arc::new(Notify::new());
         let (tell, host) = watch::channel(Arc::new(Host::default()));
-        if !upstreams.is_empty() {
-            let stop = CancellationToken::new();
-            let looks = watch_host(sysfs::Roots::default(), disk, tell, stop.clone());
-            #[allow(
-                clippy::disallowed_methods,
-                reason = "the handle is kept: awaited when the agent ends"
-            )]
-            let task = tokio::spawn(looks);
-            agent.ends_with(Box::pin(async move {
-                stop.cancel();
-                // It ends within one look.
-                let _ = task.await;
-            }));
-        }
+        let stop = CancellationToken::new();
+        let looks = watch_host(sysfs::Roots::default(), disk, tell, stop.clone());
+        #[allow(
+            clippy::disallowed_methods,
+            reason = "the handle is kept: awaited when the agent ends"
+        )]
+        let task = tokio::spawn(looks);
+        agent.ends_with(Box::pin(async move {
+            stop.cancel();
+            // It ends within one look.
+            let _ = task.await;
+        }));
+        let seen = host.clone();
         let house = House {
             agent: handle.clone(),
             name: host_name,
@@ -242,8 +242,12 @@ impl Daemon {
         let (serves, stop) = (handle.clone(), api_stop.clone());
         let serve = async move {
             let machine = rustix::system::uname().nodename().to_string_lossy().into_owned();
-            let names = [api_name.as_str(), machine.as_str()];
-            api::serve(listener, serves, &api_settings, &names, stop).await;
+            // What the machine calls itself comes first.
+            let around = api::Surroundings {
+                names: &[machine.as_str(), api_name.as_str()],
+                host: seen,
+            };
+            api::serve(listener, serves, &api_settings, around, stop).await;
         };
         #[allow(
             clippy::disallowed_methods,

@@ -3,12 +3,13 @@
 use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use toml::de::DeTable;
 
 use super::diagnose::Diagnostics;
-use super::lifecycle::{self, Lifecycle, Shared};
+use super::lifecycle::{self, Shared};
 use super::model::{
     Agent, Api, Camera, Common, Config, OnStop, Origin, Preflight, Printer, Reach, SimplyPrint, V1,
 };
@@ -157,10 +158,11 @@ pub fn parse<D>(
     if let Some((_, table)) = table("snippets") {
         shared.snippets = lifecycle::read_snippets(table, &mut out);
     }
+    shared.defaults.snippets = Arc::new(shared.snippets.clone());
     if let Some((span, table)) = table("gcode") {
-        let snippets = &shared.snippets;
+        let (snippets, defaults) = (&shared.snippets, shared.defaults.clone());
         shared.defaults = with("gcode", span, table, &mut out, |s| {
-            lifecycle::read(s, snippets, &Lifecycle::default())
+            lifecycle::read(s, snippets, &defaults)
         });
     }
     for (key, value) in root.get_ref() {

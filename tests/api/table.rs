@@ -27,7 +27,6 @@ fn sample(name: &str, schema: &Value) -> Value {
         "pid" => json!("1"),
         "gcode" => json!(["M104 S200"]),
         "commands" => json!(["M104 S200"]),
-        "macro" => json!("home"),
         "object_ids" => json!([1]),
         "url" => json!("http://192.0.2.1/"),
         "id" if schema["type"] == "string" => json!("1"),
