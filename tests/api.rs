@@ -9,6 +9,8 @@ mod fake_printer;
 mod actions;
 #[path = "api/automation.rs"]
 mod automation;
+#[path = "api/curl.rs"]
+mod curl;
 #[path = "api/doors.rs"]
 mod doors;
 #[path = "api/events.rs"]

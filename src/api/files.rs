@@ -68,6 +68,12 @@ async fn take(api: &Api, form: &mut Multipart, mut head: Head) -> Result<Value, 
                     .await;
                 arrived = Some(taken?);
             }
+            "fileId" => {
+                return Err(Problem::said(
+                    "Folders are kept in the cloud. The file stays here under the id that its upload answered.",
+                )
+                .coded("refused/cloud-only"));
+            }
             // Unknown fields are passed over without being kept.
             _ => form::pass_over(field).await?,
         }

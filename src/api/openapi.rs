@@ -3,7 +3,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::webhooks::notable::EVENTS;
+use super::webhooks::notable::{CLOUD_EVENTS, EVENTS};
 use crate::printer::guard::{GCODE_LINE_MAX, GCODE_LINES_MAX};
 use route::{Body, Gives, Kind, Part, Route};
 
@@ -53,7 +53,8 @@ fn schema(kind: Kind) -> Value {
         }
         Kind::Numbers => json!({"type": "array", "items": {"type": "integer"}, "maxItems": 1000}),
         Kind::Events => {
-            json!({"type": "array", "items": {"type": "string", "enum": EVENTS}, "minItems": 1, "maxItems": 100})
+            let all: Vec<&str> = EVENTS.iter().chain(CLOUD_EVENTS).copied().collect();
+            json!({"type": "array", "items": {"type": "string", "enum": all}, "minItems": 1, "maxItems": 100})
         }
         Kind::Any => json!({}),
         Kind::Object => json!({"type": "object"}),

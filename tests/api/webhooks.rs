@@ -230,7 +230,7 @@ async fn webhooks_keep_to_their_limits_and_lead_nowhere_inside() {
         ),
         (json!({"name": "a", "url": url, "events": []}), 400),
         (
-            json!({"name": "a", "url": url, "events": ["queue.add_item"]}),
+            json!({"name": "a", "url": url, "events": ["queue.flown"]}),
             400,
         ),
         (json!({"name": "a", "events": ["test"]}), 400),

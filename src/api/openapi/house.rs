@@ -209,6 +209,7 @@ pub(super) const ROUTES: &[Route] = &[
         Gives::Stream("application/json"),
     ),
     open("/", "The page", Gives::Stream("text/html")),
+    open("/docs", "This document for people", Gives::Stream("text/html")),
     open("/page/{name}", "A file of the page", Gives::Stream("*/*")),
     giving(
         open("/p/{printer}", "The page of a printer", Gives::Elsewhere),
