@@ -21,5 +21,11 @@ mod requests;
 mod rig;
 #[path = "api/slicers.rs"]
 mod slicers;
+#[path = "api/v1_farm.rs"]
+mod v1_farm;
+#[path = "api/v1_requests.rs"]
+mod v1_requests;
+#[path = "api/v1_solo.rs"]
+mod v1_solo;
 #[path = "api/webhooks.rs"]
 mod webhooks;

@@ -8,7 +8,7 @@ use super::webhooks::notable::EVENTS;
 
 /// How a parameter or a member of a body looks.
 #[derive(Clone, Copy)]
-enum Kind {
+pub(super) enum Kind {
     /// A number from … to ….
     Number(i64, i64),
     /// A text of at most so many characters.
@@ -28,18 +28,19 @@ enum Kind {
 }
 
 /// A parameter: name, form, whether it has to be there.
-type Part = (&'static str, Kind, bool);
+pub(super) type Part = (&'static str, Kind, bool);
 
 /// What comes back when all is well.
 #[derive(Clone, Copy)]
-enum Gives {
+pub(super) enum Gives {
     Envelope,
     Stream(&'static str),
 }
 
-struct Route {
-    method: &'static str,
-    path: &'static str,
+/// A route as it is described.
+pub(super) struct Route {
+    pub method: &'static str,
+    pub path: &'static str,
     scope: Option<Scope>,
     summary: &'static str,
     query: &'static [Part],
@@ -52,7 +53,12 @@ const PID_BODY: Part = ("pid", Kind::Pids, true);
 const OURS: Part = ("layerd", Kind::Object, false);
 const PAGE: Part = ("page", Kind::Number(1, 1_000_000), false);
 
-const fn get(path: &'static str, scope: Scope, summary: &'static str, query: &'static [Part]) -> Route {
+pub(super) const fn get(
+    path: &'static str,
+    scope: Scope,
+    summary: &'static str,
+    query: &'static [Part],
+) -> Route {
     Route {
         method: "get",
         path,
@@ -64,7 +70,12 @@ const fn get(path: &'static str, scope: Scope, summary: &'static str, query: &'s
     }
 }
 
-const fn post(path: &'static str, scope: Scope, summary: &'static str, body: &'static [Part]) -> Route {
+pub(super) const fn post(
+    path: &'static str,
+    scope: Scope,
+    summary: &'static str,
+    body: &'static [Part],
+) -> Route {
     Route {
         method: "post",
         path,
@@ -440,7 +451,7 @@ fn schema(kind: Kind) -> Value {
     }
 }
 
-fn operation(route: &Route) -> Value {
+pub(super) fn operation(route: &Route) -> Value {
     let failure = json!({
         "description": "What is wrong", "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Failure"}}},
     });
@@ -509,8 +520,8 @@ fn upload() -> Value {
     out
 }
 
-/// The whole document.
-pub fn document() -> Value {
+/// The whole document, with these paths beside those of the native shape.
+pub fn document(further: Map<String, Value>) -> Value {
     let mut paths: Map<String, Value> = Map::new();
     for route in ROUTES {
         let methods = paths.entry(route.path).or_insert_with(|| json!({}));
@@ -519,6 +530,7 @@ pub fn document() -> Value {
         }
     }
     paths.insert("/0/files/Upload".to_owned(), json!({"post": upload()}));
+    paths.extend(further);
     json!({
         "openapi": "3.0.3",
         "info": {
