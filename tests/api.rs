@@ -21,6 +21,10 @@ mod requests;
 mod rig;
 #[path = "api/slicers.rs"]
 mod slicers;
+#[path = "api/table.rs"]
+mod table;
+#[path = "api/tls.rs"]
+mod tls;
 #[path = "api/v1_farm.rs"]
 mod v1_farm;
 #[path = "api/v1_requests.rs"]

@@ -95,7 +95,7 @@ fn macro_lines(body: &Value) -> Result<Vec<String>, Problem> {
         "retract" => feed(context, "-"),
         "disable_motors" => Ok(vec!["M84".to_owned()]),
         _ => Err(Problem::bad(
-            "There is no such macro here; known are home, extrude, retract and disable_motors.",
+            "`macro` takes home, extrude, retract and disable_motors here.",
         )),
     }
 }

@@ -22,7 +22,7 @@
 //! | [`demand`], [`gcode_body`], [`pid`], [`dialect_rules`] | what a request asks, and whether the cloud would allow it (pure) |
 //! | [`events`] | what changes, as server-sent events |
 //! | [`webhooks`] | what happened, told to other programs: routes, queue, where they may lead |
-//! | `printers`, `actions`, `notifications`, `files`, `uploads`, `jobs`, `counters`, `backup` | the endpoints |
+//! | `printers`, `actions`, `notifications`, `files`, `form`, `uploads`, `jobs`, `counters`, `backup` | the endpoints |
 //! | [`openapi`], `metrics` | the routes for machines; numbers for monitoring |
 //! | [`objects`] | objects of the running print, by number or name |
 //! | `plate`, `curve`, `picture` | for people: the plate from above, temperatures over time, the camera |
@@ -58,6 +58,7 @@ mod drain;
 pub mod envelope;
 pub mod events;
 mod files;
+mod form;
 pub mod gcode_body;
 mod incoming;
 pub mod job_view;

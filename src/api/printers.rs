@@ -11,7 +11,6 @@ use super::{Api, pid};
 use crate::agent::clock;
 use crate::agent::handle::PrinterHandle;
 use crate::agent::pairing::Pairing;
-use crate::order::Order as _;
 
 /// Largest page by GET and by POST (documented), and the one without a wish.
 const PAGE_MAX_BY_GET: u32 = 25;
@@ -26,16 +25,12 @@ const LOGS_MAX: u32 = 2000;
 const LOGS_DEFAULT: u32 = 1000;
 
 /// Columns to sort by: those of GET and those of POST.
-const ORDERS: &[&str] = &[
-    "status",
-    "name",
-    "online",
-    "last_online",
-    "ui",
-    "created",
-    "sku",
-    "mac",
-];
+const ORDERS: &[&str] = &["status", "name", "online", "last_online", "ui", "created"];
+const SORTS: &[&str] = &["name", "sku", "mac", "created"];
+const DIRECTIONS: &[&str] = &["asc", "desc"];
+
+/// Longest list of columns, characters.
+const COLUMNS_MAX: usize = 1000;
 
 struct Listing<'a> {
     page: u32,
@@ -56,8 +51,8 @@ pub async fn by_get(State(api): State<Api>, params: Params) -> Result<Answer<Val
             .number("page_size", 1, PAGE_MAX_BY_GET)?
             .unwrap_or(PAGE_DEFAULT),
         search: params.text("search"),
-        order: params.text("order_by"),
-        descending: params.text("sort_dir") == Some("desc"),
+        order: params.word("order_by", ORDERS)?,
+        descending: params.word("sort_dir", DIRECTIONS)? == Some("desc"),
     };
     list(&api, &listing, &params)
 }
@@ -76,8 +71,8 @@ pub async fn by_post(State(api): State<Api>, params: Params, body: Json) -> Resu
                 .unwrap_or(PAGE_DEFAULT),
         },
         search: body.text("search", SEARCH_MAX)?,
-        order: body.text("sort_id", SEARCH_MAX)?.or(params.text("order_by")),
-        descending: body.text("sort_dir", 8)? == Some("desc"),
+        order: body.word("sort_id", SORTS)?.or(params.word("order_by", ORDERS)?),
+        descending: body.word("sort_dir", DIRECTIONS)? == Some("desc"),
     };
     list(&api, &listing, &params)
 }
@@ -88,7 +83,7 @@ fn by_pid(api: &Api, text: &str, params: &Params) -> Result<Answer<Value>, Probl
     let mut rows = printers
         .iter()
         .map(|p| trimmed(row(api, p), params))
-        .collect::<Vec<_>>();
+        .collect::<Result<Vec<_>, _>>()?;
     let data = if rows.len() == 1 {
         rows.pop()
     } else {
@@ -103,20 +98,16 @@ fn list(api: &Api, listing: &Listing<'_>, params: &Params) -> Result<Answer<Valu
             "`search` takes at most {SEARCH_MAX} characters."
         )));
     }
-    if let Some(order) = listing.order.filter(|o| !ORDERS.contains(o)) {
-        let order: String = order.chars().take(40).collect();
-        return Err(Problem::bad(format!("Printers cannot be sorted by {order:?}.")));
-    }
     let mut printers = api.agent.printers();
     if let Some(search) = listing.search.map(str::trim).filter(|s| !s.is_empty()) {
         let search = search.to_lowercase();
         printers.retain(|p| matches(p, &search));
     }
     match listing.order {
-        Some("name") => printers.order_by(|a, b| a.name().cmp(b.name())),
-        Some("status") => printers.order_by_key(|p| p.snapshot().state.word().as_str()),
-        Some("online" | "last_online") => printers.order_by_key(|p| p.snapshot().state.offline),
-        Some("created") => printers.order_by_key(PrinterHandle::id),
+        Some("name") => printers.sort_by(|a, b| a.name().cmp(b.name())),
+        Some("status") => printers.sort_by_key(|p| p.snapshot().state.word().as_str()),
+        Some("online" | "last_online") => printers.sort_by_key(|p| p.snapshot().state.offline),
+        Some("created") => printers.sort_by_key(PrinterHandle::id),
         _ => {}
     }
     if listing.descending {
@@ -132,7 +123,7 @@ fn list(api: &Api, listing: &Listing<'_>, params: &Params) -> Result<Answer<Valu
         .skip(before)
         .take(size)
         .map(|p| trimmed(row(api, p), params))
-        .collect();
+        .collect::<Result<_, _>>()?;
     let pages = total.div_ceil(size).max(1);
     Ok(Answer(
         json!({"status": true, "message": null, "page_amount": pages, "total": total, "data": data}),
@@ -182,9 +173,9 @@ fn standing(pairing: &Pairing) -> Value {
 }
 
 /// Drops the members and columns that were not asked for.
-fn trimmed(mut row: Value, params: &Params) -> Value {
+fn trimmed(mut row: Value, params: &Params) -> Result<Value, Problem> {
     let Value::Object(members) = &mut row else {
-        return row;
+        return Ok(row);
     };
     for name in ["printer", "filament", "job", "notifications"] {
         if params.has(&format!("no_{name}")) {
@@ -192,7 +183,7 @@ fn trimmed(mut row: Value, params: &Params) -> Value {
         }
     }
     for name in ["printer", "filament", "job"] {
-        let Some(columns) = params.text(&format!("{name}_columns")) else {
+        let Some(columns) = params.short(&format!("{name}_columns"), COLUMNS_MAX)? else {
             continue;
         };
         if let Some(Value::Object(member)) = members.get_mut(name) {
@@ -205,7 +196,7 @@ fn trimmed(mut row: Value, params: &Params) -> Value {
             *member = kept;
         }
     }
-    row
+    Ok(row)
 }
 
 /// `printers/GetLogs?pid=&wire=1&last=`: what happened to a printer, also before a restart, or its last

@@ -15,8 +15,6 @@ use super::model::{
 use super::peripherals;
 use super::section::{Section, did_you_mean};
 
-use crate::order::Order as _;
-
 /// Largest configuration file.
 const SIZE_MAX: u64 = 1 << 20;
 
@@ -228,7 +226,7 @@ pub fn parse<D>(
             }
         }
     }
-    printers.order_by_key(|(at, _)| *at);
+    printers.sort_by_key(|(at, _)| *at);
     if !out.is_empty() {
         return Err(out);
     }
@@ -277,7 +275,7 @@ fn check_name(name: &str, span: std::ops::Range<usize>, out: &mut Diagnostics) {
 fn check_addresses(printers: &DeTable<'_>, out: &mut Diagnostics) {
     let mut seen = Vec::new();
     let mut in_order: Vec<_> = printers.iter().collect();
-    in_order.order_by_key(|(key, _)| key.span().start);
+    in_order.sort_by_key(|(key, _)| key.span().start);
     for (name, table) in in_order {
         let Some(table) = table.get_ref().as_table() else {
             continue;

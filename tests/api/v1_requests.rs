@@ -329,6 +329,19 @@ async fn every_route_of_both_shapes_is_described_and_tested() {
                 }
             }
         }
+        let sources: &[&str] = if shape == SOLO { &["solo.rs"] } else { &["farm.rs"] };
+        for file in sources {
+            let path = format!("{}/src/api/v1/{file}", env!("CARGO_MANIFEST_DIR"));
+            let text = std::fs::read_to_string(path).expect("readable");
+            for place in text.split(".route(").skip(1) {
+                let path = place.split('"').nth(1).expect("a path");
+                let full = format!("/v1{}", path.trim_start_matches("/v1"));
+                assert!(
+                    ours.contains_key(&full),
+                    "{file} serves {path}, and the document does not tell of it"
+                );
+            }
+        }
         let count: usize = ours.values().map(|m| m.as_object().expect("methods").len()).sum();
         let extra = usize::from(shape == FARM);
         assert_eq!(count, rows.len() - extra, "each row of the table is described");

@@ -283,7 +283,7 @@ async fn webhooks_keep_to_their_limits_and_lead_nowhere_inside() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_document_is_as_reviewed_and_every_route_of_it_is_there() {
+async fn the_document_is_as_reviewed() {
     let rig = Rig::start().await;
     let stranger = rig.far(&[]);
     let (status, document) = stranger.get("openapi.json").await;
@@ -297,32 +297,6 @@ async fn the_document_is_as_reviewed_and_every_route_of_it_is_there() {
         std::fs::read_to_string(&golden).expect("readable") == text,
         "the interface has changed: if that is meant, run this test with LAYERD_BLESS=1 and review tests/api/openapi.json"
     );
-    let paths = document["paths"].as_object().expect("paths");
-    assert!(paths.len() > 40);
-    for (path, methods) in paths {
-        for (method, operation) in methods.as_object().expect("methods") {
-            let request = match method.as_str() {
-                "get" => stranger.http.get(stranger.url(&path[1..])),
-                _ => stranger.http.post(stranger.url(&path[1..])),
-            };
-            let status = request.send().await.expect("an answer").status().as_u16();
-            let want = if operation.get("x-scope").is_some() {
-                401
-            } else {
-                200
-            };
-            assert_eq!(status, want, "{method} {path}: the document says who may");
-            let over_socket = match method.as_str() {
-                "get" => rig.http.get(crate::rig::url(&path[1..])),
-                _ => rig.http.post(crate::rig::url(&path[1..])),
-            };
-            // Its stream has no end; that it is there was seen above.
-            if path != "/0/events" {
-                let status = over_socket.send().await.expect("an answer").status().as_u16();
-                assert!(![404, 405, 500].contains(&status), "{method} {path}: {status}");
-            }
-        }
-    }
     rig.end().await;
 }
 

@@ -19,7 +19,6 @@ use crate::api::routes::needing;
 use crate::api::{Api, actions, demand, job_view, jobs, printers, view};
 use crate::job::record::JobRecord;
 use crate::job::store::{JobFilter, JobSort};
-use crate::order::Order as _;
 use crate::printer::model::StateWord;
 
 /// Rows of a page: at most, and without a wish.
@@ -120,9 +119,9 @@ async fn list_printers(State(api): State<Api>, params: Params) -> Result<Answer<
     }
     let sort = params.text("sort").unwrap_or("id");
     match sort.trim_start_matches('-') {
-        "id" | "created_at" => all.order_by_key(PrinterHandle::id),
-        "name" => all.order_by(|a, b| a.name().cmp(b.name())),
-        "status" => all.order_by_key(|p| p.snapshot().state.word().as_str()),
+        "id" | "created_at" => all.sort_by_key(PrinterHandle::id),
+        "name" => all.sort_by(|a, b| a.name().cmp(b.name())),
+        "status" => all.sort_by_key(|p| p.snapshot().state.word().as_str()),
         _ => {
             return Err(Problem::bad(
                 "`sort` takes id, name, status and created_at, with - before it for descending.",

@@ -17,7 +17,7 @@ use std::sync::{Arc, Mutex};
 
 use axum::Router;
 use axum::extract::{Request, State};
-use axum::http::{HeaderValue, Uri, header};
+use axum::http::{HeaderValue, Uri};
 use axum::middleware::{self, Next};
 use axum::response::Response;
 use serde_json::{Value, json};
@@ -86,10 +86,7 @@ pub(super) fn router(api: &Api) -> Router<Api> {
         V1::AutoPrintFarm => farm::routes(api),
         V1::SoloPrint => solo::routes(api),
     };
-    let routes = routes
-        .fallback(elsewhere)
-        .layer(middleware::from_fn(json_only))
-        .layer(middleware::from_fn(curl_says_form));
+    let routes = routes.fallback(elsewhere).layer(middleware::from_fn(json_only));
     Router::new().nest("/v1", routes)
 }
 
@@ -99,19 +96,6 @@ pub(super) fn open(api: &Api) -> Router<Api> {
         V1::SoloPrint => solo::open(),
         V1::AutoPrintFarm | V1::Off => Router::new(),
     }
-}
-
-/// `curl -d` calls everything a form, and so do the commands of the documentation. Taken for JSON where a key
-/// was sent along: a page of another site cannot send that header by itself.
-async fn curl_says_form(mut request: Request, next: Next) -> Response {
-    let headers = request.headers_mut();
-    let is_form = headers
-        .get(header::CONTENT_TYPE)
-        .is_some_and(|kind| kind == "application/x-www-form-urlencoded");
-    if is_form && access::presented(headers).is_some() {
-        headers.remove(header::CONTENT_TYPE);
-    }
-    next.run(request).await
 }
 
 /// What only a cloud has, in words; and what nobody has.

@@ -17,6 +17,9 @@ use crate::agent::clock;
 use crate::job::store::{DeliveryFilter, DeliveryRow, DeliverySort, WEBHOOKS_MAX, WebhookRow};
 use notable::EVENTS;
 
+/// What deliveries are sorted by.
+const SORTS: &[&str] = &["createdAt", "statusCode", "durationMs", "attempts"];
+
 const NAME_MAX: usize = 100;
 const DESCRIPTION_MAX: usize = 500;
 const SECRET_MAX: usize = 200;
@@ -69,7 +72,7 @@ pub(super) async fn create(State(api): State<Api>, body: Json) -> Result<Answer<
         description: text("description", DESCRIPTION_MAX)?.map(str::to_owned),
         url: url.to_owned(),
         secret,
-        enabled: switch(&body, "enabled")?.unwrap_or(true),
+        enabled: body.switch("enabled")?.unwrap_or(true),
         events: events(&body)?,
         created: old.as_ref().map_or(now, |o| o.created),
         updated: now,
@@ -135,8 +138,11 @@ pub(super) async fn delete(State(api): State<Api>, body: Json) -> Result<Answer<
 
 /// `webhooks/SetEnabled`. What waits goes on waiting while it is off.
 pub(super) async fn set_enabled(State(api): State<Api>, body: Json) -> Result<Answer<Value>, Problem> {
-    let hook = find(&api, id(&body, "id")?).await?;
-    let enabled = switch(&body, "enabled")?.ok_or_else(|| Problem::bad("`enabled` is required."))?;
+    let id = id(&body, "id")?;
+    let enabled = body
+        .switch("enabled")?
+        .ok_or_else(|| Problem::bad("`enabled` is required."))?;
+    let hook = find(&api, id).await?;
     let row = WebhookRow {
         enabled,
         updated: clock::now().wall,
@@ -182,30 +188,26 @@ pub(super) async fn replay(State(api): State<Api>, body: Json) -> Result<Answer<
 
 /// `webhooks/GetLogs`.
 pub(super) async fn logs(State(api): State<Api>, body: Json) -> Result<Answer<Value>, Problem> {
-    let hook = find(&api, id(&body, "webhook_id")?).await?;
+    let id = id(&body, "webhook_id")?;
     let page = body.page()?.unwrap_or(1);
     let page_size = body.number("page_size", 1, PAGE_MAX)?.unwrap_or(25);
-    let sort = match body.text("sort_id", 40)? {
-        None | Some("createdAt") => DeliverySort::Created,
+    let sort = match body.word("sort_id", SORTS)? {
         Some("statusCode") => DeliverySort::StatusCode,
         Some("durationMs") => DeliverySort::Duration,
         Some("attempts") => DeliverySort::Attempts,
-        Some(_) => {
-            return Err(Problem::bad(
-                "`sort_id` takes createdAt, statusCode, durationMs and attempts.",
-            ));
-        }
+        _ => DeliverySort::Created,
     };
     let filter = DeliveryFilter {
-        webhook_id: hook.id,
+        webhook_id: id,
         state: None,
         sort,
-        ascending: body.text("sort_dir", 8)? == Some("asc"),
+        ascending: body.word("sort_dir", &["asc", "desc"])? == Some("asc"),
         from: jobs::date(&body.0, "start_date", SignedDuration::ZERO)?,
         to: jobs::date(&body.0, "end_date", SignedDuration::from_hours(24))?,
         page,
         page_size,
     };
+    let hook = find(&api, id).await?;
     let (rows, total) = api
         .agent
         .store()
@@ -269,13 +271,4 @@ fn id(body: &Json, name: &str) -> Result<i64, Problem> {
     number
         .map(i64::from)
         .ok_or_else(|| Problem::bad(format!("`{name}` is required.")))
-}
-
-fn switch(body: &Json, name: &str) -> Result<Option<bool>, Problem> {
-    match body.0.get(name) {
-        None | Some(Value::Null) => Ok(None),
-        Some(Value::Bool(on)) => Ok(Some(*on)),
-        Some(Value::Number(n)) if n.as_u64().is_some_and(|n| n < 2) => Ok(Some(n.as_u64() == Some(1))),
-        Some(_) => Err(Problem::bad(format!("`{name}` must be true or false."))),
-    }
 }
