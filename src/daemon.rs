@@ -242,9 +242,8 @@ impl Daemon {
         let (serves, stop) = (handle.clone(), api_stop.clone());
         let serve = async move {
             let machine = rustix::system::uname().nodename().to_string_lossy().into_owned();
-            // What the machine calls itself comes first.
             let around = api::Surroundings {
-                names: &[machine.as_str(), api_name.as_str()],
+                names: &[api_name.as_str(), machine.as_str()],
                 host: seen,
             };
             api::serve(listener, serves, &api_settings, around, stop).await;

@@ -31,6 +31,7 @@
 //! | `plate`, `curve`, `picture` | for people: the plate from above, temperatures over time, the camera |
 //! | `page` | the page at `/` |
 //! | `slicer` | uploads straight from slicers, `/p/NAME/…` |
+//! | `v1` | the shapes of SoLoPrint and AutoPrintFarm, one of which may own `/v1` |
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -91,6 +92,7 @@ mod slicer;
 pub mod socket;
 pub mod stall;
 mod uploads;
+mod v1;
 pub mod view;
 pub mod webhooks;
 
@@ -113,6 +115,7 @@ pub(crate) struct Api {
     events: Arc<events::Hub>,
     listening: Arc<listen::Listening>,
     post: Arc<webhooks::deliver::Post>,
+    v1: Arc<v1::Kept>,
     /// How many addresses it is to listen on.
     addresses: usize,
     /// The machine all this runs on.
@@ -122,7 +125,7 @@ pub(crate) struct Api {
 
 /// What the API has to know about the machine it runs on.
 pub struct Surroundings<'a> {
-    /// Names by which it may be called; the first is its own.
+    /// Names by which it may be called: first the configured one, last what it calls itself.
     pub names: &'a [&'a str],
     /// How it is.
     pub host: watch::Receiver<Arc<Host>>,
@@ -140,6 +143,10 @@ pub async fn serve(
     let names = access::Names::new(around.names.iter().copied(), &settings.hosts);
     let api = Api {
         account: settings.id,
+        v1: Arc::new(v1::Kept::new(
+            settings,
+            around.names.first().copied().unwrap_or("layerd"),
+        )),
         uploads: Arc::default(),
         keys: Arc::default(),
         door: Arc::new(door::Door::new(
@@ -153,7 +160,7 @@ pub async fn serve(
         })),
         addresses: settings.listen.len(),
         host: around.host,
-        host_name: around.names.first().copied().unwrap_or_default().into(),
+        host_name: around.names.last().copied().unwrap_or_default().into(),
         events: Arc::new(events::Hub::new(shutdown.clone())),
         agent,
     };
