@@ -25,5 +25,11 @@ mod slicers;
 mod table;
 #[path = "api/tls.rs"]
 mod tls;
+#[path = "api/v1_farm.rs"]
+mod v1_farm;
+#[path = "api/v1_requests.rs"]
+mod v1_requests;
+#[path = "api/v1_solo.rs"]
+mod v1_solo;
 #[path = "api/webhooks.rs"]
 mod webhooks;

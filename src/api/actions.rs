@@ -35,11 +35,11 @@ enum Work {
 
 /// How it went on one printer.
 #[derive(Clone, Debug)]
-struct End {
+pub(super) struct End {
     /// `None`: accepted, and nobody waits for the end.
-    outcome: Option<Outcome>,
+    pub outcome: Option<Outcome>,
     /// Number and identity of the job that was made.
-    job: Option<(i64, uuid::Uuid)>,
+    pub job: Option<(i64, uuid::Uuid)>,
 }
 
 impl End {
@@ -50,11 +50,11 @@ impl End {
         }
     }
 
-    fn is_good(&self) -> bool {
+    pub fn is_good(&self) -> bool {
         self.outcome.as_ref().is_none_or(Outcome::is_ok)
     }
 
-    fn native(&self) -> Value {
+    pub fn native(&self) -> Value {
         let mut out = self
             .outcome
             .as_ref()
@@ -82,41 +82,7 @@ pub async fn act(
     let demand = demand::read(action, &body.0)?;
     let manner = demand::manner(&body.0)?;
     let printers = api.printers(&pid::pids(params.text("pid"), &body.0)?)?;
-    let (work, name, ignored) = match demand.clone() {
-        Demand::Command(command) => (Work::Command(command), None, Vec::new()),
-        Demand::ClearBed { rating } => (Work::ClearBed { rating }, None, Vec::new()),
-        Demand::Skip(wanted) => (Work::Skip(wanted), None, Vec::new()),
-        Demand::Begin => (Work::Begin, None, Vec::new()),
-        Demand::CancelPending => (Work::CancelPending, None, Vec::new()),
-        Demand::Print(job) => {
-            let ignored = job.ignored.clone();
-            let discard = match &job.source {
-                JobSource::File(id) if job.discard => Some(id.clone()),
-                _ => None,
-            };
-            let hold = job.hold.then_some(Hold { discard });
-            let order = files::order(&api, job).await?;
-            let name = order.name.clone();
-            (Work::Print(order, hold), Some(name), ignored)
-        }
-    };
-    let ends = match refused_together(&printers, &demand, manner) {
-        Some(ends) => ends,
-        None => {
-            let several = printers.len() > 1;
-            let each = printers.iter().map(|p| {
-                one(
-                    &api,
-                    p,
-                    for_printer(work.clone(), p.id(), &demand),
-                    &demand,
-                    manner,
-                    several,
-                )
-            });
-            join_all(each).await
-        }
-    };
+    let Done { ends, name, ignored } = carry_out(&api, &printers, &demand, manner).await?;
     let mut out = answer(&printers, &ends, &demand);
     if let (Value::Object(members), Some(name)) = (&mut out, name) {
         let good = || printers.iter().zip(&ends).filter(|(_, e)| e.is_good());
@@ -132,6 +98,81 @@ pub async fn act(
     }
     let touched = Touched(printers.iter().map(PrinterHandle::id).collect());
     Ok((Extension(touched), Answer(out)))
+}
+
+/// What came of a demand.
+struct Done {
+    /// One for each printer.
+    ends: Vec<End>,
+    /// Name of the file of a print.
+    name: Option<String>,
+    /// Start options that mean nothing here.
+    ignored: Vec<String>,
+}
+
+/// Carries a demand out on all of these printers.
+async fn carry_out(
+    api: &Api,
+    printers: &[PrinterHandle],
+    demand: &Demand,
+    manner: Manner,
+) -> Result<Done, Problem> {
+    let (work, name, ignored) = match demand.clone() {
+        Demand::Command(command) => (Work::Command(command), None, Vec::new()),
+        Demand::ClearBed { rating } => (Work::ClearBed { rating }, None, Vec::new()),
+        Demand::Skip(wanted) => (Work::Skip(wanted), None, Vec::new()),
+        Demand::Begin => (Work::Begin, None, Vec::new()),
+        Demand::CancelPending => (Work::CancelPending, None, Vec::new()),
+        Demand::Print(job) => {
+            let ignored = job.ignored.clone();
+            let discard = match &job.source {
+                JobSource::File(id) if job.discard => Some(id.clone()),
+                _ => None,
+            };
+            let hold = job.hold.then_some(Hold { discard });
+            let order = files::order(api, job).await?;
+            let name = order.name.clone();
+            (Work::Print(order, hold), Some(name), ignored)
+        }
+    };
+    let ends = match refused_together(printers, demand, manner) {
+        Some(ends) => ends,
+        None => {
+            let several = printers.len() > 1;
+            let each = printers.iter().map(|p| {
+                one(
+                    api,
+                    p,
+                    for_printer(work.clone(), p.id(), demand),
+                    demand,
+                    manner,
+                    several,
+                )
+            });
+            join_all(each).await
+        }
+    };
+    Ok(Done { ends, name, ignored })
+}
+
+/// One action in the words of this shape, on one printer, for those who speak another shape: judged by the
+/// guard alone. Without `wait` a print is answered when it was checked and is durable.
+pub(super) async fn on_one(
+    api: &Api,
+    printer: &PrinterHandle,
+    action: &str,
+    body: &Value,
+    wait: bool,
+) -> Result<End, Problem> {
+    let demand = demand::read(action, body)?;
+    let manner = Manner { wait, ours: true };
+    let done = carry_out(api, std::slice::from_ref(printer), &demand, manner).await?;
+    done.ends.into_iter().next().ok_or_else(|| {
+        Problem::with(
+            axum::http::StatusCode::INTERNAL_SERVER_ERROR,
+            "The printer gave no answer.",
+        )
+    })
 }
 
 /// The documented rule "each printer must be in state X": one that is not, and nothing is sent. Starts

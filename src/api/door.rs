@@ -55,6 +55,11 @@ impl Door {
         self.rates().keep(|id| id == LOOPBACK_ID || keys.has(id));
     }
 
+    /// Requests a minute and key; `None`: no limit.
+    pub fn limit(&self) -> Option<u32> {
+        self.rates().limit()
+    }
+
     fn rates(&self) -> MutexGuard<'_, Rates> {
         self.rates.lock().unwrap_or_else(|e| e.into_inner())
     }

@@ -105,7 +105,7 @@ fn file(row: &UploadRow) -> Value {
 
 impl Api {
     /// The stored files, newest first.
-    async fn files(&self) -> Result<Vec<UploadRow>, Problem> {
+    pub(super) async fn files(&self) -> Result<Vec<UploadRow>, Problem> {
         let mut rows = self.agent.store().uploads().await.map_err(jobs::database)?;
         rows.sort_by_key(|row| std::cmp::Reverse(row.uploaded));
         Ok(rows)

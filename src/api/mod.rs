@@ -28,6 +28,7 @@
 //! | `plate`, `curve`, `picture` | for people: the plate from above, temperatures over time, the camera |
 //! | `page` | the page at `/` |
 //! | `slicer` | uploads straight from slicers, `/p/NAME/…` |
+//! | `v1` | the shapes of SoLoPrint and AutoPrintFarm, one of which may own `/v1` |
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -81,6 +82,7 @@ mod slicer;
 pub mod socket;
 pub mod stall;
 mod uploads;
+mod v1;
 pub mod view;
 pub mod webhooks;
 
@@ -103,6 +105,7 @@ pub(crate) struct Api {
     events: Arc<events::Hub>,
     listening: Arc<listen::Listening>,
     post: Arc<webhooks::deliver::Post>,
+    v1: Arc<v1::Kept>,
     /// How many addresses it is to listen on.
     addresses: usize,
 }
@@ -119,6 +122,7 @@ pub async fn serve(
     let names = access::Names::new(host.iter().copied(), &settings.hosts);
     let api = Api {
         account: settings.id,
+        v1: Arc::new(v1::Kept::new(settings, host.first().copied().unwrap_or("layerd"))),
         uploads: Arc::default(),
         keys: Arc::default(),
         door: Arc::new(door::Door::new(

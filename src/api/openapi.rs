@@ -9,7 +9,7 @@ use route::{Body, Gives, Kind, Part, Route};
 
 mod house;
 mod printers;
-mod route;
+pub(super) mod route;
 mod slicers;
 
 /// The whole table.
@@ -61,7 +61,8 @@ fn schema(kind: Kind) -> Value {
     }
 }
 
-fn operation(route: &Route) -> Value {
+/// One route as it is described.
+pub(super) fn operation(route: &Route) -> Value {
     // Slicers show the body of a failure as it is.
     let failure = if route.path.starts_with("/p/") {
         json!({"text/plain": {"schema": {"type": "string"}}})
@@ -131,14 +132,17 @@ fn carried(kind: &str, parts: &[Part]) -> Value {
     json!({"required": !required.is_empty(), "content": {kind: {"schema": schema}}})
 }
 
-/// The whole document.
-pub fn document() -> Value {
+/// The whole document, with these paths beside those of the native shape.
+pub fn document(further: Map<String, Value>) -> Value {
     let mut paths: Map<String, Value> = Map::new();
     for route in TABLES.iter().copied().flatten() {
         let methods = paths.entry(route.path).or_insert_with(|| json!({}));
         if let Value::Object(methods) = methods {
             methods.insert(route.method.to_owned(), operation(route));
         }
+    }
+    for (path, methods) in further {
+        paths.insert(path, methods);
     }
     json!({
         "openapi": "3.0.3",

@@ -15,7 +15,7 @@ use super::access::Scope;
 use super::envelope::Problem;
 use super::{
     Api, actions, backup, counters, curve, door, drain, events, files, healthz, incoming, jobs, keys,
-    metrics, notifications, openapi, page, picture, plate, printers, readyz, slicer, test_key, uploads,
+    metrics, notifications, openapi, page, picture, plate, printers, readyz, slicer, test_key, uploads, v1,
     webhooks,
 };
 
@@ -36,9 +36,11 @@ pub(super) fn router(api: Api) -> Router {
         .nest("/api/{account}", account)
         .merge(needing(Scope::Read, top()))
         .merge(slicer::router(&api))
+        .merge(v1::router(&api))
         .layer(middleware::from_fn_with_state(api.clone(), door::admit));
     Router::new()
         .merge(open())
+        .merge(v1::open(&api))
         .merge(guarded)
         .fallback(async || Problem::not_found("There is no such path."))
         .method_not_allowed_fallback(async || {
@@ -50,6 +52,7 @@ pub(super) fn router(api: Api) -> Router {
         .layer(DefaultBodyLimit::max(BODY_MAX_BYTES))
         .layer(middleware::from_fn_with_state(api.clone(), door::host_is_ours))
         .layer(middleware::from_fn(slicer::in_words))
+        .layer(middleware::from_fn_with_state(api.clone(), v1::in_shape))
         .with_state(api)
 }
 
@@ -58,9 +61,14 @@ fn open() -> Router<Api> {
     Router::new()
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
-        .route("/openapi.json", get(async || axum::Json(openapi::document())))
+        .route("/openapi.json", get(interface))
         .merge(page::router())
         .merge(slicer::to_page())
+}
+
+/// What this host serves, for machines.
+async fn interface(State(api): State<Api>) -> axum::Json<serde_json::Value> {
+    axum::Json(openapi::document(v1::openapi::paths(api.v1.kind())))
 }
 
 /// What programs look for at the top, and need a key to read.
@@ -147,7 +155,7 @@ async fn known_account(
 }
 
 /// Documented: 406 for a client that takes no JSON.
-async fn json_only(request: Request, next: Next) -> Response {
+pub(super) async fn json_only(request: Request, next: Next) -> Response {
     if incoming::takes_json(request.headers()) {
         return next.run(request).await;
     }

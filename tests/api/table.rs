@@ -322,6 +322,10 @@ async fn the_document_has_every_route_and_every_action_of_the_sources() {
     for file in files {
         let text = std::fs::read_to_string(&file).expect("readable");
         for place in text.split(".route(").skip(1) {
+            // Those below `/v1` have tables and documents of their own.
+            if file.starts_with(api.join("v1")) {
+                continue;
+            }
             let Some(path) = place
                 .trim_start()
                 .strip_prefix('"')

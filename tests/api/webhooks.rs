@@ -10,16 +10,16 @@ use tokio::net::TcpListener;
 use crate::rig::Rig;
 
 /// A target that writes down what it is sent and answers as it is told to.
-struct Target {
-    url: String,
-    heard: Arc<Mutex<Vec<(String, Value)>>>,
+pub struct Target {
+    pub url: String,
+    pub heard: Arc<Mutex<Vec<(String, Value)>>>,
     task: tokio::task::JoinHandle<()>,
 }
 
 impl Target {
     /// `answers`: statuses in order; then 200. 0: no answer at all.
     #[allow(clippy::disallowed_methods, reason = "the handle is kept and aborted")]
-    async fn start(answers: Vec<u16>) -> Target {
+    pub async fn start(answers: Vec<u16>) -> Target {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let url = format!("http://{}/hook", listener.local_addr().expect("bound"));
         let heard: Arc<Mutex<Vec<(String, Value)>>> = Arc::default();
@@ -55,7 +55,7 @@ impl Target {
         Target { url, heard, task }
     }
 
-    fn events(&self) -> Vec<String> {
+    pub fn events(&self) -> Vec<String> {
         let heard = self.heard.lock().expect("sound");
         heard
             .iter()

@@ -4,7 +4,7 @@ use crate::api::access::Scope;
 
 /// How a parameter or a member of a body looks.
 #[derive(Clone, Copy)]
-pub(super) enum Kind {
+pub(in crate::api) enum Kind {
     /// A number from … to ….
     Number(i64, i64),
     /// A text of at most so many characters.
@@ -40,11 +40,11 @@ pub(super) enum Kind {
 }
 
 /// A parameter: name, form, whether it has to be there.
-pub(super) type Part = (&'static str, Kind, bool);
+pub(in crate::api) type Part = (&'static str, Kind, bool);
 
 /// What comes back when all is well.
 #[derive(Clone, Copy)]
-pub(super) enum Gives {
+pub(in crate::api) enum Gives {
     Envelope,
     /// Something of this type.
     Stream(&'static str),
@@ -58,7 +58,7 @@ pub(super) enum Gives {
 
 /// What a request carries.
 #[derive(Clone, Copy)]
-pub(super) enum Body {
+pub(in crate::api) enum Body {
     None,
     /// JSON; every member of it may be left out in a route where none has to be there.
     Json(&'static [Part]),
@@ -68,7 +68,7 @@ pub(super) enum Body {
 
 /// One route. `{…}` in a path is a text.
 #[derive(Clone, Copy)]
-pub(super) struct Route {
+pub(in crate::api) struct Route {
     pub method: &'static str,
     pub path: &'static str,
     pub scope: Option<Scope>,
@@ -80,12 +80,12 @@ pub(super) struct Route {
     pub status: &'static str,
 }
 
-pub(super) const PID_QUERY: Part = ("pid", Kind::PidList, true);
-pub(super) const PID_BODY: Part = ("pid", Kind::Pids, true);
-pub(super) const OURS: Part = ("layerd", Kind::Object, false);
-pub(super) const PAGE: Part = ("page", Kind::Number(1, 1_000_000), false);
+pub(in crate::api) const PID_QUERY: Part = ("pid", Kind::PidList, true);
+pub(in crate::api) const PID_BODY: Part = ("pid", Kind::Pids, true);
+pub(in crate::api) const OURS: Part = ("layerd", Kind::Object, false);
+pub(in crate::api) const PAGE: Part = ("page", Kind::Number(1, 1_000_000), false);
 
-pub(super) const fn get(
+pub(in crate::api) const fn get(
     path: &'static str,
     scope: Scope,
     summary: &'static str,
@@ -103,7 +103,7 @@ pub(super) const fn get(
     }
 }
 
-pub(super) const fn post(
+pub(in crate::api) const fn post(
     path: &'static str,
     scope: Scope,
     summary: &'static str,
@@ -121,11 +121,15 @@ pub(super) const fn post(
     }
 }
 
-pub(super) const fn action(path: &'static str, summary: &'static str, body: &'static [Part]) -> Route {
+pub(in crate::api) const fn action(
+    path: &'static str,
+    summary: &'static str,
+    body: &'static [Part],
+) -> Route {
     post(path, Scope::Control, summary, body)
 }
 
-pub(super) const fn open(path: &'static str, summary: &'static str, gives: Gives) -> Route {
+pub(in crate::api) const fn open(path: &'static str, summary: &'static str, gives: Gives) -> Route {
     Route {
         method: "get",
         path,
@@ -138,7 +142,7 @@ pub(super) const fn open(path: &'static str, summary: &'static str, gives: Gives
     }
 }
 
-pub(super) const fn stream(
+pub(in crate::api) const fn stream(
     path: &'static str,
     scope: Scope,
     summary: &'static str,
@@ -148,14 +152,14 @@ pub(super) const fn stream(
     giving(get(path, scope, summary, query), "200", Gives::Stream(kind))
 }
 
-pub(super) const fn giving(mut route: Route, status: &'static str, gives: Gives) -> Route {
+pub(in crate::api) const fn giving(mut route: Route, status: &'static str, gives: Gives) -> Route {
     route.status = status;
     route.gives = gives;
     route
 }
 
 /// `pid` in the query instead of the body.
-pub(super) const fn by_query(mut route: Route, query: &'static [Part]) -> Route {
+pub(in crate::api) const fn by_query(mut route: Route, query: &'static [Part]) -> Route {
     route.query = query;
     route
 }

@@ -36,7 +36,6 @@ pub(super) async fn list(State(api): State<Api>) -> Result<Answer<Value>, Proble
 
 /// `webhooks/Create`; with an `id` it changes that one.
 pub(super) async fn create(State(api): State<Api>, body: Json) -> Result<Answer<Value>, Problem> {
-    let store = api.agent.store();
     let old = match body.0.get("id").filter(|v| !v.is_null()) {
         None => None,
         Some(_) => Some(find(&api, id(&body, "id")?).await?),
@@ -75,9 +74,21 @@ pub(super) async fn create(State(api): State<Api>, body: Json) -> Result<Answer<
         secret,
         enabled: body.switch("enabled")?.unwrap_or(true),
         events: events(&body)?,
-        created: old.map_or(now, |o| o.created),
+        created: old.as_ref().map_or(now, |o| o.created),
         updated: now,
+        dialect: old.as_ref().map(|o| o.dialect.clone()).unwrap_or_default(),
+        max_attempts: old.as_ref().and_then(|o| o.max_attempts),
+        backoff_s: old.as_ref().and_then(|o| o.backoff_s),
     };
+    let row = keep(&api, row).await?;
+    Ok(Answer(
+        json!({"status": true, "message": null, "webhook": shown(&row)}),
+    ))
+}
+
+/// Keeps a webhook; from the answer on it is told.
+pub(super) async fn keep(api: &Api, row: WebhookRow) -> Result<WebhookRow, Problem> {
+    let store = api.agent.store();
     let kept = store.webhook_put(row.clone()).await.map_err(jobs::database)?;
     let id = kept.ok_or_else(|| {
         Problem::said(format!(
@@ -87,9 +98,7 @@ pub(super) async fn create(State(api): State<Api>, body: Json) -> Result<Answer<
     })?;
     api.post.reload(store).await.map_err(jobs::database)?;
     api.post.begin(&api.agent);
-    Ok(Answer(
-        json!({"status": true, "message": null, "webhook": shown(&WebhookRow { id, ..row })}),
-    ))
+    Ok(WebhookRow { id, ..row })
 }
 
 fn events(body: &Json) -> Result<String, Problem> {
@@ -170,7 +179,7 @@ pub(super) async fn replay(State(api): State<Api>, body: Json) -> Result<Answer<
         .store()
         .webhook_replay(id(&body, "id")?, clock::now().wall)
         .await;
-    if !again.map_err(jobs::database)? {
+    if again.map_err(jobs::database)?.is_none() {
         return Err(Problem::not_found("There is no such delivery (any more)."));
     }
     api.post.look();
@@ -190,6 +199,7 @@ pub(super) async fn logs(State(api): State<Api>, body: Json) -> Result<Answer<Va
     };
     let filter = DeliveryFilter {
         webhook_id: id,
+        state: None,
         sort,
         ascending: body.word("sort_dir", &["asc", "desc"])? == Some("asc"),
         from: jobs::date(&body.0, "start_date", SignedDuration::ZERO)?,

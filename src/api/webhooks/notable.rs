@@ -25,6 +25,20 @@ pub const EVENTS: &[&str] = &[
     "test",
 ];
 
+/// The dialect of webhooks that were made in AutoPrintFarm's shape.
+pub const AUTOPRINTFARM: &str = "autoprintfarm";
+
+/// The dialect of webhooks that were made in SoLoPrint's shape.
+pub const SOLOPRINT: &str = "soloprint";
+
+/// What an event is called in a dialect.
+pub fn word_in<'a>(dialect: &str, event: &'a str) -> &'a str {
+    match event {
+        "job.done" if dialect == AUTOPRINTFARM => "job.completed",
+        other => other,
+    }
+}
+
 /// A thing that happened.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Notable {
