@@ -142,12 +142,14 @@ async fn lists_have_pages_filters_and_orders() {
     );
     rig.print(1).await;
     rig.act("Pause", json!({"pid": 1})).await;
+    rig.until("it stands", |r| r.state(1) == "paused").await;
     let ids = |answer: &Value| answer["data"].as_array().expect("rows").len();
     assert_eq!(ids(&get(&far, "v1/jobs?status=paused").await.1), 1);
     assert_eq!(ids(&get(&far, "v1/jobs?status=printing").await.1), 0);
     assert_eq!(ids(&get(&far, "v1/jobs?printer_id=prt_2").await.1), 0);
     assert_eq!(get(&far, "v1/jobs?printer_id=prt_9").await.0, 404);
     rig.act("Cancel", json!({"pid": 1})).await;
+    rig.until("it is free", |r| r.state(1) == "operational").await;
     rig.print(1).await;
     let (_, newest) = get(&far, "v1/jobs?per_page=1").await;
     assert_eq!(
@@ -376,7 +378,7 @@ async fn actions_tell_what_came_of_them() {
             (200, &json!("verified")),
             "{answer}"
         );
-        rig.until("it is seen", |r| r.state(1) == state).await;
+        assert_eq!(answer["data"]["status"], state, "the state that it led to");
     }
     // Nothing was seen to happen: that is no success, and a repeat does not try again.
     rig.alpha.deaf.store(true, Ordering::SeqCst);
