@@ -37,6 +37,7 @@ fn sample(name: &str, schema: &Value) -> Value {
             _ if schema.get("enum").is_some() => schema["enum"][0].clone(),
             Some("integer") => schema["minimum"].clone(),
             Some("boolean") => json!(true),
+            None if schema["oneOf"][0]["type"] == "boolean" => json!(true),
             Some("string") => json!("x"),
             Some("array") => match schema["items"].get("enum") {
                 Some(words) => json!([words[0]]),
@@ -239,7 +240,7 @@ fn edges(schema: &Value) -> Vec<(Value, bool)> {
         out.extend(words.iter().map(|word| (word.clone(), true)));
         out.push((json!("colourless"), false));
     }
-    if schema["type"] == "boolean" {
+    if schema["type"] == "boolean" || schema["oneOf"][0]["type"] == "boolean" {
         out.extend([
             (json!(true), true),
             (json!(false), true),
@@ -282,6 +283,11 @@ async fn every_limit_of_the_document_holds_to_the_last_one() {
                 let answer = answer.send().await.expect("an answer");
                 let status = answer.status().as_u16();
                 let text = answer.text().await.expect("a body");
+                // Left out and null are the same, also where one of several has to be there.
+                if value.is_null() {
+                    (operation.query, operation.body) = (query, body);
+                    continue;
+                }
                 let named = status == 400 && text.contains(&format!("`{name}`"));
                 // Within its limits a value may still name nothing that is there.
                 if named == within {
