@@ -65,7 +65,6 @@ pub mod keys;
 pub mod listen;
 mod metrics;
 mod notifications;
-pub mod objects;
 pub mod openapi;
 mod page;
 mod picture;
