@@ -19,7 +19,8 @@ use crate::config::model::{Common, OnStop, Origin, Preflight};
 use crate::config::{Config, Diagnostics};
 use crate::drivers::{self, Build, REGISTRY, StopMode};
 use crate::host::fdstore::FdStore;
-use crate::host::health::Host;
+use crate::host::health::{Host, watch_host};
+use crate::host::sysfs;
 use crate::host::systemd::Systemd;
 use crate::job::analysis_pool::{AnalysisPool, analyze_path};
 use crate::job::preflight::Limits;
@@ -103,6 +104,7 @@ pub fn plans(config: Configured) -> Vec<PrinterPlan> {
                 peripherals: Peripherals {
                     power: printer.common.power.clone(),
                     camera: printer.common.camera.clone(),
+                    gcode: printer.common.gcode.clone(),
                 },
                 on_stop: match (printer.common.on_stop, prints_itself) {
                     (Some(OnStop::Pause), _) | (None, false) => StopMode::Park,
@@ -198,6 +200,19 @@ impl Daemon {
         let handle = agent.handle();
         let restart = Arc::new(Notify::new());
         let (tell, host) = watch::channel(Arc::new(Host::default()));
+        let stop = CancellationToken::new();
+        let looks = watch_host(sysfs::Roots::default(), disk, tell, stop.clone());
+        #[allow(
+            clippy::disallowed_methods,
+            reason = "the handle is kept: awaited when the agent ends"
+        )]
+        let task = tokio::spawn(looks);
+        agent.ends_with(Box::pin(async move {
+            stop.cancel();
+            // It ends within one look.
+            let _ = task.await;
+        }));
+        let seen = host.clone();
         let house = House {
             agent: handle.clone(),
             name: host_name,
@@ -207,7 +222,7 @@ impl Daemon {
         };
         let (wanted, planned) = watch::channel(upstreams);
         let stop = CancellationToken::new();
-        let run = crew::run(planned, house, disk, tell, stop.clone());
+        let run = crew::run(planned, house, stop.clone());
         #[allow(
             clippy::disallowed_methods,
             reason = "the handle is kept: awaited when the agent ends"
@@ -223,8 +238,11 @@ impl Daemon {
         let (serves, stop) = (handle.clone(), api_stop.clone());
         let serve = async move {
             let machine = rustix::system::uname().nodename().to_string_lossy().into_owned();
-            let names = [api_name.as_str(), machine.as_str()];
-            api::serve(listener, serves, &api_settings, &names, stop).await;
+            let around = api::Surroundings {
+                names: &[api_name.as_str(), machine.as_str()],
+                host: seen,
+            };
+            api::serve(listener, serves, &api_settings, around, stop).await;
         };
         #[allow(
             clippy::disallowed_methods,

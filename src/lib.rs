@@ -66,6 +66,7 @@
 //! | a verb of the command line | `cli/<verb>.rs` |
 //! | a route of the local API | [`api`] |
 //! | what slicers send and see | `api/slicer/` |
+//! | the shapes of other services at `/v1` | `api/v1/` |
 //! | the temperatures that a page shows | [`agent::curves`], `api/curve` |
 //! | what a cloud is told and wants | [`upstream`], `upstream/simplyprint/` |
 //! | what a broker and Home Assistant are told, and which commands are taken there | `upstream/mqtt/`; golden files: `fixtures/mqtt/` |
@@ -82,7 +83,6 @@ pub mod drivers;
 pub mod gcode;
 pub mod host;
 pub mod job;
-mod order;
 pub mod power;
 pub mod printer;
 pub mod sys;

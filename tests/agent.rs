@@ -145,6 +145,7 @@ impl Driver for PuppetDriver {
                             why: PauseReason::Requested,
                         }),
                     ],
+                    Command::Resume => vec![Event::Activity(Activity::Printing)],
                     Command::Cancel(_) => vec![
                         Event::Job(JobEvent::Cancelled {
                             uid: uid.take().unwrap(),
@@ -364,6 +365,30 @@ async fn a_print_is_recorded_seen_and_ends_as_it_was_ended() {
     );
     assert_eq!(rig.printer(0).clear_bed(Some(3)).await, Outcome::Verified);
     rig.printer(0).print(order).await.unwrap();
+    rig.end().await;
+}
+
+/// The answer and the events go different ways, on several threads.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn what_was_verified_is_in_the_next_snapshot() {
+    let rig = rig(1).await;
+    let (_, pending) = rig.printer(0).print(rig.order(b"G28\n").await).await.unwrap();
+    assert_eq!(pending.outcome().await, Outcome::Verified);
+    assert_eq!(rig.printer(0).snapshot().state.word(), StateWord::Printing);
+    for turn in 0..500 {
+        assert_eq!(rig.printer(0).command(Command::Pause).await, Outcome::Verified);
+        assert_eq!(
+            rig.printer(0).snapshot().state.word(),
+            StateWord::Paused,
+            "turn {turn}"
+        );
+        assert_eq!(rig.printer(0).command(Command::Resume).await, Outcome::Verified);
+        assert_eq!(
+            rig.printer(0).snapshot().state.word(),
+            StateWord::Printing,
+            "turn {turn}"
+        );
+    }
     rig.end().await;
 }
 

@@ -7,6 +7,10 @@ mod fake_printer;
 
 #[path = "api/actions.rs"]
 mod actions;
+#[path = "api/automation.rs"]
+mod automation;
+#[path = "api/curl.rs"]
+mod curl;
 #[path = "api/doors.rs"]
 mod doors;
 #[path = "api/events.rs"]
@@ -21,5 +25,15 @@ mod requests;
 mod rig;
 #[path = "api/slicers.rs"]
 mod slicers;
+#[path = "api/table.rs"]
+mod table;
+#[path = "api/tls.rs"]
+mod tls;
+#[path = "api/v1_farm.rs"]
+mod v1_farm;
+#[path = "api/v1_requests.rs"]
+mod v1_requests;
+#[path = "api/v1_solo.rs"]
+mod v1_solo;
 #[path = "api/webhooks.rs"]
 mod webhooks;

@@ -29,7 +29,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     (
         "agent",
         &[
-            "printer", "gcode", "config", "host", "job", "drivers", "power", "camera",
+            "printer", "gcode", "config", "host", "job", "drivers", "power", "camera", "sys",
         ],
     ),
     (

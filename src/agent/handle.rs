@@ -15,10 +15,14 @@ use super::pairing::Pairings;
 use super::supply::{ESTOP_LIMIT, SupplySide};
 use crate::camera::faults;
 use crate::camera::lens::{Lens, Purpose};
+use crate::config::lifecycle::Lifecycle;
+use crate::config::model::Release;
+use crate::config::template::{Values, Variable};
 use crate::drivers::StopMode;
 use crate::job::analysis_pool::AnalysisPool;
 use crate::job::preflight::Limits;
 use crate::job::record::JobRecord;
+use crate::job::release::ReleaseRules;
 use crate::job::spool::Spool;
 use crate::job::store::Store;
 use crate::printer::command::{Command, MaterialPlace, Request, RequestId};
@@ -77,15 +81,42 @@ pub struct Accepted {
 /// A command that was accepted; its end comes later, always.
 #[derive(Debug)]
 pub struct Pending {
-    pub(super) answer: oneshot::Receiver<Outcome>,
+    answer: oneshot::Receiver<Outcome>,
     pub(super) limit: Duration,
+    /// Whose snapshot shows what was verified before the requester hears of it.
+    shown_by: Option<PrinterHandle>,
 }
 
+/// So long an answer waits at most for the snapshot that shows it.
+const SHOWN_LIMIT: Duration = Duration::from_secs(1);
+
 impl Pending {
+    /// A command whose end comes by `answer`, after `limit` at the latest.
+    pub(super) fn new(answer: oneshot::Receiver<Outcome>, limit: Duration) -> Self {
+        Self {
+            answer,
+            limit,
+            shown_by: None,
+        }
+    }
+
+    fn shown_by(mut self, printer: &PrinterHandle) -> Self {
+        self.shown_by = Some(printer.clone());
+        self
+    }
+
     /// Waits for the end of the command, at most for its own time limit.
+    ///
+    /// What is verified is also seen: who asks for the printer's state after this answer finds it there. The
+    /// driver's answer and its events go different ways, and the answer is often the quicker one.
     pub async fn outcome(self) -> Outcome {
         match tokio::time::timeout(self.limit, self.answer).await {
-            Ok(Ok(outcome)) => outcome,
+            Ok(Ok(outcome)) => {
+                if let (Outcome::Verified, Some(printer)) = (&outcome, &self.shown_by) {
+                    printer.catch_up().await;
+                }
+                outcome
+            }
             // The session ended under the request: nobody saw what came of it.
             Ok(Err(_)) => Outcome::Unverified {
                 waited: Duration::ZERO,
@@ -101,6 +132,17 @@ impl Pending {
 
 /// How the first start of an identity was answered; `None`: there was none on this host.
 pub(super) type FirstAnswer = Option<Result<(Accepted, Pending), Refusal>>;
+
+/// What a person changes about the clearing of a bed; kept over restarts.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum BedChange {
+    /// Whether it is done at all.
+    On(bool),
+    /// By other rules; `None`: by those of the configuration.
+    Rules(Option<ReleaseRules>),
+    /// So many beds count as cleared in a row.
+    InARow(u32),
+}
 
 /// A message to a printer's actor. Bounded channel (32); when full the sender is told "busy".
 #[derive(Debug)]
@@ -126,9 +168,16 @@ pub(super) enum Ask {
     Release {
         accepted: oneshot::Sender<Result<(Accepted, Pending), Refusal>>,
     },
+    /// The answer comes when everything that the driver told before is in the snapshot.
+    CatchUp { done: oneshot::Sender<()> },
     /// The bed was cleared.
     ClearBed {
         rating: Option<u8>,
+        done: oneshot::Sender<Outcome>,
+    },
+    /// Other rules for the clearing of the bed.
+    BedRules {
+        change: BedChange,
         done: oneshot::Sender<Outcome>,
     },
     /// A person closes a notice.
@@ -162,6 +211,9 @@ pub(super) struct Shared {
     pub driver: &'static str,
     /// What the configuration says it can take.
     pub limits: Limits,
+    /// Lines of its owner's own, and those that clear its bed.
+    pub gcode: Lifecycle,
+    pub release: Option<Release>,
     pub snapshot: watch::Sender<Arc<Snapshot>>,
     pub asks: Mutex<mpsc::Sender<Ask>>,
     pub urgent: Mutex<mpsc::Sender<Request>>,
@@ -207,6 +259,26 @@ impl PrinterHandle {
             .completed(self.snapshot().state.limits.as_ref())
     }
 
+    /// Lines of its owner's own at moments of a print, and snippets.
+    pub fn gcode(&self) -> &Lifecycle {
+        &self.shared.gcode
+    }
+
+    /// How its bed is cleared by itself, as the configuration says.
+    pub fn release_settings(&self) -> Option<&Release> {
+        self.shared.release.as_ref()
+    }
+
+    /// What its lines may speak of while nothing prints.
+    pub fn values(&self) -> Values {
+        let mut values = Values::from([(Variable::Printer, self.name().to_owned())]);
+        if let Some(bed) = self.shared.limits.bed_mm {
+            let names = [Variable::BedX, Variable::BedY, Variable::BedZ];
+            values.extend(names.into_iter().zip(bed.map(|mm| mm.to_string())));
+        }
+        values
+    }
+
     /// The latest snapshot.
     pub fn snapshot(&self) -> Arc<Snapshot> {
         self.shared.snapshot.borrow().clone()
@@ -234,7 +306,16 @@ impl PrinterHandle {
         }
         let (accepted, answer) = oneshot::channel();
         self.ask(Ask::Command { command, accepted })?;
-        answer.await.unwrap_or_else(|_| Err(busy()))
+        let pending = answer.await.unwrap_or_else(|_| Err(busy()))?;
+        Ok(pending.shown_by(self))
+    }
+
+    /// Waits until the snapshot shows what the driver has told so far; not for long.
+    async fn catch_up(&self) {
+        let (done, answer) = oneshot::channel();
+        if self.ask(Ask::CatchUp { done }).is_ok() {
+            let _ = tokio::time::timeout(SHOWN_LIMIT, answer).await;
+        }
     }
 
     /// Asks for a command and waits for its end.
@@ -289,7 +370,7 @@ impl PrinterHandle {
                 .first_answer(start_id.as_deref())
                 .await
                 .unwrap_or(Err(refusal)),
-            accepted => accepted,
+            Ok((accepted, pending)) => Ok((accepted, pending.shown_by(self))),
         }
     }
 
@@ -305,13 +386,20 @@ impl PrinterHandle {
     pub async fn release(&self) -> Result<(Accepted, Pending), Refusal> {
         let (accepted, answer) = oneshot::channel();
         self.ask(Ask::Release { accepted })?;
-        answer.await.unwrap_or_else(|_| Err(busy()))
+        let (accepted, pending) = answer.await.unwrap_or_else(|_| Err(busy()))?;
+        Ok((accepted, pending.shown_by(self)))
     }
 
     /// The bed was cleared by a person, who may rate the print from 1 to 4.
     pub async fn clear_bed(&self, rating: Option<u8>) -> Outcome {
         let (done, answer) = oneshot::channel();
-        match self.ask(Ask::ClearBed { rating, done }) {
+        self.ended(self.ask(Ask::ClearBed { rating, done }), answer).await
+    }
+
+    /// Other rules for the clearing of the bed by itself.
+    pub async fn change_bed_rules(&self, change: BedChange) -> Outcome {
+        let (done, answer) = oneshot::channel();
+        match self.ask(Ask::BedRules { change, done }) {
             Ok(()) => answer.await.unwrap_or_else(|_| Outcome::Refused(busy())),
             Err(refusal) => Outcome::Refused(refusal),
         }
@@ -320,13 +408,20 @@ impl PrinterHandle {
     /// A person has seen a notice and closes it.
     pub async fn dismiss(&self, key: &str) -> Outcome {
         let (done, answer) = oneshot::channel();
-        match self.ask(Ask::Dismiss {
-            key: key.to_owned(),
-            done,
-        }) {
-            Ok(()) => answer.await.unwrap_or_else(|_| Outcome::Refused(busy())),
-            Err(refusal) => Outcome::Refused(refusal),
+        let key = key.to_owned();
+        self.ended(self.ask(Ask::Dismiss { key, done }), answer).await
+    }
+
+    /// The end of what the actor does by itself.
+    async fn ended(&self, asked: Result<(), Refusal>, answer: oneshot::Receiver<Outcome>) -> Outcome {
+        if let Err(refusal) = asked {
+            return Outcome::Refused(refusal);
         }
+        let outcome = answer.await.unwrap_or_else(|_| Outcome::Refused(busy()));
+        if matches!(outcome, Outcome::Verified) {
+            self.catch_up().await;
+        }
+        outcome
     }
 
     /// Its camera: whether the last picture came (inner `None`: none was asked for yet); `None`: it has
@@ -368,12 +463,8 @@ impl PrinterHandle {
         }
         match answer.await {
             Ok(Ok(end)) => {
-                Pending {
-                    answer: end,
-                    limit: Duration::from_secs(120),
-                }
-                .outcome()
-                .await
+                let pending = Pending::new(end, Duration::from_secs(120)).shown_by(self);
+                pending.outcome().await
             }
             Ok(Err(outcome)) => outcome,
             Err(_) => Outcome::Refused(busy()),
@@ -386,10 +477,7 @@ impl PrinterHandle {
         let written = self.write_emergency_stop();
         match (&self.shared.supply, written) {
             (Some(supply), written) => Ok(supply.follow(written)),
-            (None, Ok(answer)) => Ok(Pending {
-                answer,
-                limit: ESTOP_LIMIT,
-            }),
+            (None, Ok(answer)) => Ok(Pending::new(answer, ESTOP_LIMIT)),
             (None, Err(refusal)) => Err(refusal),
         }
     }

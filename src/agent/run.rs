@@ -20,6 +20,7 @@ use crate::host::systemd::{JobType, Systemd};
 use crate::job::housekeeping;
 use crate::job::store::StoreError;
 use crate::printer::model::StateWord;
+use crate::sys;
 
 /// How often the loop looks around. The watchdog is fed from here and from nowhere else.
 const TURN: Duration = Duration::from_secs(2);
@@ -48,6 +49,8 @@ pub struct Agent {
     systemd: Systemd,
     /// Changed plans that wait for the end of a print.
     waiting: VecDeque<PrinterPlan>,
+    /// Files that had been looked at when the allocator was last asked for what is free, and at the last turn.
+    tidied: (u64, u64),
     /// What ends after the printers and before the database.
     last: Vec<BoxFuture<'static, ()>>,
 }
@@ -82,6 +85,7 @@ impl Agent {
             means,
             systemd,
             waiting: VecDeque::new(),
+            tidied: (0, 0),
             last: Vec::new(),
         })
     }
@@ -137,6 +141,19 @@ impl Agent {
                 break;
             };
             self.replace(plan).await;
+        }
+        self.tidy_up();
+    }
+
+    /// What downloads and analyses have freed lies about in the heaps of all threads: it goes back to the system
+    /// when a turn has passed without another one.
+    fn tidy_up(&mut self) {
+        let done = self.means.pool.done();
+        let (tidied, before) = self.tidied;
+        self.tidied.1 = done;
+        if done != tidied && done == before {
+            sys::give_back_free_memory();
+            self.tidied.0 = done;
         }
     }
 

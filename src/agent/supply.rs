@@ -61,10 +61,7 @@ impl SupplySide {
             };
             let _ = end.send(outcome);
         });
-        Pending {
-            answer,
-            limit: ESTOP_LIMIT + CUT_LIMIT + Duration::from_secs(5),
-        }
+        Pending::new(answer, ESTOP_LIMIT + CUT_LIMIT + Duration::from_secs(5))
     }
 
     /// A person or an upstream wants the supply on or off.

@@ -58,14 +58,18 @@ impl Scopes {
     pub fn parse(text: &str) -> Result<Scopes, String> {
         let mut out = Scopes::default();
         for word in text.split(',').map(str::trim).filter(|w| !w.is_empty()) {
-            let scope = match word {
-                "read" | "printers.read" | "files.read" | "print_history.read" => Scope::Read,
-                "control" | "printers.actions" => Scope::Control,
-                "files" | "files.temp_upload" => Scope::Files,
-                "admin" | "webhooks.read" | "webhooks.write" => Scope::Admin,
+            let scopes: &[Scope] = match word {
+                "read" | "printers.read" | "files.read" | "print_history.read" | "operations.read" => {
+                    &[Scope::Read]
+                }
+                "control" | "printers.actions" | "printer.manage" => &[Scope::Control],
+                "files" | "files.temp_upload" => &[Scope::Files],
+                // Whoever fills a queue brings the files for it.
+                "queue.manage" => &[Scope::Control, Scope::Files],
+                "admin" | "webhooks.read" | "webhooks.write" | "integrations.manage" => &[Scope::Admin],
                 other => return Err(other.chars().take(40).collect()),
             };
-            out.0 |= scope.bit();
+            out.0 |= scopes.iter().fold(0, |bits, scope| bits | scope.bit());
         }
         if out.0 == 0 {
             return Err(String::new());

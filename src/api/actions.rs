@@ -12,8 +12,9 @@ use serde_json::{Value, json};
 use super::demand::{self, Demand, JobSource, Manner};
 use super::door::Touched;
 use super::envelope::{self, Problem};
+use super::gcode_body::Wanted;
 use super::incoming::{Json, Params};
-use super::{Api, dialect_rules, files, pid, recover};
+use super::{Api, dialect_rules, files, macros, pid, recover};
 use crate::agent::handle::{Accepted, Hold, Pending, PrintOrder, PrinterHandle};
 use crate::agent::objects;
 use crate::printer::command::{CancelReason, Command};
@@ -27,6 +28,7 @@ const ACCEPT_LIMIT: Duration = Duration::from_secs(600);
 #[derive(Clone, Debug)]
 enum Work {
     Command(Command),
+    Own { wanted: Wanted, tune: bool },
     ClearBed { rating: Option<u8> },
     Print(PrintOrder, Option<Hold>),
     Begin,
@@ -36,11 +38,11 @@ enum Work {
 
 /// How it went on one printer.
 #[derive(Clone, Debug)]
-struct End {
+pub(super) struct End {
     /// `None`: accepted, and nobody waits for the end.
-    outcome: Option<Outcome>,
+    pub outcome: Option<Outcome>,
     /// Number and identity of the job that was made.
-    job: Option<(i64, uuid::Uuid)>,
+    pub job: Option<(i64, uuid::Uuid)>,
 }
 
 impl End {
@@ -51,11 +53,11 @@ impl End {
         }
     }
 
-    fn is_good(&self) -> bool {
+    pub fn is_good(&self) -> bool {
         self.outcome.as_ref().is_none_or(Outcome::is_ok)
     }
 
-    fn native(&self) -> Value {
+    pub fn native(&self) -> Value {
         let mut out = self
             .outcome
             .as_ref()
@@ -83,41 +85,7 @@ pub async fn act(
     let demand = demand::read(action, &body.0)?;
     let manner = demand::manner(&body.0)?;
     let printers = api.printers(&pid::pids(params.text("pid"), &body.0)?)?;
-    let (work, name, ignored) = match demand.clone() {
-        Demand::Command(command) => (Work::Command(command), None, Vec::new()),
-        Demand::ClearBed { rating } => (Work::ClearBed { rating }, None, Vec::new()),
-        Demand::Skip(wanted) => (Work::Skip(wanted), None, Vec::new()),
-        Demand::Begin => (Work::Begin, None, Vec::new()),
-        Demand::CancelPending => (Work::CancelPending, None, Vec::new()),
-        Demand::Print(job) => {
-            let ignored = job.ignored.clone();
-            let discard = match &job.source {
-                JobSource::File(id) if job.discard => Some(id.clone()),
-                _ => None,
-            };
-            let hold = job.hold.then_some(Hold { discard });
-            let order = files::order(&api, job).await?;
-            let name = order.name.clone();
-            (Work::Print(order, hold), Some(name), ignored)
-        }
-    };
-    let ends = match refused_together(&printers, &demand, manner) {
-        Some(ends) => ends,
-        None => {
-            let several = printers.len() > 1;
-            let each = printers.iter().map(|p| {
-                one(
-                    &api,
-                    p,
-                    for_printer(work.clone(), p.id(), &demand),
-                    &demand,
-                    manner,
-                    several,
-                )
-            });
-            join_all(each).await
-        }
-    };
+    let Done { ends, name, ignored } = carry_out(&api, &printers, &demand, manner).await?;
     let mut out = answer(&printers, &ends, &demand);
     if let (Value::Object(members), Some(name)) = (&mut out, name) {
         let good = || printers.iter().zip(&ends).filter(|(_, e)| e.is_good());
@@ -133,6 +101,82 @@ pub async fn act(
     }
     let touched = Touched(printers.iter().map(PrinterHandle::id).collect());
     Ok((Extension(touched), Answer(out)))
+}
+
+/// What came of a demand.
+struct Done {
+    /// One for each printer.
+    ends: Vec<End>,
+    /// Name of the file of a print.
+    name: Option<String>,
+    /// Start options that mean nothing here.
+    ignored: Vec<String>,
+}
+
+/// Carries a demand out on all of these printers.
+async fn carry_out(
+    api: &Api,
+    printers: &[PrinterHandle],
+    demand: &Demand,
+    manner: Manner,
+) -> Result<Done, Problem> {
+    let (work, name, ignored) = match demand.clone() {
+        Demand::Command(command) => (Work::Command(command), None, Vec::new()),
+        Demand::Own { wanted, tune } => (Work::Own { wanted, tune }, None, Vec::new()),
+        Demand::ClearBed { rating } => (Work::ClearBed { rating }, None, Vec::new()),
+        Demand::Skip(wanted) => (Work::Skip(wanted), None, Vec::new()),
+        Demand::Begin => (Work::Begin, None, Vec::new()),
+        Demand::CancelPending => (Work::CancelPending, None, Vec::new()),
+        Demand::Print(job) => {
+            let ignored = job.ignored.clone();
+            let discard = match &job.source {
+                JobSource::File(id) if job.discard => Some(id.clone()),
+                _ => None,
+            };
+            let hold = job.hold.then_some(Hold { discard });
+            let order = files::order(api, job).await?;
+            let name = order.name.clone();
+            (Work::Print(order, hold), Some(name), ignored)
+        }
+    };
+    let ends = match refused_together(printers, demand, manner) {
+        Some(ends) => ends,
+        None => {
+            let several = printers.len() > 1;
+            let each = printers.iter().map(|p| {
+                one(
+                    api,
+                    p,
+                    for_printer(work.clone(), p.id(), demand),
+                    demand,
+                    manner,
+                    several,
+                )
+            });
+            join_all(each).await
+        }
+    };
+    Ok(Done { ends, name, ignored })
+}
+
+/// One action in the words of this shape, on one printer, for those who speak another shape: judged by the
+/// guard alone. Without `wait` a print is answered when it was checked and is durable.
+pub(super) async fn on_one(
+    api: &Api,
+    printer: &PrinterHandle,
+    action: &str,
+    body: &Value,
+    wait: bool,
+) -> Result<End, Problem> {
+    let demand = demand::read(action, body)?;
+    let manner = Manner { wait, ours: true };
+    let done = carry_out(api, std::slice::from_ref(printer), &demand, manner).await?;
+    done.ends.into_iter().next().ok_or_else(|| {
+        Problem::with(
+            axum::http::StatusCode::INTERNAL_SERVER_ERROR,
+            "The printer gave no answer.",
+        )
+    })
 }
 
 /// The documented rule "each printer must be in state X": one that is not, and nothing is sent. Starts
@@ -206,6 +250,16 @@ async fn one(
             Ok(pending) => pending,
             Err(refusal) => return End::bare(Outcome::Refused(refusal)),
         },
+        Work::Own { wanted, tune } => {
+            let submitted = match own_lines(printer, wanted) {
+                Ok(lines) => printer.submit(Command::SendGcode { lines, tune }).await,
+                Err(refusal) => Err(refusal),
+            };
+            match submitted {
+                Ok(pending) => pending,
+                Err(refusal) => return End::bare(Outcome::Refused(refusal)),
+            }
+        }
         Work::Skip(wanted) => match skip(api, printer, &wanted).await {
             Ok(pending) => pending,
             Err(refusal) => return End::bare(Outcome::Refused(refusal)),
@@ -281,6 +335,22 @@ pub(super) async fn start(printer: &PrinterHandle, order: PrintOrder, wait: bool
 pub(super) fn refusal(refusal: &Refusal) -> Value {
     let end = End::bare(Outcome::Refused(refusal.clone()));
     json!({"status": false, "message": refusal.message, "layerd": end.native()})
+}
+
+/// The lines of the owner's own that are meant on this printer.
+fn own_lines(printer: &PrinterHandle, wanted: Wanted) -> Result<Vec<String>, Refusal> {
+    let (lines, what) = match wanted {
+        Wanted::Lines(lines) => (Some(lines), "line"),
+        Wanted::Snippet(name) => (macros::snippet(printer, &name), "snippet"),
+        Wanted::Moment(moment) => (macros::lines(printer, moment), "macro"),
+    };
+    lines.filter(|lines| !lines.is_empty()).ok_or_else(|| {
+        let words = format!(
+            "There is no such {what} in the configuration of {}, or nothing of it can be sent now.",
+            printer.name()
+        );
+        Refusal::new("refused/no-macro", words)
+    })
 }
 
 /// Names become ids by the analysis of the file that prints.

@@ -55,6 +55,11 @@ impl Door {
         self.rates().keep(|id| id == LOOPBACK_ID || keys.has(id));
     }
 
+    /// Requests a minute and key; `None`: no limit.
+    pub fn limit(&self) -> Option<u32> {
+        self.rates().limit()
+    }
+
     fn rates(&self) -> MutexGuard<'_, Rates> {
         self.rates.lock().unwrap_or_else(|e| e.into_inner())
     }
@@ -150,9 +155,8 @@ pub(super) async fn admit(State(api): State<Api>, mut request: Request, next: Ne
         tell(&mut response, &api, standing);
         return response;
     }
-    let effect = !matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS)
-        || request.uri().path().ends_with("/ResolveAll");
-    let asked = effect.then(|| format!("{} {}", request.method(), request.uri()));
+    let asked = is_effect(request.method(), request.uri().path())
+        .then(|| format!("{} {}", request.method(), request.uri()));
     request.extensions_mut().insert(caller.clone());
     let mut response = next.run(request).await;
     if let Some(asked) = asked {
@@ -175,6 +179,20 @@ pub(super) async fn admit(State(api): State<Api>, mut request: Request, next: Ne
         tell(&mut response, &api, standing);
     }
     response
+}
+
+/// Whether a request changes or gives away something that somebody may ask about later. Names of what only
+/// looks begin with `Get` in this dialect, also where it is a POST; a backup holds every credential.
+fn is_effect(method: &Method, path: &str) -> bool {
+    let name = path.rsplit('/').next().unwrap_or_default();
+    if matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS) {
+        return matches!(name, "ResolveAll" | "Backup");
+    }
+    if path.starts_with("/p/") {
+        // What follows may be the name of a file.
+        return name != "login";
+    }
+    !name.starts_with("Get")
 }
 
 /// The headers that tell how much is left.
@@ -206,5 +224,30 @@ pub async fn needs(scope: Scope, request: Request, next: Next) -> Response {
         )
         .into_response(),
         None => unknown().into_response(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_log_tells_of_effects_and_not_of_looks() {
+        for (method, path, effect) in [
+            (Method::GET, "/0/printers/Get", false),
+            (Method::POST, "/0/printers/Get", false),
+            (Method::POST, "/api/0/jobs/GetPaginatedPrintJobs", false),
+            (Method::POST, "/0/webhooks/GetLogs", false),
+            (Method::POST, "/p/ender3/api/login", false),
+            (Method::POST, "/0/printers/actions/Pause", true),
+            (Method::POST, "/0/files/Upload", true),
+            (Method::POST, "/p/ender3/api/files/local", true),
+            (Method::POST, "/p/ender3/api/files/local/Get", true),
+            (Method::GET, "/0/printers/notification/ResolveAll", true),
+            (Method::GET, "/0/agent/Backup", true),
+            (Method::POST, "/0/agent/keys/Create", true),
+        ] {
+            assert_eq!(is_effect(&method, path), effect, "{method} {path}");
+        }
     }
 }

@@ -9,11 +9,10 @@ use super::envelope::Problem;
 use super::incoming::Json;
 
 /// Takes `{"on": true}` or `{"on": false}`. A restart of the daemon ends it too.
-pub async fn drain(State(api): State<Api>, Json(body): Json) -> Result<Answer<Value>, Problem> {
+pub async fn drain(State(api): State<Api>, body: Json) -> Result<Answer<Value>, Problem> {
     let on = body
-        .get("on")
-        .and_then(Value::as_bool)
-        .ok_or_else(|| Problem::said("\"on\" has to be true or false.".to_owned()))?;
+        .switch("on")?
+        .ok_or_else(|| Problem::bad("`on` must be true or false."))?;
     api.agent.drain(on);
     tracing::info!(
         on,

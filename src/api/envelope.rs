@@ -69,7 +69,10 @@ impl IntoResponse for Problem {
             let layerd = json!({"outcome": "refused", "code": self.code, "message": self.message});
             members.insert("layerd".to_owned(), layerd);
         }
-        (self.status, Json(body)).into_response()
+        let mut response = (self.status, Json(body)).into_response();
+        // For those who say it in another shape.
+        response.extensions_mut().insert(self);
+        response
     }
 }
 

@@ -1,23 +1,20 @@
 //! `files/*`, and from a demand to an order: which stored file is meant.
 
+use std::time::Instant;
+
 use axum::Json as Answer;
-use axum::extract::multipart::{Field, MultipartError};
 use axum::extract::{FromRequest, Multipart, Request, State};
 use axum::http::StatusCode;
 use serde_json::{Value, json};
-use std::time::{Duration, Instant};
 
 use super::demand::{JobDemand, JobSource};
 use super::envelope::Problem;
+use super::form;
 use super::incoming::Params;
 use super::uploads::{Arrived, Head};
 use super::{Api, jobs, view};
 use crate::agent::handle::PrintOrder;
 use crate::job::store::UploadRow;
-use crate::order::Order as _;
-
-/// How long a refused upload may go on.
-const HEAR_OUT: Duration = Duration::from_secs(20);
 
 /// `files/Upload`: one part of a file, or all of it. Uploading starts nothing.
 pub async fn upload(
@@ -31,64 +28,57 @@ pub async fn upload(
             "An upload must be multipart/form-data with a part named `file`.",
         )
     })?;
-    let mut head = Head {
+    let head = Head {
         total: params.text("totalSize").map(size_of).transpose()?,
         token: params.text("continueToken").map(str::to_owned),
         whole: false,
     };
+    match take(&api, &mut form, head).await {
+        Ok(answer) => Ok(Answer(answer)),
+        Err(problem) => Err(form::heard_out(&mut form, problem).await),
+    }
+}
+
+/// Reads the form to its end.
+async fn take(api: &Api, form: &mut Multipart, mut head: Head) -> Result<Value, Problem> {
     let mut arrived = None;
-    while let Some(field) = form.next_field().await.map_err(|e| broken(&e))? {
+    for _ in 0..form::FIELDS_MAX {
+        let Some(field) = form::next(form).await? else {
+            let Some(arrived) = arrived else {
+                return Err(Problem::bad("The form has no part named `file`."));
+            };
+            return Ok(match api.uploads.settle(arrived, &head, Instant::now()).await? {
+                Arrived::Whole(row) => json!({"status": true, "message": null, "file": file(&row)}),
+                Arrived::Partly(token) => json!({"status": true, "message": null, "continueToken": token}),
+            });
+        };
         match field.name().unwrap_or_default() {
-            "totalSize" => {
-                let text = text_of(field).await.map_err(|e| broken(&e))?;
-                head.total = Some(size_of(&text)?);
+            "totalSize" => head.total = Some(size_of(&form::text(field).await?)?),
+            "continueToken" if arrived.is_some() => {
+                return Err(Problem::bad(
+                    "`continueToken` must stand before `file` in the form.",
+                ));
             }
-            "continueToken" => {
-                let text = text_of(field).await.map_err(|e| broken(&e))?;
-                head.token = Some(text.trim().to_owned());
-                if arrived.is_some() {
-                    return Err(Problem::bad(
-                        "`continueToken` must stand before `file` in the form.",
-                    ));
-                }
-            }
+            "continueToken" => head.token = Some(form::text(field).await?.trim().to_owned()),
             "file" if arrived.is_some() => return Err(Problem::bad("One file at a time, please.")),
-            "file" => match api
-                .uploads
-                .take(api.agent.spool(), &head, field, Instant::now())
-                .await
-            {
-                Ok(taken) => arrived = Some(taken),
-                Err(problem) => {
-                    hear_out(&mut form).await;
-                    return Err(problem);
-                }
-            },
-            // Unknown fields are passed over; the size of the whole request is bounded.
-            _ => {}
+            "file" => {
+                let taken = api
+                    .uploads
+                    .take(api.agent.spool(), &head, field, Instant::now())
+                    .await;
+                arrived = Some(taken?);
+            }
+            "fileId" => {
+                return Err(Problem::said(
+                    "Folders are kept in the cloud. The file stays here under the id that its upload answered.",
+                )
+                .coded("refused/cloud-only"));
+            }
+            // Unknown fields are passed over without being kept.
+            _ => form::pass_over(field).await?,
         }
     }
-    let Some(arrived) = arrived else {
-        return Err(Problem::bad("The form has no part named `file`."));
-    };
-    Ok(Answer(
-        match api.uploads.settle(arrived, &head, Instant::now()).await? {
-            Arrived::Whole(row) => json!({"status": true, "message": null, "file": file(&row)}),
-            Arrived::Partly(token) => json!({"status": true, "message": null, "continueToken": token}),
-        },
-    ))
-}
-
-/// A short value in a form. ([`Field::text`] would link the tables of every old encoding into the program.)
-async fn text_of(field: Field<'_>) -> Result<String, MultipartError> {
-    Ok(String::from_utf8_lossy(&field.bytes().await?).into_owned())
-}
-
-/// Reads what is left of a refused form: a client that still sends when the connection closes never sees the answer.
-pub(super) async fn hear_out(form: &mut Multipart) {
-    let rest = async { while let Ok(Some(_)) = form.next_field().await {} };
-    // Whoever sends longer than that for nothing is cut off. How much it may be is bounded for every request.
-    let _ = tokio::time::timeout(HEAR_OUT, rest).await;
+    Err(Problem::bad("The form has too many parts."))
 }
 
 fn size_of(text: &str) -> Result<u64, Problem> {
@@ -97,14 +87,6 @@ fn size_of(text: &str) -> Result<u64, Problem> {
         .ok()
         .filter(|n| *n > 0)
         .ok_or_else(|| Problem::bad("`totalSize` must be the size of the whole file in bytes."))
-}
-
-/// A form that cannot be read on: too large, or broken off.
-pub(super) fn broken(error: &MultipartError) -> Problem {
-    if error.status() == StatusCode::PAYLOAD_TOO_LARGE {
-        return super::uploads::too_large();
-    }
-    Problem::bad("The form is damaged or broke off.")
 }
 
 /// `files/ListExisting`. Both documented spellings of the dates are there.
@@ -129,9 +111,9 @@ fn file(row: &UploadRow) -> Value {
 
 impl Api {
     /// The stored files, newest first.
-    async fn files(&self) -> Result<Vec<UploadRow>, Problem> {
+    pub(super) async fn files(&self) -> Result<Vec<UploadRow>, Problem> {
         let mut rows = self.agent.store().uploads().await.map_err(jobs::database)?;
-        rows.order_by_key(|row| std::cmp::Reverse(row.uploaded));
+        rows.sort_by_key(|row| std::cmp::Reverse(row.uploaded));
         Ok(rows)
     }
 }

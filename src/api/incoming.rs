@@ -11,10 +11,15 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::IntoResponse;
 use serde_json::Value;
 
+use super::access;
+use super::door::Entrance;
 use super::envelope::{self, Problem};
 
 /// How long a client may take to send a JSON body.
 const BODY_LIMIT: Duration = Duration::from_secs(30);
+
+/// Longest text that is compared with known words, characters.
+const WORD_MAX: usize = 100;
 
 /// Deepest page that is counted to; beyond it every list is empty anyway.
 const PAGE_MAX: u32 = 1_000_000;
@@ -48,6 +53,25 @@ impl Params {
         self.text(name)
             .map(|text| within(name, text.trim().parse().ok(), least, most))
             .transpose()
+    }
+
+    /// One of these words.
+    ///
+    /// # Errors
+    /// Another text.
+    pub fn word(&self, name: &str, words: &[&str]) -> Result<Option<&str>, Problem> {
+        self.text(name).map(|text| among(name, text, words)).transpose()
+    }
+
+    /// A text of bounded length.
+    ///
+    /// # Errors
+    /// A longer text.
+    pub fn short(&self, name: &str, most: usize) -> Result<Option<&str>, Problem> {
+        match self.text(name) {
+            Some(text) if text.chars().count() > most => Err(too_long(name, most)),
+            text => Ok(text),
+        }
     }
 
     /// The page of a list, from 1.
@@ -107,11 +131,43 @@ impl Json {
         match self.0.get(name) {
             None | Some(Value::Null) => Ok(None),
             Some(Value::String(text)) if text.chars().count() <= most => Ok(Some(text)),
-            Some(_) => Err(Problem::bad(format!(
-                "`{name}` must be a text of at most {most} characters."
-            ))),
+            Some(_) => Err(too_long(name, most)),
         }
     }
+
+    /// One of these words.
+    ///
+    /// # Errors
+    /// Another value.
+    pub fn word(&self, name: &str, words: &[&str]) -> Result<Option<&str>, Problem> {
+        let text = self.text(name, WORD_MAX)?;
+        text.map(|text| among(name, text, words)).transpose()
+    }
+
+    /// A switch: true, false, 1 or 0.
+    ///
+    /// # Errors
+    /// Another value.
+    pub fn switch(&self, name: &str) -> Result<Option<bool>, Problem> {
+        match self.0.get(name) {
+            None | Some(Value::Null) => Ok(None),
+            Some(Value::Bool(on)) => Ok(Some(*on)),
+            Some(Value::Number(n)) if n.as_u64().is_some_and(|n| n < 2) => Ok(Some(n.as_u64() == Some(1))),
+            Some(_) => Err(Problem::bad(format!("`{name}` must be true or false."))),
+        }
+    }
+}
+
+fn too_long(name: &str, most: usize) -> Problem {
+    Problem::bad(format!("`{name}` must be a text of at most {most} characters."))
+}
+
+fn among<'t>(name: &str, text: &'t str, words: &[&str]) -> Result<&'t str, Problem> {
+    if words.contains(&text) {
+        return Ok(text);
+    }
+    let known = words.join(", ");
+    Err(Problem::bad(format!("`{name}` takes one of: {known}.")))
 }
 
 fn within(name: &str, number: Option<u64>, least: u32, most: u32) -> Result<u32, Problem> {
@@ -125,13 +181,14 @@ impl<S: Send + Sync> FromRequest<S> for Json {
     type Rejection = Problem;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
-        let is_json = says_json(request.headers());
+        let (is_json, may_be) = (says_json(request.headers()), may_be_json(&request));
         let bytes = tokio::time::timeout(BODY_LIMIT, Bytes::from_request(request, state))
             .await
             .map_err(|_| Problem::with(StatusCode::REQUEST_TIMEOUT, "The body came too slowly."))?
             .map_err(unread)?;
         let value = envelope::json_body(&bytes);
-        if !is_json && !bytes.iter().all(u8::is_ascii_whitespace) {
+        let good = is_json || may_be && value.is_ok() || bytes.iter().all(u8::is_ascii_whitespace);
+        if !good {
             return Err(Problem::with(
                 StatusCode::UNSUPPORTED_MEDIA_TYPE,
                 "The body must be JSON, sent with Content-Type: application/json.",
@@ -152,6 +209,15 @@ fn says_json(headers: &HeaderMap) -> bool {
     let kind = kind.to_str().unwrap_or_default().to_ascii_lowercase();
     let kind = kind.split(';').next().unwrap_or_default().trim();
     kind == "application/json" || kind.ends_with("+json")
+}
+
+/// `curl -d '{…}'` calls its body a form, and the documented commands do not say otherwise. A page of another
+/// site could send the same without asking the browser, but neither with a key nor to the socket.
+fn may_be_json(request: &Request) -> bool {
+    let kind = request.headers().get(header::CONTENT_TYPE);
+    let form = kind.is_some_and(|k| k.as_bytes().starts_with(b"application/x-www-form-urlencoded"));
+    let from_socket = request.extensions().get::<Entrance>() == Some(&Entrance::Socket);
+    form && (from_socket || access::presented(request.headers()).is_some())
 }
 
 fn unread(rejection: BytesRejection) -> Problem {

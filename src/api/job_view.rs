@@ -144,7 +144,7 @@ pub fn detailed(
 }
 
 /// What the cloud's forms cannot carry.
-fn native(job: &JobRecord) -> Value {
+pub fn native(job: &JobRecord) -> Value {
     json!({
         "state": job.state,
         "printer": job.printer,

@@ -1,426 +1,22 @@
-//! `GET /openapi.json`: the routes for machines. One table; `tests/api/openapi.json` is the document as it
-//! was reviewed, and a test walks every route of it. Pure.
+//! `GET /openapi.json`: the routes for machines. The tables are in `openapi/`; `tests/api/openapi.json` is
+//! the document as it was reviewed, and tests walk every route of it. Pure.
 
 use serde_json::{Map, Value, json};
 
-use super::access::Scope;
-use super::webhooks::notable::EVENTS;
+use super::webhooks::notable::{CLOUD_EVENTS, EVENTS};
+use crate::printer::guard::{GCODE_LINE_MAX, GCODE_LINES_MAX};
+use route::{Body, Gives, Kind, Part, Route};
 
-/// How a parameter or a member of a body looks.
-#[derive(Clone, Copy)]
-enum Kind {
-    /// A number from … to ….
-    Number(i64, i64),
-    /// A text of at most so many characters.
-    Text(u32),
-    Switch,
-    /// One of these words.
-    Word(&'static [&'static str]),
-    /// Printers: a number, a text of numbers with commas, or a list.
-    Pids,
-    /// A list.
-    List,
-    /// A list of at least one known event.
-    Events,
-    /// Several forms are documented.
-    Any,
-    Object,
-}
+mod house;
+mod printers;
+pub(super) mod route;
+mod slicers;
 
-/// A parameter: name, form, whether it has to be there.
-type Part = (&'static str, Kind, bool);
+/// The whole table.
+const TABLES: [&[Route]; 3] = [printers::ROUTES, house::ROUTES, slicers::ROUTES];
 
-/// What comes back when all is well.
-#[derive(Clone, Copy)]
-enum Gives {
-    Envelope,
-    Stream(&'static str),
-}
-
-struct Route {
-    method: &'static str,
-    path: &'static str,
-    scope: Option<Scope>,
-    summary: &'static str,
-    query: &'static [Part],
-    body: Option<&'static [Part]>,
-    gives: Gives,
-}
-
-const PID_QUERY: Part = ("pid", Kind::Text(4000), true);
-const PID_BODY: Part = ("pid", Kind::Pids, true);
-const OURS: Part = ("layerd", Kind::Object, false);
-const PAGE: Part = ("page", Kind::Number(1, 1_000_000), false);
-
-const fn get(path: &'static str, scope: Scope, summary: &'static str, query: &'static [Part]) -> Route {
-    Route {
-        method: "get",
-        path,
-        scope: Some(scope),
-        summary,
-        query,
-        body: None,
-        gives: Gives::Envelope,
-    }
-}
-
-const fn post(path: &'static str, scope: Scope, summary: &'static str, body: &'static [Part]) -> Route {
-    Route {
-        method: "post",
-        path,
-        scope: Some(scope),
-        summary,
-        query: &[],
-        body: Some(body),
-        gives: Gives::Envelope,
-    }
-}
-
-const fn action(path: &'static str, summary: &'static str, body: &'static [Part]) -> Route {
-    post(path, Scope::Control, summary, body)
-}
-
-const fn open(path: &'static str, summary: &'static str, gives: Gives) -> Route {
-    Route {
-        method: "get",
-        path,
-        scope: None,
-        summary,
-        query: &[],
-        body: None,
-        gives,
-    }
-}
-
-const fn stream(path: &'static str, scope: Scope, summary: &'static str, kind: &'static str) -> Route {
-    let mut route = get(path, scope, summary, &[]);
-    route.gives = Gives::Stream(kind);
-    route
-}
-
-const LIST_QUERY: &[Part] = &[
-    ("pid", Kind::Text(4000), false),
-    PAGE,
-    ("page_size", Kind::Number(1, 25), false),
-    ("search", Kind::Text(200), false),
-    (
-        "order_by",
-        Kind::Word(&["status", "name", "online", "last_online", "ui", "created"]),
-        false,
-    ),
-    ("sort_dir", Kind::Word(&["asc", "desc"]), false),
-    ("printer_columns", Kind::Text(1000), false),
-    ("job_columns", Kind::Text(1000), false),
-    ("filament_columns", Kind::Text(1000), false),
-    ("no_printer", Kind::Any, false),
-    ("no_filament", Kind::Any, false),
-    ("no_job", Kind::Any, false),
-    ("no_notifications", Kind::Any, false),
-];
-
-const LIST_BODY: &[Part] = &[
-    PAGE,
-    ("page_size", Kind::Number(1, 100), false),
-    ("search", Kind::Text(200), false),
-    ("sort_id", Kind::Word(&["name", "sku", "mac", "created"]), false),
-    ("sort_dir", Kind::Word(&["asc", "desc"]), false),
-];
-
-const R: Scope = Scope::Read;
-const A: Scope = Scope::Admin;
-
-const ROUTES: &[Route] = &[
-    get("/0/account/Test", R, "Whether the key is good", &[]),
-    get(
-        "/0/printers/Get",
-        R,
-        "Printers with state, job, filament and notifications",
-        LIST_QUERY,
-    ),
-    post("/0/printers/Get", R, "The same, in pages of up to 100", LIST_BODY),
-    get(
-        "/0/printers/GetLogs",
-        R,
-        "What happened to a printer, or its raw traffic",
-        &[
-            PID_QUERY,
-            ("wire", Kind::Any, false),
-            ("last", Kind::Number(1, 2000), false),
-        ],
-    ),
-    get(
-        "/0/printers/GetCounters",
-        R,
-        "Hours, prints and filament",
-        &[("pid", Kind::Text(4000), false)],
-    ),
-    get(
-        "/0/printers/GetTemperatures",
-        R,
-        "Temperatures over the last while",
-        &[PID_QUERY],
-    ),
-    get(
-        "/0/printers/GetPlate",
-        R,
-        "The plate of a print, with its objects",
-        &[PID_QUERY],
-    ),
-    get(
-        "/0/files/GetAnalysis",
-        R,
-        "What a file holds, and whether a printer can print it",
-        &[
-            ("id", Kind::Text(255), true),
-            ("pid", Kind::Text(20), false),
-            ("plate", Kind::Any, false),
-        ],
-    ),
-    post(
-        "/0/printers/MarkService",
-        Scope::Control,
-        "The printer was serviced now",
-        &[PID_BODY],
-    ),
-    action(
-        "/0/printers/actions/Pause",
-        "Pause",
-        &[PID_BODY, ("onPause", Kind::Object, false), OURS],
-    ),
-    action("/0/printers/actions/Resume", "Resume", &[PID_BODY, OURS]),
-    action(
-        "/0/printers/actions/Cancel",
-        "End a print",
-        &[
-            PID_BODY,
-            ("reason", Kind::Number(1, 8), false),
-            ("comment", Kind::Text(500), false),
-            OURS,
-        ],
-    ),
-    action(
-        "/0/printers/actions/CancelPendingPrint",
-        "A print that has not begun does not begin",
-        &[PID_BODY, OURS],
-    ),
-    action(
-        "/0/printers/actions/SkipObjects",
-        "Leave objects out",
-        &[PID_BODY, ("object_ids", Kind::List, true), OURS],
-    ),
-    action(
-        "/0/printers/actions/SendGcode",
-        "Send G-code, or a macro",
-        &[
-            PID_BODY,
-            ("gcode", Kind::Any, false),
-            ("macro", Kind::Text(100), false),
-            ("macro_context", Kind::Object, false),
-            OURS,
-        ],
-    ),
-    action(
-        "/0/printers/actions/CreateJob",
-        "Print a file that was uploaded, or an earlier job again",
-        &[
-            PID_BODY,
-            ("file_id", Kind::Text(255), false),
-            ("filesystem", Kind::Text(255), false),
-            ("reprint", Kind::Any, false),
-            ("mms_map", Kind::Any, false),
-            ("start_options", Kind::Any, false),
-            ("skipped_objects", Kind::Any, false),
-            OURS,
-        ],
-    ),
-    action(
-        "/0/printers/actions/BeginPrint",
-        "A print that is held may heat and begin",
-        &[PID_BODY, OURS],
-    ),
-    action(
-        "/0/printers/actions/ClearBed",
-        "The bed was cleared",
-        &[PID_BODY, ("rating", Kind::Number(1, 4), false), OURS],
-    ),
-    action(
-        "/0/printers/actions/RefreshMaterialData",
-        "Ask for the materials again",
-        &[PID_BODY, OURS],
-    ),
-    action(
-        "/0/printers/actions/EmergencyStop",
-        "Stop at once. Never counted against the limit",
-        &[PID_BODY, OURS],
-    ),
-    action(
-        "/0/printers/actions/HeatersOff",
-        "All heaters off",
-        &[PID_BODY, OURS],
-    ),
-    action(
-        "/0/printers/actions/Reconnect",
-        "Close the connection to the printer and open it again",
-        &[PID_BODY, OURS],
-    ),
-    action(
-        "/0/printers/actions/KeepWarm",
-        "Stay hot for longer",
-        &[PID_BODY, ("minutes", Kind::Number(0, 1440), true), OURS],
-    ),
-    action(
-        "/0/printers/actions/Answer",
-        "Press a button of a prompt",
-        &[PID_BODY, ("button", Kind::Number(0, 255), true), OURS],
-    ),
-    get("/0/printers/notification/Get", R, "Open notices", &[PID_QUERY]),
-    post(
-        "/0/printers/notification/Resolve",
-        Scope::Control,
-        "Press buttons of notices, or close them",
-        &[PID_BODY, ("notifications", Kind::List, true)],
-    ),
-    post(
-        "/0/printers/notification/ResolveAll",
-        Scope::Control,
-        "Close every notice",
-        &[("pid", Kind::Pids, false)],
-    ),
-    get("/0/files/ListExisting", R, "Uploaded files", &[]),
-    post(
-        "/0/jobs/GetPaginatedPrintJobs",
-        R,
-        "The history",
-        &[
-            ("page", Kind::Number(1, 1_000_000), true),
-            ("page_size", Kind::Number(1, 100), true),
-            ("printer_ids", Kind::List, false),
-            ("accepted_statuses", Kind::List, false),
-            ("status", Kind::List, false),
-            ("search", Kind::Text(200), false),
-            ("start_date", Kind::Any, false),
-            ("end_date", Kind::Any, false),
-        ],
-    ),
-    get(
-        "/0/jobs/GetDetails",
-        R,
-        "One job, by number or uid",
-        &[("id", Kind::Text(64), true)],
-    ),
-    stream(
-        "/0/events",
-        R,
-        "What changes: server-sent events `printer`, `notice` and `gone`",
-        "text/event-stream",
-    ),
-    get("/0/webhooks/Get", A, "Webhooks", &[]),
-    post(
-        "/0/webhooks/Create",
-        A,
-        "Make or change a webhook",
-        &[
-            ("id", Kind::Number(1, 4_294_967_295), false),
-            ("name", Kind::Text(100), true),
-            ("description", Kind::Text(500), false),
-            ("url", Kind::Text(2000), true),
-            ("secret", Kind::Text(200), false),
-            ("enabled", Kind::Switch, false),
-            ("events", Kind::Events, true),
-        ],
-    ),
-    post(
-        "/0/webhooks/Delete",
-        A,
-        "Forget a webhook",
-        &[("id", Kind::Number(1, 4_294_967_295), true)],
-    ),
-    post(
-        "/0/webhooks/SetEnabled",
-        A,
-        "Switch a webhook on or off",
-        &[
-            ("id", Kind::Number(1, 4_294_967_295), true),
-            ("enabled", Kind::Switch, true),
-        ],
-    ),
-    post(
-        "/0/webhooks/TriggerTestWebhook",
-        A,
-        "Send the event `test`",
-        &[("id", Kind::Number(1, 4_294_967_295), true)],
-    ),
-    post(
-        "/0/webhooks/GetLogs",
-        A,
-        "Deliveries",
-        &[
-            ("webhook_id", Kind::Number(1, 4_294_967_295), true),
-            PAGE,
-            ("page_size", Kind::Number(1, 100), false),
-            (
-                "sort_id",
-                Kind::Word(&["createdAt", "statusCode", "durationMs", "attempts"]),
-                false,
-            ),
-            ("sort_dir", Kind::Word(&["asc", "desc"]), false),
-            ("start_date", Kind::Any, false),
-            ("end_date", Kind::Any, false),
-        ],
-    ),
-    post(
-        "/0/webhooks/Replay",
-        A,
-        "Send a delivery again",
-        &[("id", Kind::Number(1, 4_294_967_295), true)],
-    ),
-    get("/0/agent/keys/Get", A, "Keys, without the keys themselves", &[]),
-    post(
-        "/0/agent/keys/Create",
-        A,
-        "Make a key; the answer shows it once",
-        &[
-            ("name", Kind::Text(64), true),
-            ("scopes", Kind::Text(200), false),
-            ("expires_s", Kind::Number(1, 3_162_240_000), false),
-        ],
-    ),
-    post(
-        "/0/agent/keys/Revoke",
-        A,
-        "A key opens nothing any more",
-        &[("id", Kind::Any, false), ("name", Kind::Text(64), false)],
-    ),
-    post(
-        "/0/agent/Drain",
-        A,
-        "Finish what prints, start nothing new",
-        &[("on", Kind::Switch, true)],
-    ),
-    stream(
-        "/0/agent/Backup",
-        A,
-        "A copy of the database; it holds credentials",
-        "application/vnd.sqlite3",
-    ),
-    stream(
-        "/metrics",
-        R,
-        "Numbers for Prometheus",
-        "application/openmetrics-text",
-    ),
-    open("/healthz", "200 when it works", Gives::Stream("application/json")),
-    open(
-        "/readyz",
-        "200 when it takes prints",
-        Gives::Stream("application/json"),
-    ),
-    open(
-        "/openapi.json",
-        "This document",
-        Gives::Stream("application/json"),
-    ),
-];
+/// Numbers of printers with commas.
+const PIDS: &str = "^[1-9][0-9]{0,17}(,[1-9][0-9]{0,17})*$";
 
 fn schema(kind: Kind) -> Value {
     match kind {
@@ -428,97 +24,127 @@ fn schema(kind: Kind) -> Value {
         Kind::Text(most) => json!({"type": "string", "maxLength": most}),
         Kind::Switch => json!({"type": "boolean"}),
         Kind::Word(words) => json!({"type": "string", "enum": words}),
-        Kind::Pids => json!({"oneOf": [
-            {"type": "integer"}, {"type": "string"}, {"type": "array", "items": {"type": "integer"}, "minItems": 1, "maxItems": 1000},
-        ]}),
-        Kind::List => json!({"type": "array", "items": {}, "maxItems": 1000}),
+        Kind::Form(pattern, most) => json!({"type": "string", "pattern": pattern, "maxLength": most}),
+        Kind::Pid => json!({"type": "integer", "minimum": 1, "maximum": i64::MAX}),
+        Kind::PidList => json!({"type": "string", "pattern": PIDS}),
+        Kind::Pids => {
+            let number = schema(Kind::Pid);
+            json!({"oneOf": [
+                number, {"type": "string", "pattern": PIDS},
+                {"type": "array", "items": number, "minItems": 1, "maxItems": 1000},
+            ]})
+        }
+        Kind::Lines => {
+            let line = json!({"type": "string", "maxLength": GCODE_LINE_MAX});
+            json!({"oneOf": [{"type": "string"}, {"type": "array", "items": line, "minItems": 1, "maxItems": GCODE_LINES_MAX}]})
+        }
+        Kind::Objects => {
+            let object = json!({"oneOf": [{"type": "integer", "minimum": 0}, {"type": "string", "minLength": 1, "maxLength": 255}]});
+            json!({"type": "array", "items": object, "minItems": 1, "maxItems": 1000})
+        }
+        Kind::Notices => {
+            let notice = json!({"type": "object", "required": ["id"], "properties": {
+                "id": {"type": "string"}, "action": {}, "force": {"type": "boolean"}, "dismiss": {"type": "boolean"},
+            }});
+            json!({"type": "array", "items": notice, "minItems": 1, "maxItems": 100})
+        }
+        Kind::Words(words) => {
+            json!({"type": "array", "items": {"type": "string", "enum": words}, "maxItems": 1000})
+        }
+        Kind::Numbers => json!({"type": "array", "items": {"type": "integer"}, "maxItems": 1000}),
         Kind::Events => {
-            json!({"type": "array", "items": {"type": "string", "enum": EVENTS}, "minItems": 1, "maxItems": 100})
+            let all: Vec<&str> = EVENTS.iter().chain(CLOUD_EVENTS).copied().collect();
+            json!({"type": "array", "items": {"type": "string", "enum": all}, "minItems": 1, "maxItems": 100})
         }
         Kind::Any => json!({}),
         Kind::Object => json!({"type": "object"}),
+        Kind::File => json!({"type": "string", "format": "binary"}),
     }
 }
 
-fn operation(route: &Route) -> Value {
-    let failure = json!({
-        "description": "What is wrong", "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Failure"}}},
-    });
+/// One route as it is described.
+pub(super) fn operation(route: &Route) -> Value {
+    // Slicers show the body of a failure as it is.
+    let failure = if route.path.starts_with("/p/") {
+        json!({"text/plain": {"schema": {"type": "string"}}})
+    } else {
+        json!({"application/json": {"schema": {"$ref": "#/components/schemas/Failure"}}})
+    };
     let good = match route.gives {
         Gives::Envelope => json!({"application/json": {"schema": {"$ref": "#/components/schemas/Envelope"}}}),
+        Gives::Foreign => json!({"application/json": {"schema": {"type": "object"}}}),
         Gives::Stream(kind) => json!({kind: {}}),
+        Gives::Nothing | Gives::Elsewhere => Value::Null,
     };
-    let parameters: Vec<Value> = route
-        .query
-        .iter()
-        .map(|(name, kind, required)| json!({"name": name, "in": "query", "required": required, "schema": schema(*kind)}))
-        .collect();
+    let mut success = json!({"description": "Done, or refused with `status: false` and the reason"});
+    if !matches!(route.gives, Gives::Envelope) {
+        success = json!({"description": "Done"});
+    }
+    insert(&mut success, "content", good);
+    let in_path = route.path.split(['{', '}']).skip(1).step_by(2);
+    let in_path = in_path.map(|name| {
+        json!({"name": name, "in": "path", "required": true, "schema": {"type": "string", "minLength": 1, "maxLength": 255}})
+    });
+    let in_query = route.query.iter().map(|(name, kind, required)| {
+        json!({"name": name, "in": "query", "required": required, "schema": schema(*kind)})
+    });
     let mut out = json!({
         "summary": route.summary,
-        "parameters": parameters,
-        "responses": {"200": {"description": "Done, or refused with `status: false` and the reason", "content": good}, "default": failure},
+        "parameters": in_path.chain(in_query).collect::<Vec<_>>(),
+        "responses": {route.status: success, "default": {"description": "What is wrong", "content": failure}},
         "security": [],
     });
-    let Value::Object(members) = &mut out else {
-        return out;
-    };
     if let Some(scope) = route.scope {
-        members.insert("security".into(), json!([{"key": []}, {"bearer": []}]));
-        members.insert("x-scope".into(), json!(scope.word()));
+        insert(&mut out, "security", json!([{"key": []}, {"bearer": []}]));
+        insert(&mut out, "x-scope", json!(scope.word()));
     }
-    if let Some(body) = route.body {
-        let properties: Map<String, Value> = body
-            .iter()
-            .map(|(n, k, _)| ((*n).to_owned(), schema(*k)))
-            .collect();
-        let required: Vec<&str> = body
-            .iter()
-            .filter(|(_, _, required)| *required)
-            .map(|(n, _, _)| *n)
-            .collect();
-        let schema = json!({"type": "object", "properties": properties, "required": required});
-        members.insert(
-            "requestBody".into(),
-            json!({"required": true, "content": {"application/json": {"schema": schema}}}),
-        );
-    }
+    let body = match route.body {
+        Body::None => Value::Null,
+        Body::Json(parts) => carried("application/json", parts),
+        Body::Form(parts) => carried("multipart/form-data", parts),
+    };
+    insert(&mut out, "requestBody", body);
     out
 }
 
-/// The upload is the one form.
-fn upload() -> Value {
-    let mut out = operation(&post(
-        "/0/files/Upload",
-        Scope::Files,
-        "Bring a file, whole or in parts; starts nothing",
-        &[],
-    ));
-    let form = json!({
-        "type": "object", "required": ["file"],
-        "properties": {
-            "totalSize": {"type": "integer", "minimum": 1}, "continueToken": {"type": "string"},
-            "file": {"type": "string", "format": "binary"},
-        },
-    });
-    if let Value::Object(members) = &mut out {
-        members.insert(
-            "requestBody".into(),
-            json!({"required": true, "content": {"multipart/form-data": {"schema": form}}}),
-        );
+/// A member, unless there is nothing to say.
+fn insert(out: &mut Value, name: &str, value: Value) {
+    if let Value::Object(members) = out
+        && !value.is_null()
+    {
+        members.insert(name.to_owned(), value);
     }
-    out
 }
 
-/// The whole document.
-pub fn document() -> Value {
+fn carried(kind: &str, parts: &[Part]) -> Value {
+    let properties: Map<String, Value> = parts
+        .iter()
+        .map(|(name, kind, _)| ((*name).to_owned(), schema(*kind)))
+        .collect();
+    let required: Vec<&str> = parts
+        .iter()
+        .filter(|(_, _, required)| *required)
+        .map(|(name, _, _)| *name)
+        .collect();
+    let mut schema = json!({"type": "object", "properties": properties});
+    if !required.is_empty() {
+        insert(&mut schema, "required", json!(required));
+    }
+    json!({"required": !required.is_empty(), "content": {kind: {"schema": schema}}})
+}
+
+/// The whole document, with these paths beside those of the native shape.
+pub fn document(further: Map<String, Value>) -> Value {
     let mut paths: Map<String, Value> = Map::new();
-    for route in ROUTES {
+    for route in TABLES.iter().copied().flatten() {
         let methods = paths.entry(route.path).or_insert_with(|| json!({}));
         if let Value::Object(methods) = methods {
             methods.insert(route.method.to_owned(), operation(route));
         }
     }
-    paths.insert("/0/files/Upload".to_owned(), json!({"post": upload()}));
+    for (path, methods) in further {
+        paths.insert(path, methods);
+    }
     json!({
         "openapi": "3.0.3",
         "info": {

@@ -42,6 +42,7 @@ fn parse_value(value: &Value, out: &mut Vec<i64>) -> Result<(), Problem> {
     match value {
         Value::Number(n) => n
             .as_i64()
+            .filter(|id| *id > 0)
             .map(|id| out.push(id))
             .ok_or_else(|| bad(&n.to_string())),
         Value::String(text) => parse_text(text, out),
@@ -51,7 +52,8 @@ fn parse_value(value: &Value, out: &mut Vec<i64>) -> Result<(), Problem> {
 
 fn parse_text(text: &str, out: &mut Vec<i64>) -> Result<(), Problem> {
     for part in text.split(',').map(str::trim).filter(|p| !p.is_empty()) {
-        out.push(part.parse().map_err(|_| bad(part))?);
+        let id = part.parse().ok().filter(|id| *id > 0);
+        out.push(id.ok_or_else(|| bad(part))?);
     }
     Ok(())
 }

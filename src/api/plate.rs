@@ -12,6 +12,7 @@ use crate::agent::handle::PrinterHandle;
 use crate::agent::objects;
 use crate::gcode::analysis::{Analysis, Bounds, Object};
 use crate::job::preflight::{self, Limits, Report};
+use crate::job::store::UploadRow;
 use crate::printer::fault::Fault;
 
 /// Most objects with their outlines in one answer.
@@ -84,16 +85,11 @@ pub async fn of_file(State(api): State<Api>, params: Params) -> Result<Answer<Va
     let limits = printer.as_ref().map(PrinterHandle::limits);
     let check = match &limits {
         None => Value::Null,
-        Some(limits) => {
-            let mut report = preflight::check(&analysis, limits, &file.name, &[]);
-            if report.may_name_lines() {
-                // As at the start: a second look names the lines to blame.
-                if let Ok(exact) = pool.analysis_for(&file.sha256, plate, limits).await {
-                    report = preflight::check(&exact, limits, &file.name, &[]);
-                }
-            }
-            checked(&report)
-        }
+        Some(limits) => checked(
+            &check(&api, &file, plate, limits)
+                .await
+                .map_err(|f| not_read(&f))?,
+        ),
     };
     let shown = serde_json::to_value(Analysis {
         file: Some(file.name.clone()),
@@ -112,6 +108,25 @@ pub async fn of_file(State(api): State<Api>, params: Params) -> Result<Answer<Va
         "analysis": shown.map_err(|_| unwritten())?,
     });
     Ok(Answer(json!({"status": true, "message": null, "data": data})))
+}
+
+/// What the pre-flight says of a file for a printer with these limits.
+pub(super) async fn check(
+    api: &Api,
+    file: &UploadRow,
+    plate: Option<u32>,
+    limits: &Limits,
+) -> Result<Report, Fault> {
+    let pool = api.agent.pool();
+    let analysis = pool.analysis_of(&file.sha256, plate).await?;
+    let report = preflight::check(&analysis, limits, &file.name, &[]);
+    if report.may_name_lines() {
+        // As at the start: a second look names the lines to blame.
+        if let Ok(exact) = pool.analysis_for(&file.sha256, plate, limits).await {
+            return Ok(preflight::check(&exact, limits, &file.name, &[]));
+        }
+    }
+    Ok(report)
 }
 
 fn unwritten() -> Problem {

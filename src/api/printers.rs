@@ -6,12 +6,9 @@ use serde_json::{Map, Value, json};
 
 use super::envelope::Problem;
 use super::incoming::{Json, Params};
-use super::view::{self, Who};
-use super::{Api, pid};
-use crate::agent::clock;
+use super::{Api, pid, row, view};
 use crate::agent::handle::PrinterHandle;
-use crate::agent::pairing::Pairing;
-use crate::order::Order as _;
+use crate::host::health::Host;
 
 /// Largest page by GET and by POST (documented), and the one without a wish.
 const PAGE_MAX_BY_GET: u32 = 25;
@@ -26,16 +23,12 @@ const LOGS_MAX: u32 = 2000;
 const LOGS_DEFAULT: u32 = 1000;
 
 /// Columns to sort by: those of GET and those of POST.
-const ORDERS: &[&str] = &[
-    "status",
-    "name",
-    "online",
-    "last_online",
-    "ui",
-    "created",
-    "sku",
-    "mac",
-];
+const ORDERS: &[&str] = &["status", "name", "online", "last_online", "ui", "created"];
+const SORTS: &[&str] = &["name", "sku", "mac", "created"];
+const DIRECTIONS: &[&str] = &["asc", "desc"];
+
+/// Longest list of columns, characters.
+const COLUMNS_MAX: usize = 1000;
 
 struct Listing<'a> {
     page: u32,
@@ -56,8 +49,8 @@ pub async fn by_get(State(api): State<Api>, params: Params) -> Result<Answer<Val
             .number("page_size", 1, PAGE_MAX_BY_GET)?
             .unwrap_or(PAGE_DEFAULT),
         search: params.text("search"),
-        order: params.text("order_by"),
-        descending: params.text("sort_dir") == Some("desc"),
+        order: params.word("order_by", ORDERS)?,
+        descending: params.word("sort_dir", DIRECTIONS)? == Some("desc"),
     };
     list(&api, &listing, &params)
 }
@@ -76,8 +69,8 @@ pub async fn by_post(State(api): State<Api>, params: Params, body: Json) -> Resu
                 .unwrap_or(PAGE_DEFAULT),
         },
         search: body.text("search", SEARCH_MAX)?,
-        order: body.text("sort_id", SEARCH_MAX)?.or(params.text("order_by")),
-        descending: body.text("sort_dir", 8)? == Some("desc"),
+        order: body.word("sort_id", SORTS)?.or(params.word("order_by", ORDERS)?),
+        descending: body.word("sort_dir", DIRECTIONS)? == Some("desc"),
     };
     list(&api, &listing, &params)
 }
@@ -87,8 +80,8 @@ fn by_pid(api: &Api, text: &str, params: &Params) -> Result<Answer<Value>, Probl
     let printers = api.printers(&pid::pids(Some(text), &Value::Null)?)?;
     let mut rows = printers
         .iter()
-        .map(|p| trimmed(row(api, p), params))
-        .collect::<Vec<_>>();
+        .map(|p| trimmed(api, p, params))
+        .collect::<Result<Vec<_>, _>>()?;
     let data = if rows.len() == 1 {
         rows.pop()
     } else {
@@ -103,20 +96,17 @@ fn list(api: &Api, listing: &Listing<'_>, params: &Params) -> Result<Answer<Valu
             "`search` takes at most {SEARCH_MAX} characters."
         )));
     }
-    if let Some(order) = listing.order.filter(|o| !ORDERS.contains(o)) {
-        let order: String = order.chars().take(40).collect();
-        return Err(Problem::bad(format!("Printers cannot be sorted by {order:?}.")));
-    }
     let mut printers = api.agent.printers();
     if let Some(search) = listing.search.map(str::trim).filter(|s| !s.is_empty()) {
         let search = search.to_lowercase();
-        printers.retain(|p| matches(p, &search));
+        let host = api.host.borrow().clone();
+        printers.retain(|p| matches(p, &host, &search));
     }
     match listing.order {
-        Some("name") => printers.order_by(|a, b| a.name().cmp(b.name())),
-        Some("status") => printers.order_by_key(|p| p.snapshot().state.word().as_str()),
-        Some("online" | "last_online") => printers.order_by_key(|p| p.snapshot().state.offline),
-        Some("created") => printers.order_by_key(PrinterHandle::id),
+        Some("name") => printers.sort_by(|a, b| a.name().cmp(b.name())),
+        Some("status") => printers.sort_by_key(|p| p.snapshot().state.word().as_str()),
+        Some("online" | "last_online") => printers.sort_by_key(|p| p.snapshot().state.offline),
+        Some("created") => printers.sort_by_key(PrinterHandle::id),
         _ => {}
     }
     if listing.descending {
@@ -131,60 +121,32 @@ fn list(api: &Api, listing: &Listing<'_>, params: &Params) -> Result<Answer<Valu
         .iter()
         .skip(before)
         .take(size)
-        .map(|p| trimmed(row(api, p), params))
-        .collect();
+        .map(|p| trimmed(api, p, params))
+        .collect::<Result<_, _>>()?;
     let pages = total.div_ceil(size).max(1);
     Ok(Answer(
         json!({"status": true, "message": null, "page_amount": pages, "total": total, "data": data}),
     ))
 }
 
-/// Documented: id, name and the machine; the other searched fields are the cloud's.
-fn matches(printer: &PrinterHandle, search: &str) -> bool {
-    let machine = || {
-        let snapshot = printer.snapshot();
-        let firmware = snapshot.state.firmware.as_ref();
-        firmware
-            .and_then(|f| f.machine.as_ref())
-            .is_some_and(|m| m.to_lowercase().contains(search))
-    };
-    printer.id().to_string() == search || printer.name().to_lowercase().contains(search) || machine()
-}
-
-/// One element of the list.
-pub(super) fn row(api: &Api, printer: &PrinterHandle) -> Value {
+/// Documented: id, name, the machine, its addresses; the other searched fields are the cloud's.
+fn matches(printer: &PrinterHandle, host: &Host, search: &str) -> bool {
     let snapshot = printer.snapshot();
-    let who = Who {
-        name: printer.name(),
-        id: printer.id(),
-        driver: printer.driver(),
-        camera: printer.camera_works().is_some(),
-    };
-    let mut row = view::row(who, &snapshot.state, snapshot.job_id, clock::now());
-    if let Some(native) = row.get_mut("layerd").and_then(Value::as_object_mut) {
-        native.insert("upstreams".to_owned(), upstreams(api, printer));
-    }
-    row
-}
-
-/// How a printer stands with each upstream, by name.
-pub(super) fn upstreams(api: &Api, printer: &PrinterHandle) -> Value {
-    let all = api.agent.pairings().of(printer.id()).into_iter();
-    Value::Object(
-        all.map(|(upstream, pairing)| (upstream.to_owned(), standing(&pairing)))
-            .collect(),
-    )
-}
-
-/// How a printer stands with an upstream; `code` claims it there.
-fn standing(pairing: &Pairing) -> Value {
-    json!({"connected": pairing.connected, "code": pairing.code, "id": pairing.id, "name": pairing.name})
+    let firmware = snapshot.state.firmware.as_ref();
+    let machine = firmware.and_then(|f| f.machine.as_deref());
+    let of_host = [host.board.as_deref(), host.ip.as_deref(), host.mac.as_deref()];
+    let mut texts = [Some(printer.name()), machine]
+        .into_iter()
+        .chain(of_host)
+        .flatten();
+    printer.id().to_string() == search || texts.any(|text| text.to_lowercase().contains(search))
 }
 
 /// Drops the members and columns that were not asked for.
-fn trimmed(mut row: Value, params: &Params) -> Value {
+fn trimmed(api: &Api, printer: &PrinterHandle, params: &Params) -> Result<Value, Problem> {
+    let mut row = row::row(api, printer);
     let Value::Object(members) = &mut row else {
-        return row;
+        return Ok(row);
     };
     for name in ["printer", "filament", "job", "notifications"] {
         if params.has(&format!("no_{name}")) {
@@ -192,7 +154,7 @@ fn trimmed(mut row: Value, params: &Params) -> Value {
         }
     }
     for name in ["printer", "filament", "job"] {
-        let Some(columns) = params.text(&format!("{name}_columns")) else {
+        let Some(columns) = params.short(&format!("{name}_columns"), COLUMNS_MAX)? else {
             continue;
         };
         if let Some(Value::Object(member)) = members.get_mut(name) {
@@ -200,12 +162,20 @@ fn trimmed(mut row: Value, params: &Params) -> Value {
                 .split(',')
                 .map(str::trim)
                 .filter(|c| !c.is_empty())
-                .map(|c| (c.to_owned(), member.get(c).cloned().unwrap_or(Value::Null)))
+                .map(|c| {
+                    let extra = || {
+                        (name == "printer")
+                            .then(|| row::column(api, printer, c))
+                            .flatten()
+                    };
+                    let value = member.get(c).cloned().or_else(extra);
+                    (c.to_owned(), value.unwrap_or(Value::Null))
+                })
                 .collect();
             *member = kept;
         }
     }
-    row
+    Ok(row)
 }
 
 /// `printers/GetLogs?pid=&wire=1&last=`: what happened to a printer, also before a restart, or its last

@@ -10,7 +10,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use uuid::Uuid;
 
 use super::envelope::Problem;
-use super::files::broken;
+use super::form::broken;
 use crate::job::spool::{Incoming, Spool};
 use crate::job::store::UploadRow;
 use crate::printer::fault::Fault;

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::client::{Client, Listed, block_on};
 use super::exit::{Done, Exit};
-use super::{Globals, out, settings};
+use super::{Globals, out};
 use crate::api::listen;
 use crate::api::socket::SOCKET_NAME;
 use crate::camera::lens::{Lens, Purpose, Source, Studio};
@@ -60,7 +60,6 @@ pub fn run(globals: &Globals, args: &Args) -> Done {
             return Ok(Exit::Usage);
         }
     };
-    let warnings = settings::unused(&settings);
     let looked = if args.offline {
         Vec::new()
     } else {
@@ -70,12 +69,9 @@ pub fn run(globals: &Globals, args: &Args) -> Done {
     if globals.json {
         let reach: Vec<Value> = looked.iter().map(row).collect();
         out::json(&json!({
-            "ok": good, "file": path.display().to_string(), "mistakes": [], "warnings": warnings, "reach": reach,
+            "ok": good, "file": path.display().to_string(), "mistakes": [], "warnings": [], "reach": reach,
         }));
     } else {
-        for warning in &warnings {
-            out::err(format!("note: {warning}"));
-        }
         for one in &looked {
             match &one.reach {
                 Ok(how) => out::line(format!("ok    {}: {how}", one.what)),

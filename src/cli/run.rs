@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
+use super::Globals;
 use super::exit::{Done, Exit, Failure};
-use super::{Globals, settings};
 use crate::daemon::{Daemon, StartError, read_config};
 use crate::host::systemd;
 
@@ -30,9 +30,6 @@ pub fn run(globals: &Globals) -> Done {
     crate::sys::give_memory_back();
     let path = globals.config_path().to_owned();
     let config = read_config(&path).map_err(|mistakes| Failure::usage(mistakes.to_string()))?;
-    for words in settings::unused(&config) {
-        tracing::warn!("{words}");
-    }
     let runtime = runtime().map_err(|e| Failure::new(format!("Cannot start: {e}.")))?;
     let done = runtime.block_on(async {
         let daemon = Daemon::start(config, Some(path), systemd, fd_store).await.map_err(|e| failure(&e))?;

@@ -4,23 +4,12 @@ use std::path::{Path, PathBuf};
 
 use super::exit::Failure;
 use crate::config::load::{Surroundings, runtime_dir};
-use crate::config::model::V1;
-use crate::daemon::Configured;
 
 /// Where the configuration is unless the command line says otherwise.
 pub const CONFIG_FILE: &str = "/etc/layerd/layerd.toml";
 
 /// Largest file that a client looks into for the socket.
 const SIZE_MAX: u64 = 1 << 20;
-
-/// What is configured but not yet done by this version: said aloud, never passed over in silence.
-pub fn unused(config: &Configured) -> Vec<String> {
-    let mut out = Vec::new();
-    if config.api.v1 != V1::Off {
-        out.push("api.v1 is kept, but this version serves nothing on /v1.".to_owned());
-    }
-    out
-}
 
 /// Where the daemon's socket is: from the configuration if it can be read, else the usual place.
 ///

@@ -3,18 +3,17 @@
 use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use toml::de::DeTable;
 
 use super::diagnose::Diagnostics;
-use super::lifecycle::{self, Lifecycle, Shared};
+use super::lifecycle::{self, Shared};
 use super::model::{Agent, Api, Camera, Common, Config, OnStop, Origin, Preflight, Printer, Reach, V1};
 use super::peripherals;
 use super::section::{Section, did_you_mean};
 use super::upstreams;
-
-use crate::order::Order as _;
 
 /// Largest configuration file.
 const SIZE_MAX: u64 = 1 << 20;
@@ -160,10 +159,11 @@ pub fn parse<D>(
     if let Some((_, table)) = table("snippets") {
         shared.snippets = lifecycle::read_snippets(table, &mut out);
     }
+    shared.defaults.snippets = Arc::new(shared.snippets.clone());
     if let Some((span, table)) = table("gcode") {
-        let snippets = &shared.snippets;
+        let (snippets, defaults) = (&shared.snippets, shared.defaults.clone());
         shared.defaults = with("gcode", span, table, &mut out, |s| {
-            lifecycle::read(s, snippets, &Lifecycle::default())
+            lifecycle::read(s, snippets, &defaults)
         });
     }
     for (key, value) in root.get_ref() {
@@ -232,7 +232,7 @@ pub fn parse<D>(
             }
         }
     }
-    printers.order_by_key(|(at, _)| *at);
+    printers.sort_by_key(|(at, _)| *at);
     if !out.is_empty() {
         return Err(out);
     }
@@ -282,7 +282,7 @@ fn check_name(name: &str, span: std::ops::Range<usize>, out: &mut Diagnostics) {
 fn check_addresses(printers: &DeTable<'_>, out: &mut Diagnostics) {
     let mut seen = Vec::new();
     let mut in_order: Vec<_> = printers.iter().collect();
-    in_order.order_by_key(|(key, _)| key.span().start);
+    in_order.sort_by_key(|(key, _)| key.span().start);
     for (name, table) in in_order {
         let Some(table) = table.get_ref().as_table() else {
             continue;

@@ -10,8 +10,6 @@ use super::analyze_file::AnalyzeError;
 use super::container::{self, ContainerError, gzip, threemf};
 use super::picture::{MAX_BYTES, Picture};
 
-use crate::order::Order as _;
-
 /// The picture with the most pixels that is whole; `None` if the file has none.
 ///
 /// ```no_run
@@ -33,7 +31,7 @@ pub fn best_picture(path: &Path, analysis: &Analysis) -> Result<Option<Picture>,
         .iter()
         .filter(|t| t.format != "colpic")
         .collect();
-    all.order_by_key(|t| Reverse((u64::from(t.width) * u64::from(t.height), t.bytes)));
+    all.sort_by_key(|t| Reverse((u64::from(t.width) * u64::from(t.height), t.bytes)));
     let mut first = None;
     for thumbnail in all {
         match read(path, thumbnail) {

@@ -13,8 +13,6 @@ use rustix::fs::{Access, AtFlags, CWD};
 use super::holders::{Holder, holder_of};
 use super::serial_ids::{self, Kind};
 
-use crate::order::Order as _;
-
 /// Directories that describe the machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Roots {
@@ -160,7 +158,7 @@ fn names(roots: &Roots) -> Vec<String> {
         .filter_map(|e| e.file_name().into_string().ok())
         .filter(|name| is_serial_name(name) && (!from_sys || has_hardware(name, roots)))
         .collect();
-    names.order_by_key(|name| {
+    names.sort_by_key(|name| {
         (
             name.trim_end_matches(|c: char| c.is_ascii_digit()).to_owned(),
             number(name),

@@ -3,6 +3,7 @@
 
 use std::collections::VecDeque;
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -46,6 +47,7 @@ pub struct AnalysisPool {
     orders: mpsc::Sender<Order>,
     kept: Kept,
     analyze: Analyze,
+    done: Arc<AtomicU64>,
 }
 
 impl std::fmt::Debug for AnalysisPool {
@@ -61,16 +63,26 @@ impl AnalysisPool {
     /// When the system refuses a thread.
     pub fn start(spool: Spool, analyze: Analyze) -> std::io::Result<Self> {
         let (orders, inbox) = mpsc::channel::<Order>(WAITING_MAX);
+        let done = Arc::<AtomicU64>::default();
         std::thread::Builder::new()
             .name("analysis".to_owned())
             .stack_size(1 << 20)
-            .spawn(move || work(inbox))?;
+            .spawn({
+                let done = done.clone();
+                move || work(inbox, &done)
+            })?;
         Ok(AnalysisPool {
             spool,
             orders,
             kept: Kept::default(),
             analyze,
+            done,
         })
+    }
+
+    /// How many pieces of work are done.
+    pub fn done(&self) -> u64 {
+        self.done.load(Ordering::Relaxed)
     }
 
     /// The analysis of a file that was analyzed before, even if it has left the spool since.
@@ -260,11 +272,12 @@ impl AnalysisPool {
 }
 
 /// The thread.
-fn work(mut inbox: mpsc::Receiver<Order>) {
+fn work(mut inbox: mpsc::Receiver<Order>, done: &AtomicU64) {
     lower_priority();
     while let Some(order) = inbox.blocking_recv() {
         // A panic on a strange file must not end the pool; the asker sees a dropped reply.
         let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(order));
+        done.fetch_add(1, Ordering::Relaxed);
     }
 }
 

@@ -6,7 +6,6 @@
 
 use crate::gcode::analysis::{Analysis, Box3, Format, Object, Warning};
 use crate::gcode::analyze::Bed;
-use crate::order::Order as _;
 use crate::printer::model::MachineLimits;
 use crate::printer::outcome::Refusal;
 
@@ -147,7 +146,7 @@ pub fn check(analysis: &Analysis, limits: &Limits, file: &str, skip: &[String]) 
     for problem in &mut problems {
         problem.refuse = problem.always || (problem.refuse && !limits.only_warn);
     }
-    problems.order_by_key(|p| !p.refuse);
+    problems.sort_by_key(|p| !p.refuse);
     Report { problems, skip }
 }
 

@@ -17,7 +17,6 @@ use uuid::Uuid;
 
 pub use super::incoming::Incoming;
 use super::store::{Store, UploadRow};
-use crate::order::Order as _;
 use crate::printer::command::Program;
 use crate::printer::fault::{Fault, Severity};
 
@@ -314,7 +313,7 @@ impl Spool {
             tracing::warn!(code = e.code(), "the files could not be listed: {e}");
             Vec::new()
         });
-        rows.order_by_key(|row| std::cmp::Reverse(row.uploaded));
+        rows.sort_by_key(|row| std::cmp::Reverse(row.uploaded));
         rows
     }
 
@@ -387,7 +386,7 @@ impl Spool {
             return Ok(());
         }
         let needed = self.needed().await?;
-        contents.order_by_key(|c| c.used);
+        contents.sort_by_key(|c| c.used);
         for content in contents.iter().filter(|c| !needed.contains(&c.sha256)) {
             if !short(held, free) {
                 break;

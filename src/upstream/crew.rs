@@ -1,7 +1,5 @@
 //! The upstreams that run: started, and after a reload of the configuration only those restarted that changed.
 
-use std::path::PathBuf;
-
 use futures_util::future::join_all;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -11,8 +9,6 @@ use super::mqtt::MqttUpstream;
 use super::simplyprint::SimplyPrint;
 use super::{House, Upstream};
 use crate::config::model;
-use crate::host::health::{Host, watch_host};
-use crate::host::sysfs;
 
 /// One upstream as it is configured.
 #[derive(Clone, Debug, PartialEq)]
@@ -83,30 +79,10 @@ impl Running {
 }
 
 /// Runs what `plans` holds, until `stop`; then everything comes to its end.
-///
-/// `disk`: whose free space the upstreams tell; `tell`: where they read how the host is.
-pub async fn run(
-    mut plans: watch::Receiver<Vec<UpstreamPlan>>,
-    house: House,
-    disk: PathBuf,
-    tell: watch::Sender<std::sync::Arc<Host>>,
-    stop: CancellationToken,
-) {
+pub async fn run(mut plans: watch::Receiver<Vec<UpstreamPlan>>, house: House, stop: CancellationToken) {
     let mut running: Vec<Running> = Vec::new();
-    let looking = CancellationToken::new();
-    let mut tell = Some(tell);
-    let mut looks: Option<JoinHandle<()>> = None;
     loop {
         let wanted = plans.borrow_and_update().clone();
-        // Only who tells of the host has it looked at.
-        if !wanted.is_empty()
-            && let Some(tell) = tell.take()
-        {
-            let look = watch_host(sysfs::Roots::default(), disk.clone(), tell, looking.clone());
-            #[allow(clippy::disallowed_methods, reason = "the handle is kept: awaited at the end")]
-            let task = tokio::spawn(look);
-            looks = Some(task);
-        }
         let (stay, go): (Vec<_>, Vec<_>) = running.into_iter().partition(|r| wanted.contains(&r.plan));
         running = stay;
         join_all(go.into_iter().map(Running::end)).await;
@@ -124,9 +100,4 @@ pub async fn run(
         }
     }
     join_all(running.into_iter().map(Running::end)).await;
-    looking.cancel();
-    if let Some(looks) = looks {
-        // It ends within one look.
-        let _ = looks.await;
-    }
 }

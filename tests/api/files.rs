@@ -2,6 +2,7 @@
 
 use reqwest::multipart::{Form, Part};
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::rig::{Rig, read, url};
 
@@ -181,5 +182,69 @@ async fn a_part_holds_a_hundred_megabytes_and_no_more() {
     }
     let (_, listed) = rig.get("0/files/ListExisting").await;
     assert_eq!(listed["files"].as_array().expect("a list").len(), 1);
+    rig.end().await;
+}
+
+/// Says all of a request before it listens, as many programs do, and gives the answer.
+async fn said_to_the_end(rig: &Rig, path: &str, form: &str) -> String {
+    let address = rig.base.trim_start_matches("http://");
+    let name = uuid::Uuid::new_v4().to_string();
+    let (_, key) = rig
+        .post("0/agent/keys/Create", json!({"name": name, "scopes": "files"}))
+        .await;
+    let head = format!(
+        "POST /{path} HTTP/1.1\r\nHost: {address}\r\nX-API-KEY: {}\r\nContent-Length: {}\r\n\
+         Content-Type: multipart/form-data; boundary=b\r\nConnection: close\r\n\r\n",
+        key["key"].as_str().expect("a key"),
+        form.len(),
+    );
+    let mut stream = tokio::net::TcpStream::connect(address).await.expect("connected");
+    stream.write_all(head.as_bytes()).await.expect("taken");
+    stream
+        .write_all(form.as_bytes())
+        .await
+        .expect("heard out to the end");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.expect("an answer");
+    answer
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_refused_upload_is_heard_out_so_that_its_sender_sees_why() {
+    let rig = Rig::start().await;
+    // More than all buffers on the way hold together.
+    let file = "G1 X1 Y1\n".repeat(1 << 20);
+    let field = |name: &str, value: &str| {
+        format!("--b\r\nContent-Disposition: form-data; name=\"{name}\"\r\n\r\n{value}\r\n")
+    };
+    let part = format!(
+        "--b\r\nContent-Disposition: form-data; name=\"file\"; filename=\"a.gcode\"\r\n\r\n{file}\r\n--b--\r\n"
+    );
+    for (path, form, words) in [
+        (
+            "0/files/Upload",
+            field("totalSize", "5") + &part,
+            "More bytes came than `totalSize` announced",
+        ),
+        (
+            "0/files/Upload",
+            field("totalSize", "many") + &part,
+            "`totalSize` must be the size",
+        ),
+        (
+            "0/files/Upload",
+            field("continueToken", "gone") + &part,
+            "This upload is not known",
+        ),
+        (
+            "p/alpha/api/files/local",
+            field("plateindex", "x") + &part,
+            "The number of the plate",
+        ),
+    ] {
+        let answer = said_to_the_end(&rig, path, &form).await;
+        assert!(answer.contains(words), "{path}: {answer}");
+    }
+    assert_eq!(unfinished(&rig), 0);
     rig.end().await;
 }

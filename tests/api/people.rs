@@ -4,42 +4,6 @@ use serde_json::{Value, json};
 
 use crate::rig::{CUBE, PLATE, Rig};
 
-/// What each route for people and slicers needs, with a body that would have an effect.
-pub fn routes() -> Vec<(&'static str, String, &'static str, Value)> {
-    let mut all: Vec<(&'static str, String, &'static str, Value)> = [
-        "printers/GetTemperatures?pid=1",
-        "printers/GetPlate?pid=1",
-        "printers/GetPicture?pid=1",
-        "files/GetAnalysis?id=ab",
-    ]
-    .iter()
-    .map(|path| ("GET", format!("0/{path}"), "read", Value::Null))
-    .collect();
-    for path in [
-        "api/version",
-        "api/login",
-        "api/settings",
-        "api/printer",
-        "api/job",
-        "server/info",
-        "server/files/roots",
-    ] {
-        all.push(("GET", format!("p/alpha/{path}"), "files", Value::Null));
-    }
-    for path in [
-        "api/files/local",
-        "api/files/local/a.gcode",
-        "server/files/upload",
-        "printer/print/start",
-    ] {
-        let body = json!({"command": "select", "print": true, "filename": "a.gcode"});
-        all.push(("POST", format!("p/alpha/{path}"), "files", body));
-    }
-    let lines = json!({"commands": ["M104 S200"]});
-    all.push(("POST", "p/alpha/api/printer/command".to_owned(), "control", lines));
-    all
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_page_needs_no_key_and_brings_its_own_rules() {
     let rig = Rig::start().await;

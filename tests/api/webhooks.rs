@@ -10,16 +10,16 @@ use tokio::net::TcpListener;
 use crate::rig::Rig;
 
 /// A target that writes down what it is sent and answers as it is told to.
-struct Target {
-    url: String,
-    heard: Arc<Mutex<Vec<(String, Value)>>>,
+pub struct Target {
+    pub url: String,
+    pub heard: Arc<Mutex<Vec<(String, Value)>>>,
     task: tokio::task::JoinHandle<()>,
 }
 
 impl Target {
     /// `answers`: statuses in order; then 200. 0: no answer at all.
     #[allow(clippy::disallowed_methods, reason = "the handle is kept and aborted")]
-    async fn start(answers: Vec<u16>) -> Target {
+    pub async fn start(answers: Vec<u16>) -> Target {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let url = format!("http://{}/hook", listener.local_addr().expect("bound"));
         let heard: Arc<Mutex<Vec<(String, Value)>>> = Arc::default();
@@ -55,7 +55,7 @@ impl Target {
         Target { url, heard, task }
     }
 
-    fn events(&self) -> Vec<String> {
+    pub fn events(&self) -> Vec<String> {
         let heard = self.heard.lock().expect("sound");
         heard
             .iter()
@@ -126,12 +126,16 @@ async fn a_print_is_told_from_start_to_end_and_a_deaf_target_delays_nothing() {
         assert!(body["timestamp"].is_i64());
         assert_eq!(heard[3].1["data"]["job"]["state"], "cancelled");
     }
-    let (_, log) = rig
-        .post(
-            "0/webhooks/GetLogs",
-            json!({"webhook_id": 1, "page": 1, "page_size": 2}),
-        )
-        .await;
+    // A delivery is written down when its answer has come, which is after the target heard of it.
+    let began = std::time::Instant::now();
+    let log = loop {
+        let body = json!({"webhook_id": 1, "page": 1, "page_size": 2});
+        let (_, log) = rig.post("0/webhooks/GetLogs", body).await;
+        if log["data"][0]["attempts"] != 0 || began.elapsed() > Duration::from_secs(20) {
+            break log;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    };
     assert_eq!(
         (&log["total"], &log["page_amount"]),
         (&json!(4), &json!(2)),
@@ -225,10 +229,7 @@ async fn webhooks_keep_to_their_limits_and_lead_nowhere_inside() {
             400,
         ),
         (json!({"name": "a", "url": url, "events": []}), 400),
-        (
-            json!({"name": "a", "url": url, "events": ["queue.add_item"]}),
-            400,
-        ),
+        (json!({"name": "a", "url": url, "events": ["queue.flown"]}), 400),
         (json!({"name": "a", "events": ["test"]}), 400),
         (json!({"url": url, "events": ["test"]}), 400),
         (
@@ -283,7 +284,7 @@ async fn webhooks_keep_to_their_limits_and_lead_nowhere_inside() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_document_is_as_reviewed_and_every_route_of_it_is_there() {
+async fn the_document_is_as_reviewed() {
     let rig = Rig::start().await;
     let stranger = rig.far(&[]);
     let (status, document) = stranger.get("openapi.json").await;
@@ -297,32 +298,6 @@ async fn the_document_is_as_reviewed_and_every_route_of_it_is_there() {
         std::fs::read_to_string(&golden).expect("readable") == text,
         "the interface has changed: if that is meant, run this test with LAYERD_BLESS=1 and review tests/api/openapi.json"
     );
-    let paths = document["paths"].as_object().expect("paths");
-    assert!(paths.len() > 40);
-    for (path, methods) in paths {
-        for (method, operation) in methods.as_object().expect("methods") {
-            let request = match method.as_str() {
-                "get" => stranger.http.get(stranger.url(&path[1..])),
-                _ => stranger.http.post(stranger.url(&path[1..])),
-            };
-            let status = request.send().await.expect("an answer").status().as_u16();
-            let want = if operation.get("x-scope").is_some() {
-                401
-            } else {
-                200
-            };
-            assert_eq!(status, want, "{method} {path}: the document says who may");
-            let over_socket = match method.as_str() {
-                "get" => rig.http.get(crate::rig::url(&path[1..])),
-                _ => rig.http.post(crate::rig::url(&path[1..])),
-            };
-            // Its stream has no end; that it is there was seen above.
-            if path != "/0/events" {
-                let status = over_socket.send().await.expect("an answer").status().as_u16();
-                assert!(![404, 405, 500].contains(&status), "{method} {path}: {status}");
-            }
-        }
-    }
     rig.end().await;
 }
 

@@ -9,6 +9,8 @@ a person would, and looks at what the printer *received and did*. The last line 
 """
 import argparse
 import base64
+import concurrent.futures
+import itertools
 import json
 import os
 import shutil
@@ -22,7 +24,7 @@ import zipfile
 from harness import Case
 
 PREFIX = {"X1C": "00M", "P1S": "01P", "A1": "039", "A1MINI": "030", "H2D": "094"}
-NEXT = 0
+NEXT = itertools.count(2)  # `next` of it is one step: cases run beside each other
 
 
 def project(path, layers=12):
@@ -56,15 +58,13 @@ class Bambu(Case):
     """A simulated printer on the network instead of a serial one."""
 
     def __init__(self, name, binary, sim, model="P1S", transcripts=None, rig_words=(), code="12345678", serial=None, settings=""):
-        global NEXT
         super().__init__(name, binary, None, transcripts=transcripts)
-        NEXT += 1
         self.sim, self.model, self.rig_words = sim, model, list(rig_words)
         self.code, self.settings = code, settings
         self.true_serial = PREFIX[model] + "00A000000001"
         self.serial = serial or self.true_serial
         pid = os.getpid()
-        self.host = f"127.{pid >> 8 & 63 | 64}.{pid & 255}.{NEXT + 1}"
+        self.host = f"127.{pid >> 8 & 63 | 64}.{pid & 255}.{next(NEXT)}"
         self.gcode = self.path("sample.gcode.3mf")
         project(self.gcode)
         self.told = {}
@@ -471,6 +471,7 @@ def main():
     parser.add_argument("cases", nargs="*")
     parser.add_argument("--rig")
     parser.add_argument("--short", action="store_true")
+    parser.add_argument("--jobs", type=int, default=3, help="cases at once")
     parser.add_argument("--transcripts")
     given = parser.parse_intermixed_args()
     binary = os.path.abspath(given.layerd)
@@ -510,22 +511,29 @@ def main():
     if rig and shutil.which("mosquitto"):
         for model in ("P1S", "X1C", "A1MINI", "H2D"):
             add(f"mosquitto-{model}", whole_way, model, "--broker", "mosquitto")
-    behind = "mosquitto" if "mosquitto-P1S" in cases else "way"
-    ways = ["way-X1C", "way-A1MINI", f"{behind}-P1S", f"{behind}-H2D"] if rig else ["way-P1S", "way-H2D", "crowded"]
-    short = [*ways, "link-and-restart", "refused-P1S", "wrong-serial", "changed-certificate", "bad-upload"]
+    ways = [name for name in cases if name.startswith(("way-", "mosquitto-"))] if rig else ["way-P1S", "way-H2D", "crowded"]
+    short = [*ways, "link-and-restart", "refused-P1S", "silent", "trouble", "wrong-serial", "changed-certificate", "bad-upload"]
     wanted = [name for name in given.cases or (short if given.short else cases) if name in cases]
     for name in set(given.cases) - set(wanted):
         print(f"no case {name}" + ("" if rig else " without the rig"), flush=True)
-    failed = 0
-    for name in wanted:
+
+    def run(name):
         work, model, words, more = cases[name]
         began = time.monotonic()
         try:
             work(Bambu(name, binary, rig, model, given.transcripts, words, **more))
             print(f"passed {name} ({time.monotonic() - began:.0f} s)", flush=True)
+            return True
         except Exception as error:  # noqa: BLE001 - the next case is still worth running
-            failed += 1
             print(f"FAILED {name}: {type(error).__name__}: {error}", flush=True)
+            return False
+
+    # They mostly wait, each for a printer with an address of its own; those that listen at the one port of the
+    # announcements come after the others, one by one.
+    alone = [name for name in wanted if "--ssdp" in cases[name][2]]
+    with concurrent.futures.ThreadPoolExecutor(given.jobs) as pool:
+        done = list(pool.map(run, [name for name in wanted if name not in alone]))
+    failed = (done + [run(name) for name in alone]).count(False)
     print(f"{len(wanted) - failed} passed, {failed} failed")
     sys.exit(failed != 0)
 

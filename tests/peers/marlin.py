@@ -7,6 +7,7 @@ Each case starts the printer (octoprint_printer.py) and a daemon of its own, wor
 line as a person would, and looks at what the printer *executed*. The last line is "N passed, N failed".
 """
 import argparse
+import concurrent.futures
 import fcntl
 import os
 import re
@@ -377,14 +378,15 @@ def main():
     p.add_argument("cases", nargs="*")
     p.add_argument("--short", action="store_true", help="only " + ", ".join(SHORT))
     p.add_argument("--transcripts", help="keep the traffic and a record of each case in this folder")
+    p.add_argument("--jobs", type=int, default=3, help="cases at once")
     p.add_argument("--rig", help="run the cases for this script instead of those for our own bridge")
     o = p.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     if o.transcripts:
         os.makedirs(o.transcripts, exist_ok=True)
     known = RIG_CASES if o.rig else CASES
-    passed, failed = 0, 0
-    for name in o.cases or (SHORT if o.short else known):
+
+    def run(name):
         began = time.monotonic()
 
         def make(case, settings="", **printer):
@@ -392,11 +394,16 @@ def main():
 
         try:
             known[name](make)
-            passed += 1
             print(f"ok      {name}  {time.monotonic() - began:.1f} s", flush=True)
+            return True
         except (AssertionError, subprocess.TimeoutExpired, OSError, KeyError) as error:
-            failed += 1
             print(f"FAILED  {name}  {time.monotonic() - began:.1f} s: {error}", flush=True)
+            return False
+
+    # They mostly wait, each for a printer of its own.
+    with concurrent.futures.ThreadPoolExecutor(o.jobs) as pool:
+        done = list(pool.map(run, o.cases or (SHORT if o.short else known)))
+    passed, failed = done.count(True), done.count(False)
     print(f"{passed} passed, {failed} failed")
     return 1 if failed else 0
 

@@ -25,6 +25,8 @@ pub struct Fake {
     pub dead: bool,
     /// Raises a question with two buttons when it comes up.
     pub asks: bool,
+    /// Takes commands and shows nothing of them.
+    pub deaf: Arc<std::sync::atomic::AtomicBool>,
 }
 
 impl Fake {
@@ -131,6 +133,12 @@ impl FakeDriver {
             self.fake.told.lock().expect("not poisoned").push(line);
         }
         let uid = self.job.unwrap_or_default();
+        if self.fake.deaf.load(std::sync::atomic::Ordering::SeqCst) && !matches!(command, Command::Ping) {
+            let waited = std::time::Duration::from_secs(9);
+            let missing = Missing::Effect;
+            let _ = reply.send(Outcome::Unverified { waited, missing });
+            return;
+        }
         let (outcome, events) = match command {
             Command::Start(start) => {
                 self.job = Some(start.uid);

@@ -115,10 +115,7 @@ impl Actor {
             // Its answer is that nobody saw the end.
             None => drop(seen),
         }
-        let pending = Pending {
-            answer,
-            limit: FOLLOW_LIMIT,
-        };
+        let pending = Pending::new(answer, FOLLOW_LIMIT);
         (accepted, pending)
     }
 

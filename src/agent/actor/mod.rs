@@ -352,8 +352,18 @@ impl Actor {
             } => self.prepare(order, hold, accepted),
             Ask::Before { start_id, answer } => self.started_before(start_id, answer),
             Ask::Release { accepted } => self.release_start(accepted),
+            // Events are taken before requests, and shown before the next request is taken.
+            Ask::CatchUp { done } => {
+                let _ = done.send(());
+            }
             Ask::ClearBed { rating, done } => {
                 let _ = done.send(self.clear_bed(rating));
+            }
+            Ask::BedRules { change, done } => {
+                let outcome = self.release_changes(change);
+                // Whoever looks after the answer sees the change.
+                self.publish();
+                let _ = done.send(outcome);
             }
             Ask::Dismiss { key, done } => {
                 let known = self.state.notices.iter().any(|n| n.key == key);
@@ -396,7 +406,7 @@ impl Actor {
             reply,
         };
         match self.driver.send(request) {
-            Ok(()) => Ok(Pending { answer, limit }),
+            Ok(()) => Ok(Pending::new(answer, limit)),
             Err(_) => Err(Refusal::new(
                 "refused/busy",
                 "The printer is busy with other requests. Try again in a moment.",

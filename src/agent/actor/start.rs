@@ -208,7 +208,7 @@ impl Actor {
         let (verified, answer) = oneshot::channel();
         let _ = verified.send(Outcome::Verified);
         let limit = Duration::from_secs(1);
-        let _ = accepted.send(Ok((done, Pending { answer, limit })));
+        let _ = accepted.send(Ok((done, Pending::new(answer, limit))));
         done
     }
 
@@ -299,10 +299,7 @@ impl Actor {
             (uid, outcome)
         }));
         // A moment longer than the request itself, which answers for it.
-        let pending = Pending {
-            answer,
-            limit: limit + Duration::from_secs(5),
-        };
+        let pending = Pending::new(answer, limit + Duration::from_secs(5));
         let done = Accepted { uid, job_id };
         let _ = accepted.send(Ok((done, pending)));
         Ok(done)
@@ -354,10 +351,7 @@ impl Actor {
         }
         let (done, answer) = oneshot::channel();
         let _ = done.send(Outcome::Verified);
-        Pending {
-            answer,
-            limit: Duration::from_secs(1),
-        }
+        Pending::new(answer, Duration::from_secs(1))
     }
 
     /// Ends a job that never began.

@@ -2,7 +2,6 @@
 
 use std::time::{Duration, Instant};
 
-use axum::extract::multipart::Field;
 use axum::extract::{FromRequest, Multipart, Request};
 use axum::http::StatusCode;
 
@@ -11,19 +10,10 @@ use crate::agent::handle::{PrintOrder, PrinterHandle};
 use crate::api::Api;
 use crate::api::access::{Caller, Scope};
 use crate::api::envelope::Problem;
-use crate::api::files::broken;
+use crate::api::form;
 use crate::api::uploads::{Arrived, Head};
 use crate::job::file_name;
 use crate::job::store::UploadRow;
-
-/// Longest field beside the file, bytes: names of folders.
-const FIELD_MAX_BYTES: usize = 4 << 10;
-
-/// Most fields in a form; slicers send four.
-const FIELDS_MAX: usize = 32;
-
-/// How long a field may take to arrive.
-const FIELD_LIMIT: Duration = Duration::from_secs(30);
 
 /// How long a start may take to pass its pre-flight before the slicer is told that it goes on alone.
 const ACCEPT_LIMIT: Duration = Duration::from_secs(110);
@@ -59,16 +49,20 @@ pub async fn read(api: &Api, request: Request) -> Result<Form, Problem> {
         whole: true,
         ..Head::default()
     };
+    match take(api, &mut form, &head).await {
+        Ok(form) => Ok(form),
+        Err(problem) => Err(form::heard_out(&mut form, problem).await),
+    }
+}
+
+async fn take(api: &Api, form: &mut Multipart, head: &Head) -> Result<Form, Problem> {
     let (mut arrived, mut print, mut plate) = (None, false, None);
-    for _ in 0..FIELDS_MAX {
-        let next = tokio::time::timeout(FIELD_LIMIT, form.next_field())
-            .await
-            .map_err(|_| slow())?;
-        let Some(field) = next.map_err(|e| broken(&e))? else {
+    for _ in 0..form::FIELDS_MAX {
+        let Some(field) = form::next(form).await? else {
             let Some(arrived) = arrived else {
                 return Err(Problem::bad("The upload holds no file."));
             };
-            let settled = api.uploads.settle(arrived, &head, Instant::now()).await;
+            let settled = api.uploads.settle(arrived, head, Instant::now()).await;
             let Arrived::Whole(row) = settled.map_err(told)? else {
                 return Err(Problem::bad("The upload broke off. Send the file again."));
             };
@@ -79,20 +73,20 @@ pub async fn read(api: &Api, request: Request) -> Result<Form, Problem> {
             "file" => {
                 let taken = api
                     .uploads
-                    .take(api.agent.spool(), &head, field, Instant::now())
+                    .take(api.agent.spool(), head, field, Instant::now())
                     .await;
                 arrived = Some(taken.map_err(told)?);
             }
-            "print" => print = is_on(&text(field).await?),
+            "print" => print = is_on(&form::text(field).await?),
             "plateindex" => {
-                let words = text(field).await?;
+                let words = form::text(field).await?;
                 let number = words.trim().parse().ok().filter(|n: &u32| *n > 0);
                 plate = Some(number.ok_or_else(|| {
                     Problem::bad("The number of the plate cannot be read; plates count from 1.")
                 })?);
             }
             // `path`, `root`, `select` and what else there may be: passed over without being kept.
-            _ => drop(text(field).await?),
+            _ => drop(form::text(field).await?),
         }
     }
     Err(Problem::bad("The upload has too many fields."))
@@ -100,30 +94,6 @@ pub async fn read(api: &Api, request: Request) -> Result<Form, Problem> {
 
 fn is_on(text: &str) -> bool {
     matches!(text.trim().to_ascii_lowercase().as_str(), "true" | "1" | "yes")
-}
-
-/// A short field.
-async fn text(mut field: Field<'_>) -> Result<String, Problem> {
-    let mut bytes = Vec::new();
-    loop {
-        let next = tokio::time::timeout(FIELD_LIMIT, field.chunk())
-            .await
-            .map_err(|_| slow())?;
-        let Some(chunk) = next.map_err(|e| broken(&e))? else {
-            return Ok(String::from_utf8_lossy(&bytes).into_owned());
-        };
-        if bytes.len().saturating_add(chunk.len()) > FIELD_MAX_BYTES {
-            return Err(Problem::bad("A field of the upload is too long."));
-        }
-        bytes.extend_from_slice(&chunk);
-    }
-}
-
-fn slow() -> Problem {
-    Problem::with(
-        StatusCode::REQUEST_TIMEOUT,
-        "The upload stood still and was ended. Send the file again.",
-    )
 }
 
 /// Starts a stored file. The reason of a refusal comes first: dialogs cut long sentences.

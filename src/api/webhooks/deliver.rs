@@ -124,7 +124,7 @@ impl Post {
         let bodies: Vec<(i64, String)> = hooks
             .iter()
             .filter(wants)
-            .map(|h| (h.id, body(h.id, event, at, data)))
+            .map(|h| (h.id, body(h.id, notable::word_in(&h.dialect, event), at, data)))
             .collect();
         if bodies.is_empty() {
             return Ok(());
@@ -276,16 +276,21 @@ async fn attempt(store: &Store, client: reqwest::Client, hook: WebhookRow, deliv
         .post(&hook.url)
         .header("content-type", "application/json")
         .header("x-layerd-delivery", delivery.id)
-        .body(delivery.body);
+        .header("x-layerd-event", &delivery.event);
     if let Some(secret) = &hook.secret {
-        request = request.header("x-sp-secret", secret);
+        request = if hook.dialect == notable::AUTOPRINTFARM {
+            request.header("x-autoprintfarm-signature", signature(secret, &delivery.body))
+        } else {
+            request.header("x-sp-secret", secret)
+        };
     }
+    let request = request.body(delivery.body);
     // The body of the answer is of no interest and is not read.
     let answer = request.send().await;
     let at = clock::now().wall;
     let status = answer.as_ref().ok().map(reqwest::Response::status);
     let succeeded = status.is_some_and(|s| s.is_success());
-    let wait_s = AGAIN_S.get(usize::try_from(delivery.attempts).unwrap_or(usize::MAX));
+    let wait_s = wait_s(&hook, delivery.attempts);
     let done = Attempt {
         succeeded,
         status_code: status.map(|s| s.as_u16()),
@@ -294,7 +299,7 @@ async fn attempt(store: &Store, client: reqwest::Client, hook: WebhookRow, deliv
         at,
         next: wait_s
             .filter(|_| !succeeded)
-            .and_then(|s| at.checked_add(SignedDuration::from_secs(*s)).ok()),
+            .and_then(|s| at.checked_add(SignedDuration::from_secs(s)).ok()),
     };
     if !succeeded {
         let why = done
@@ -319,6 +324,26 @@ async fn attempt(store: &Store, client: reqwest::Client, hook: WebhookRow, deliv
         tokio::time::sleep(REST).await;
     }
     hook.id
+}
+
+/// How long to wait after this many earlier attempts; `None`: it is given up. A webhook may bring a policy
+/// of its own.
+fn wait_s(hook: &WebhookRow, attempts: u32) -> Option<i64> {
+    match hook.max_attempts {
+        None => AGAIN_S
+            .get(usize::try_from(attempts).unwrap_or(usize::MAX))
+            .copied(),
+        Some(most) => (attempts.saturating_add(1) < most).then(|| i64::from(hook.backoff_s.unwrap_or(60))),
+    }
+}
+
+/// Proves that a body comes from who knows the secret.
+fn signature(secret: &str, body: &str) -> String {
+    let key = ring::hmac::Key::new(ring::hmac::HMAC_SHA256, secret.as_bytes());
+    let tag = ring::hmac::sign(&key, body.as_bytes());
+    tag.as_ref()
+        .iter()
+        .fold("sha256=".to_owned(), |out, byte| format!("{out}{byte:02x}"))
 }
 
 /// The words at the bottom of an error.

@@ -15,7 +15,10 @@ use super::incoming::Json;
 use super::{Api, jobs, view};
 use crate::agent::clock;
 use crate::job::store::{DeliveryFilter, DeliveryRow, DeliverySort, WEBHOOKS_MAX, WebhookRow};
-use notable::EVENTS;
+use notable::{CLOUD_EVENTS, EVENTS};
+
+/// What deliveries are sorted by.
+const SORTS: &[&str] = &["createdAt", "statusCode", "durationMs", "attempts"];
 
 const NAME_MAX: usize = 100;
 const DESCRIPTION_MAX: usize = 500;
@@ -33,7 +36,6 @@ pub(super) async fn list(State(api): State<Api>) -> Result<Answer<Value>, Proble
 
 /// `webhooks/Create`; with an `id` it changes that one.
 pub(super) async fn create(State(api): State<Api>, body: Json) -> Result<Answer<Value>, Problem> {
-    let store = api.agent.store();
     let old = match body.0.get("id").filter(|v| !v.is_null()) {
         None => None,
         Some(_) => Some(find(&api, id(&body, "id")?).await?),
@@ -70,11 +72,23 @@ pub(super) async fn create(State(api): State<Api>, body: Json) -> Result<Answer<
         description: text("description", DESCRIPTION_MAX)?.map(str::to_owned),
         url: url.to_owned(),
         secret,
-        enabled: switch(&body, "enabled")?.unwrap_or(true),
+        enabled: body.switch("enabled")?.unwrap_or(true),
         events: events(&body)?,
-        created: old.map_or(now, |o| o.created),
+        created: old.as_ref().map_or(now, |o| o.created),
         updated: now,
+        dialect: old.as_ref().map(|o| o.dialect.clone()).unwrap_or_default(),
+        max_attempts: old.as_ref().and_then(|o| o.max_attempts),
+        backoff_s: old.as_ref().and_then(|o| o.backoff_s),
     };
+    let row = keep(&api, row).await?;
+    Ok(Answer(
+        json!({"status": true, "message": null, "webhook": shown(&row)}),
+    ))
+}
+
+/// Keeps a webhook; from the answer on it is told.
+pub(super) async fn keep(api: &Api, row: WebhookRow) -> Result<WebhookRow, Problem> {
+    let store = api.agent.store();
     let kept = store.webhook_put(row.clone()).await.map_err(jobs::database)?;
     let id = kept.ok_or_else(|| {
         Problem::said(format!(
@@ -84,9 +98,7 @@ pub(super) async fn create(State(api): State<Api>, body: Json) -> Result<Answer<
     })?;
     api.post.reload(store).await.map_err(jobs::database)?;
     api.post.begin(&api.agent);
-    Ok(Answer(
-        json!({"status": true, "message": null, "webhook": shown(&WebhookRow { id, ..row })}),
-    ))
+    Ok(WebhookRow { id, ..row })
 }
 
 fn events(body: &Json) -> Result<String, Problem> {
@@ -98,16 +110,15 @@ fn events(body: &Json) -> Result<String, Problem> {
     let list = list.ok_or_else(|| Problem::bad("`events` must be a list of at least one event."))?;
     let mut words: Vec<&str> = Vec::new();
     for event in list {
-        let known = event
-            .as_str()
-            .and_then(|e| EVENTS.iter().find(|k| **k == e))
-            .ok_or_else(|| {
-                let text: String = event.to_string().chars().take(60).collect();
-                Problem::bad(format!(
-                    "There is no event {text} on this host; known are {}.",
-                    EVENTS.join(", ")
-                ))
-            })?;
+        let mut all = EVENTS.iter().chain(CLOUD_EVENTS);
+        let known = event.as_str().and_then(|e| all.find(|k| **k == e));
+        let known = known.ok_or_else(|| {
+            let text: String = event.to_string().chars().take(60).collect();
+            Problem::bad(format!(
+                "There is no event {text}; this host tells of {}.",
+                EVENTS.join(", ")
+            ))
+        })?;
         if !words.contains(known) {
             words.push(known);
         }
@@ -126,8 +137,11 @@ pub(super) async fn delete(State(api): State<Api>, body: Json) -> Result<Answer<
 
 /// `webhooks/SetEnabled`. What waits goes on waiting while it is off.
 pub(super) async fn set_enabled(State(api): State<Api>, body: Json) -> Result<Answer<Value>, Problem> {
-    let hook = find(&api, id(&body, "id")?).await?;
-    let enabled = switch(&body, "enabled")?.ok_or_else(|| Problem::bad("`enabled` is required."))?;
+    let id = id(&body, "id")?;
+    let enabled = body
+        .switch("enabled")?
+        .ok_or_else(|| Problem::bad("`enabled` is required."))?;
+    let hook = find(&api, id).await?;
     let row = WebhookRow {
         enabled,
         updated: clock::now().wall,
@@ -164,7 +178,7 @@ pub(super) async fn replay(State(api): State<Api>, body: Json) -> Result<Answer<
         .store()
         .webhook_replay(id(&body, "id")?, clock::now().wall)
         .await;
-    if !again.map_err(jobs::database)? {
+    if again.map_err(jobs::database)?.is_none() {
         return Err(Problem::not_found("There is no such delivery (any more)."));
     }
     api.post.look();
@@ -173,29 +187,26 @@ pub(super) async fn replay(State(api): State<Api>, body: Json) -> Result<Answer<
 
 /// `webhooks/GetLogs`.
 pub(super) async fn logs(State(api): State<Api>, body: Json) -> Result<Answer<Value>, Problem> {
-    let hook = find(&api, id(&body, "webhook_id")?).await?;
+    let id = id(&body, "webhook_id")?;
     let page = body.page()?.unwrap_or(1);
     let page_size = body.number("page_size", 1, PAGE_MAX)?.unwrap_or(25);
-    let sort = match body.text("sort_id", 40)? {
-        None | Some("createdAt") => DeliverySort::Created,
+    let sort = match body.word("sort_id", SORTS)? {
         Some("statusCode") => DeliverySort::StatusCode,
         Some("durationMs") => DeliverySort::Duration,
         Some("attempts") => DeliverySort::Attempts,
-        Some(_) => {
-            return Err(Problem::bad(
-                "`sort_id` takes createdAt, statusCode, durationMs and attempts.",
-            ));
-        }
+        _ => DeliverySort::Created,
     };
     let filter = DeliveryFilter {
-        webhook_id: hook.id,
+        webhook_id: id,
+        state: None,
         sort,
-        ascending: body.text("sort_dir", 8)? == Some("asc"),
+        ascending: body.word("sort_dir", &["asc", "desc"])? == Some("asc"),
         from: jobs::date(&body.0, "start_date", SignedDuration::ZERO)?,
         to: jobs::date(&body.0, "end_date", SignedDuration::from_hours(24))?,
         page,
         page_size,
     };
+    let hook = find(&api, id).await?;
     let (rows, total) = api
         .agent
         .store()
@@ -213,6 +224,8 @@ pub(super) async fn logs(State(api): State<Api>, body: Json) -> Result<Answer<Va
 const MASK: &str = "********";
 
 fn shown(row: &WebhookRow) -> Value {
+    let never = row.events.split(',').filter(|e| CLOUD_EVENTS.contains(e));
+    let never: Vec<&str> = never.collect();
     json!({
         "id": row.id,
         "created_by": null,
@@ -226,6 +239,8 @@ fn shown(row: &WebhookRow) -> Value {
         "oauth_client_id": null,
         "created_at": view::rfc3339(row.created),
         "updated_at": view::rfc3339(row.updated),
+        // What was asked for and only the cloud can tell of.
+        "layerd": {"never": never},
     })
 }
 
@@ -259,13 +274,4 @@ fn id(body: &Json, name: &str) -> Result<i64, Problem> {
     number
         .map(i64::from)
         .ok_or_else(|| Problem::bad(format!("`{name}` is required.")))
-}
-
-fn switch(body: &Json, name: &str) -> Result<Option<bool>, Problem> {
-    match body.0.get(name) {
-        None | Some(Value::Null) => Ok(None),
-        Some(Value::Bool(on)) => Ok(Some(*on)),
-        Some(Value::Number(n)) if n.as_u64().is_some_and(|n| n < 2) => Ok(Some(n.as_u64() == Some(1))),
-        Some(_) => Err(Problem::bad(format!("`{name}` must be true or false."))),
-    }
 }

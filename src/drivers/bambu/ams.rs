@@ -2,7 +2,6 @@
 
 use super::lenient::{Object, hex};
 use super::report::{Ams, Tray as TrayNow, Unit as UnitNow};
-use crate::order::Order as _;
 use crate::printer::model::{MaterialPlace, MaterialSlot};
 
 /// Position of an external spool, as the cloud counts.
@@ -132,7 +131,7 @@ fn merge_trays(mine: &mut Vec<Tray>, new: &[Object<TrayNow<'_>>], max: usize) {
                 id,
                 ..Tray::default()
             });
-            mine.order_by_key(|t| t.id);
+            mine.sort_by_key(|t| t.id);
         }
         if let Some(slot) = mine.iter_mut().find(|t| t.id == id) {
             slot.merge(tray);
@@ -215,7 +214,7 @@ impl Materials {
                     id,
                     ..Unit::default()
                 });
-                self.units.order_by_key(|u| u.id);
+                self.units.sort_by_key(|u| u.id);
             }
             if let Some(mine) = self.units.iter_mut().find(|u| u.id == id) {
                 mine.merge(unit);

@@ -1,7 +1,6 @@
 //! Things to know before printing: one entry per kind, with the first line and a count.
 
 use crate::gcode::analysis::Warning;
-use crate::order::Order as _;
 
 /// Kinds of warnings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,7 +93,7 @@ impl Warnings {
 
     /// For the result, by line.
     pub fn finish(mut self) -> Vec<Warning> {
-        self.seen.order_by_key(|(_, line, ..)| line.unwrap_or(u64::MAX));
+        self.seen.sort_by_key(|(_, line, ..)| line.unwrap_or(u64::MAX));
         self.seen
             .into_iter()
             .map(|(code, line, detail, count)| {

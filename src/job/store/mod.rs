@@ -16,6 +16,8 @@ mod jobs;
 mod notices;
 mod open;
 mod printers;
+mod queue;
+mod repeats;
 mod rows;
 mod schema;
 #[cfg(test)]
@@ -32,8 +34,12 @@ pub use files::{AnalysisText, UploadRow};
 pub use jobs::{JobFilter, JobSort, StartSeen};
 pub use notices::NoticeRow;
 pub use printers::Counters;
+pub use queue::{QUEUE_MAX, QueueItem};
+pub use repeats::{REPEAT_BODY_MAX, Repeat};
 pub use rows::state_word;
-pub use webhooks::{Attempt, DeliveryFilter, DeliveryRow, DeliverySort, WEBHOOKS_MAX, WebhookRow};
+pub use webhooks::{
+    Attempt, DeliveryFilter, DeliveryRow, DeliverySort, DeliveryState, WEBHOOKS_MAX, WebhookRow,
+};
 
 use std::fmt;
 use std::path::{Path, PathBuf};

@@ -10,7 +10,7 @@ pub(super) const APPLICATION_ID: i64 = 0x4c59_5244;
 
 /// One step from schema n-1 to n; the number of a step is its place, from 1. Steps are never edited
 /// once released, only added.
-const STEPS: &[&str] = &[FIRST, UPSTREAMS, API_KEYS, WEBHOOKS];
+const STEPS: &[&str] = &[FIRST, UPSTREAMS, API_KEYS, WEBHOOKS, OTHER_SHAPES];
 
 /// The schema number that this program writes.
 pub(super) const VERSION: i64 = STEPS.len() as i64;
@@ -169,6 +169,38 @@ CREATE TABLE webhook_deliveries (
     received    INTEGER
 ) STRICT;
 CREATE INDEX webhook_deliveries_by_hook ON webhook_deliveries (webhook_id, next);
+";
+
+/// What the other shapes of the API need: answers that a repeat gets again, a queue that waits for people,
+/// and webhooks that speak another dialect.
+const OTHER_SHAPES: &str = "
+CREATE TABLE repeats (
+    id          TEXT PRIMARY KEY,
+    caller      INTEGER NOT NULL,
+    body_sha256 TEXT NOT NULL,
+    begun       INTEGER NOT NULL,
+    status      INTEGER,
+    body        TEXT
+) STRICT, WITHOUT ROWID;
+CREATE INDEX repeats_by_age ON repeats (begun);
+
+CREATE TABLE queue_items (
+    id         INTEGER PRIMARY KEY AUTOINCREMENT,
+    name       TEXT NOT NULL,
+    file_id    TEXT,
+    printers   TEXT NOT NULL,
+    metadata   TEXT NOT NULL,
+    tries      INTEGER NOT NULL DEFAULT 0,
+    refusal    TEXT,
+    printer_id INTEGER,
+    job_uid    TEXT,
+    created    INTEGER NOT NULL,
+    updated    INTEGER NOT NULL
+) STRICT;
+
+ALTER TABLE webhooks ADD COLUMN dialect TEXT NOT NULL DEFAULT '';
+ALTER TABLE webhooks ADD COLUMN max_attempts INTEGER;
+ALTER TABLE webhooks ADD COLUMN backoff_s INTEGER;
 ";
 
 /// Schema number of an open database.

@@ -37,6 +37,12 @@ pub struct WebhookRow {
     pub created: Timestamp,
     /// When it was changed.
     pub updated: Timestamp,
+    /// In whose words it is told: empty for the cloud's.
+    pub dialect: String,
+    /// How often a delivery is tried; `None`: as usual.
+    pub max_attempts: Option<u32>,
+    /// Wait after a failed attempt, seconds; `None`: as usual.
+    pub backoff_s: Option<u32>,
 }
 
 /// One delivery.
@@ -88,8 +94,10 @@ pub struct Attempt {
 /// Which deliveries to list.
 #[derive(Clone, Debug, Default)]
 pub struct DeliveryFilter {
-    /// Of this webhook.
+    /// Of this webhook; 0: of all.
     pub webhook_id: i64,
+    /// Only those that stand so.
+    pub state: Option<DeliveryState>,
     /// Column to sort by.
     pub sort: DeliverySort,
     /// Smallest first.
@@ -102,6 +110,28 @@ pub struct DeliveryFilter {
     pub page: u32,
     /// Rows a page.
     pub page_size: u32,
+}
+
+/// How a delivery stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DeliveryState {
+    /// It waits for its first or next attempt.
+    Queued,
+    /// The target took it.
+    Delivered,
+    /// It was given up.
+    Failed,
+}
+
+impl DeliveryRow {
+    /// How it stands.
+    pub fn state(&self) -> DeliveryState {
+        match (self.next, self.succeeded) {
+            (Some(_), _) => DeliveryState::Queued,
+            (None, true) => DeliveryState::Delivered,
+            (None, false) => DeliveryState::Failed,
+        }
+    }
 }
 
 /// What deliveries are sorted by.
@@ -118,7 +148,8 @@ pub enum DeliverySort {
     Attempts,
 }
 
-const HOOK: &str = "id, name, description, url, secret, enabled, events, created, updated";
+const HOOK: &str = "id, name, description, url, secret, enabled, events, created, updated, dialect, \
+                    max_attempts, backoff_s";
 const DELIVERY: &str = "id, webhook_id, event, body, attempts, next, succeeded, status_code, duration_ms, error, \
                         created, received";
 
@@ -133,6 +164,9 @@ fn hook(row: &Row<'_>) -> rusqlite::Result<WebhookRow> {
         events: row.get(6)?,
         created: rows::time(row.get(7)?),
         updated: rows::time(row.get(8)?),
+        dialect: row.get(9)?,
+        max_attempts: row.get(10)?,
+        backoff_s: row.get(11)?,
     })
 }
 
@@ -194,17 +228,21 @@ impl Store {
                 if row.id != 0 {
                     let kept = tx.execute(
                         "UPDATE webhooks SET name = ?2, description = ?3, url = ?4, secret = ?5, enabled = ?6, \
-                         events = ?7, updated = ?8 WHERE id = ?1",
-                        params![row.id, row.name, row.description, row.url, row.secret, row.enabled, row.events, updated],
+                         events = ?7, updated = ?8, dialect = ?9, max_attempts = ?10, backoff_s = ?11 WHERE id = ?1",
+                        params![
+                            row.id, row.name, row.description, row.url, row.secret, row.enabled, row.events, updated,
+                            row.dialect, row.max_attempts, row.backoff_s
+                        ],
                     )?;
                     return Ok((kept == 1).then_some(row.id));
                 }
                 let kept = tx.execute(
-                    "INSERT INTO webhooks (name, description, url, secret, enabled, events, created, updated) \
-                     SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8 WHERE (SELECT count(*) FROM webhooks) < ?9",
+                    "INSERT INTO webhooks (name, description, url, secret, enabled, events, created, updated, \
+                     dialect, max_attempts, backoff_s) SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11 \
+                     WHERE (SELECT count(*) FROM webhooks) < ?12",
                     params![
                         row.name, row.description, row.url, row.secret, row.enabled, row.events, created, updated,
-                        WEBHOOKS_MAX
+                        row.dialect, row.max_attempts, row.backoff_s, WEBHOOKS_MAX
                     ],
                 )?;
                 Ok((kept == 1).then(|| tx.last_insert_rowid()))
@@ -304,11 +342,12 @@ impl Store {
         .await
     }
 
-    /// Puts a delivery in the queue once more, as it was. `false`: it is not there.
+    /// Puts a delivery in the queue once more, as it was; gives the number of the new one. `None`: it is
+    /// not there.
     ///
     /// # Errors
     /// As every call.
-    pub async fn webhook_replay(&self, id: i64, at: Timestamp) -> Result<bool, StoreError> {
+    pub async fn webhook_replay(&self, id: i64, at: Timestamp) -> Result<Option<i64>, StoreError> {
         self.call(move |db| {
             db.in_one(|tx| {
                 let put = tx.execute(
@@ -316,7 +355,7 @@ impl Store {
                      SELECT webhook_id, event, body, ?2, ?2 FROM webhook_deliveries WHERE id = ?1",
                     params![id, rows::ms(at)],
                 )?;
-                Ok(put == 1)
+                Ok((put == 1).then(|| tx.last_insert_rowid()))
             })
         })
         .await
@@ -338,7 +377,15 @@ impl Store {
                 DeliverySort::Attempts => "attempts",
             };
             let order = if filter.ascending { "ASC" } else { "DESC" };
-            let which = "webhook_id = ?1 AND (?2 IS NULL OR created >= ?2) AND (?3 IS NULL OR created < ?3)";
+            let state = match filter.state {
+                None => "",
+                Some(DeliveryState::Queued) => " AND next IS NOT NULL",
+                Some(DeliveryState::Delivered) => " AND next IS NULL AND succeeded",
+                Some(DeliveryState::Failed) => " AND next IS NULL AND NOT succeeded",
+            };
+            let which = format!(
+                "(?1 = 0 OR webhook_id = ?1) AND (?2 IS NULL OR created >= ?2) AND (?3 IS NULL OR created < ?3){state}"
+            );
             let (from, to) = (filter.from.map(rows::ms), filter.to.map(rows::ms));
             let skip = i64::from(filter.page.saturating_sub(1)).saturating_mul(i64::from(filter.page_size));
             let read = || -> rusqlite::Result<(Vec<DeliveryRow>, u64)> {

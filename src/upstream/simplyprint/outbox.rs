@@ -10,8 +10,6 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use crate::order::Order as _;
-
 /// Entries of one printer that wait at most. A printer makes two a print and two a notice; thousands
 /// are weeks. When full the oldest notice goes first, a job's result only when there are no notices.
 pub const WAITING_MAX: usize = 2000;
@@ -157,7 +155,7 @@ impl Outbox {
     pub fn lost(&mut self) {
         self.waiting
             .extend(self.flying.drain(..).map(|f| (f.order, f.entry)));
-        self.waiting.make_contiguous().order_by_key(|(order, _)| *order);
+        self.waiting.make_contiguous().sort_by_key(|(order, _)| *order);
     }
 
     /// Nothing of it concerns anybody any more. Gives the keys.

@@ -7,8 +7,6 @@ use serde_json::{Value, json};
 
 use super::klipper::{BUFFER_S, Klipper, Life, Move, Program, Said, Stats, Wait};
 
-use crate::order::Order as _;
-
 /// Longest line of a file that is read as one.
 const LINE_MAX: u64 = 64 * 1024;
 
@@ -403,7 +401,7 @@ impl Klipper {
                         (Some(center), None) => json!({"name": name, "center": center}),
                         _ => json!({"name": name}),
                     });
-                    self.objects.order_by_key(|o| o["name"].to_string());
+                    self.objects.sort_by_key(|o| o["name"].to_string());
                 }
                 if word.ends_with("START") {
                     self.current = Some(name);
