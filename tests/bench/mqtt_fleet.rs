@@ -9,6 +9,7 @@
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::indexing_slicing,
+    clippy::panic,
     reason = "an instrument may be blunt"
 )]
 
@@ -117,7 +118,7 @@ impl Printer {
         }
         let happens = fastrand::u32(0..30) == 0;
         if happens {
-            let what = if self.record.timeline.len() % 2 == 0 {
+            let what = if self.record.timeline.len().is_multiple_of(2) {
                 "paused: requested"
             } else {
                 "resumed"
