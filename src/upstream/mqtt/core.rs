@@ -1,6 +1,8 @@
 //! What is told to the broker and what its messages mean, for all printers of the host. Pure: time and chance are
 //! arguments; what is to be done comes out of [`Core::poll`], what is to be published out of [`Core::publish`].
 
+mod member;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
 
@@ -8,14 +10,14 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
+use self::member::{Announced, Member, Retained};
 use super::command::{self, Asked, Bad};
-use super::gate::{Gate, Taken, Verdict};
-use super::homeassistant::{Config, Home};
-use super::level::Levels;
+use super::gate::{Taken, Verdict};
+use super::homeassistant::Home;
 use super::outbox::{Entry, Kind, Outbox};
 use super::story::{self, Cursor};
 use super::topics::{self, Topics};
-use super::view::{self, Group, Mark, View};
+use super::view::{self, Group, View};
 use crate::job::record::JobRecord;
 use crate::printer::model::Now;
 use crate::printer::outcome::{Outcome, Refusal};
@@ -29,10 +31,6 @@ const HOST_EVERY: Duration = Duration::from_secs(60);
 const LOOKS: [Duration; 3] = [Duration::ZERO, Duration::from_millis(700), Duration::from_secs(4)];
 /// When Home Assistant begins, hosts answer within this time and not all at once.
 const BIRTH_SPREAD: Duration = Duration::from_secs(5);
-/// Commands that are kept on the disk for the time after a restart.
-const TAKEN_KEPT: usize = 50;
-/// Pictures of an idle printer are so much rarer.
-const IDLE_PICTURES: u32 = 10;
 /// Topics of a printer that has left which are cleared at once.
 const CLEAR_AT_ONCE: usize = 8;
 
@@ -109,79 +107,6 @@ pub struct Doc {
 pub struct ToldNotice {
     id: Uuid,
     key: String,
-}
-
-/// What is kept at the broker for one printer, or for the host.
-#[derive(Clone, Debug, Default)]
-struct Retained {
-    topics: BTreeSet<String>,
-    changed: bool,
-}
-
-impl Retained {
-    fn note(&mut self, topic: &str) {
-        if !self.topics.contains(topic) {
-            self.topics.insert(topic.to_owned());
-            self.changed = true;
-        }
-    }
-
-    fn text(&self) -> Option<String> {
-        (!self.topics.is_empty()).then(|| json!(self.topics).to_string())
-    }
-}
-
-/// A device of Home Assistant.
-#[derive(Clone, Debug, Default)]
-struct Announced {
-    configs: BTreeMap<String, Value>,
-    due: VecDeque<String>,
-}
-
-impl Announced {
-    /// What is new or has changed is due.
-    fn set(&mut self, configs: Vec<Config>) {
-        for Config { topic, body } in configs {
-            if self.configs.get(&topic) != Some(&body) {
-                if !self.due.contains(&topic) {
-                    self.due.push_back(topic.clone());
-                }
-                self.configs.insert(topic, body);
-            }
-        }
-    }
-
-    fn again(&mut self) {
-        self.due = self.configs.keys().cloned().collect();
-    }
-
-    fn take(&mut self) -> Option<(String, Vec<u8>)> {
-        let topic = self.due.pop_front()?;
-        let body = self.configs.get(&topic)?.to_string();
-        Some((topic, body.into_bytes()))
-    }
-}
-
-/// A printer.
-#[derive(Debug)]
-struct Member {
-    name: String,
-    online: Option<bool>,
-    online_told: Option<bool>,
-    levels: Levels,
-    mark: Option<Mark>,
-    prints: bool,
-    camera: bool,
-    pictured: Option<Instant>,
-    picture: Option<Vec<u8>>,
-    announced: Announced,
-    retained: Retained,
-    outbox: Outbox,
-    gate: Gate,
-    cursor: Cursor,
-    notices: Vec<ToldNotice>,
-    looks: VecDeque<Instant>,
-    doc_changed: bool,
 }
 
 /// Topics that the broker is to forget.
@@ -297,28 +222,8 @@ impl Core {
             retained.topics.extend(farewell.topics);
             retained.topics.extend(farewell.flying.into_values());
         }
-        self.members.insert(
-            key,
-            Member {
-                name: name.to_owned(),
-                online: None,
-                online_told: None,
-                levels: Levels::default(),
-                mark: None,
-                prints: false,
-                camera: false,
-                pictured: None,
-                picture: None,
-                announced: Announced::default(),
-                retained,
-                outbox,
-                gate: Gate::restore(doc.taken),
-                cursor: doc.cursor,
-                notices: doc.notices,
-                looks: VecDeque::from([now.mono]),
-                doc_changed: false,
-            },
-        );
+        let member = Member::new(now.mono, name, doc, outbox, retained);
+        self.members.insert(key, member);
     }
 
     /// A printer has left the configuration: the broker and Home Assistant forget it.
@@ -728,150 +633,6 @@ fn kept(topic: String, payload: Vec<u8>) -> Publish {
         payload,
         retain: true,
         token: None,
-    }
-}
-
-impl Member {
-    fn doc(&self) -> String {
-        let doc = Doc {
-            cursor: self.cursor.clone(),
-            notices: self.notices.clone(),
-            taken: self.gate.kept(TAKEN_KEPT),
-        };
-        serde_json::to_string(&doc).unwrap_or_default()
-    }
-
-    fn push(&mut self, key: PrinterKey, entry: Entry, out: &mut VecDeque<Output>) {
-        if let Ok(gone) = self.outbox.push(entry.clone()) {
-            out.extend(gone.map(|gone| Output::Delivered(key, gone)));
-            out.push_back(Output::Put(key, entry));
-        }
-    }
-
-    fn result(&mut self, key: PrinterKey, id: &str, body: Value, out: &mut VecDeque<Output>) {
-        let entry = Entry {
-            key: format!("result/{id}"),
-            kind: Kind::Result,
-            body,
-        };
-        self.push(key, entry, out);
-    }
-
-    fn refuse(
-        &mut self,
-        now: Now,
-        key: PrinterKey,
-        id: &str,
-        word: Option<&str>,
-        refusal: Refusal,
-        out: &mut VecDeque<Output>,
-    ) {
-        let body = json!({
-            "id": id,
-            "command": word,
-            "outcome": "refused",
-            "code": refusal.code,
-            "message": refusal.message,
-            "at": story::time_ms(now.wall),
-        });
-        self.result(key, id, body, out);
-    }
-
-    fn tell_notices(
-        &mut self,
-        now: Now,
-        key: PrinterKey,
-        open: &[crate::printer::notice::Notice],
-        out: &mut VecDeque<Output>,
-    ) {
-        let closed: Vec<ToldNotice> = self
-            .notices
-            .iter()
-            .filter(|told| !open.iter().any(|n| n.id == told.id))
-            .cloned()
-            .collect();
-        for told in closed {
-            self.notices.retain(|n| n.id != told.id);
-            let id = format!("notice/{}/closed", told.id);
-            let body = json!({
-                "id": id, "event": "notice.closed", "at": story::time_ms(now.wall), "notice": {"id": told.id, "key": told.key},
-            });
-            self.push(
-                key,
-                Entry {
-                    key: id,
-                    kind: Kind::Notice,
-                    body,
-                },
-                out,
-            );
-            self.doc_changed = true;
-        }
-        for notice in open {
-            if self.notices.iter().any(|told| told.id == notice.id) {
-                continue;
-            }
-            self.notices.push(ToldNotice {
-                id: notice.id,
-                key: view::cut(&notice.key),
-            });
-            let id = format!("notice/{}/opened", notice.id);
-            let body = json!({
-                "id": id, "event": "notice.opened", "at": story::time_ms(notice.at), "notice": view::notice(notice),
-            });
-            self.push(
-                key,
-                Entry {
-                    key: id,
-                    kind: Kind::Notice,
-                    body,
-                },
-                out,
-            );
-            self.doc_changed = true;
-        }
-    }
-
-    /// When the next picture is due: outer `None`: never, inner: at once.
-    fn picture_due(&self, every: Option<Duration>) -> Option<Option<Instant>> {
-        let every = every.filter(|_| self.camera && self.picture.is_none())?;
-        let wait = if self.prints {
-            every
-        } else {
-            every.saturating_mul(IDLE_PICTURES)
-        };
-        Some(self.pictured.map(|at| at + wait))
-    }
-
-    fn publish(&mut self, now: Instant, settings: &Settings) -> Option<Publish> {
-        if self.online.is_some() && self.online_told != self.online {
-            self.online_told = self.online;
-            let topic = settings.topics.of(&self.name, topics::AVAILABILITY);
-            self.retained.note(&topic);
-            let word = if self.online == Some(true) {
-                topics::ONLINE
-            } else {
-                topics::OFFLINE
-            };
-            return Some(kept(topic, word.into()));
-        }
-        if let Some((group, value)) = self.levels.take(now, settings.full) {
-            let topic = settings.topics.of(&self.name, group.topic());
-            let payload = value.to_string().into_bytes();
-            self.retained.note(&topic);
-            return Some(kept(topic, payload));
-        }
-        if let Some((topic, payload)) = self.announced.take() {
-            self.retained.note(&topic);
-            return Some(kept(topic, payload));
-        }
-        let payload = self.picture.take()?;
-        Some(Publish {
-            topic: settings.topics.of(&self.name, topics::CAMERA),
-            payload,
-            retain: false,
-            token: None,
-        })
     }
 }
 
