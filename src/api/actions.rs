@@ -14,8 +14,9 @@ use super::door::Touched;
 use super::envelope::{self, Problem};
 use super::gcode_body::Wanted;
 use super::incoming::{Json, Params};
-use super::{Api, dialect_rules, files, macros, objects, pid, recover};
+use super::{Api, dialect_rules, files, macros, pid, recover};
 use crate::agent::handle::{Accepted, Hold, Pending, PrintOrder, PrinterHandle};
+use crate::agent::objects;
 use crate::printer::command::{CancelReason, Command};
 use crate::printer::model::StateWord;
 use crate::printer::outcome::{Outcome, Refusal};
@@ -357,7 +358,7 @@ async fn skip(api: &Api, printer: &PrinterHandle, wanted: &[String]) -> Result<P
     if printer.snapshot().state.job.is_none() {
         return Err(Refusal::new("refused/no-job", "No active print job found"));
     }
-    let objects = objects::of_print(api, printer).await;
+    let objects = objects::of_print(&api.agent, printer).await;
     let skipped = printer
         .snapshot()
         .state

@@ -76,7 +76,6 @@ pub mod listen;
 mod macros;
 mod metrics;
 mod notifications;
-pub mod objects;
 pub mod openapi;
 mod page;
 mod picture;
