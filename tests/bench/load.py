@@ -26,7 +26,7 @@ import urllib.request
 from stream import Daemon, Sink, write_program
 
 PATHS = ["/0/printers/Get", "/0/printers/Get?pid=1", "/0/printers/GetPlate?pid=1", "/0/printers/GetTemperatures?pid=1",
-         "/0/jobs/GetDetails?id=1", "/0/printers/notification/Get?pid=1", "/0/files/ListExisting", "/metrics", "/healthz",
+         "/0/printers/GetCounters", "/0/printers/notification/Get?pid=1", "/0/files/ListExisting", "/metrics", "/healthz",
          "/0/account/Test"]
 P99_US, MAX_US = 2000, 20000
 
@@ -174,6 +174,8 @@ def main():
         seen = sink.result()["turnaround_us"]
         print(f"{name:8} {seen['samples']:7} lines  p50 {seen['p50']:8.1f}  p90 {seen['p90']:8.1f}  p99 {seen['p99']:8.1f}  "
               f"p99.9 {seen['p999']:8.1f}  max {seen['max']:9.1f} µs", flush=True)
+        if seen["max"] > 5000:
+            print("         worst: " + ", ".join(f"{us / 1000:.1f} ms at line {n}" for us, n in seen["worst"]), flush=True)
         print(f"{'':8} memory kB: resident {before['VmRSS']} before, {highest['VmRSS']} at most, {after['VmRSS']} after; "
               f"anonymous {before['RssAnon']}, {highest['RssAnon']}, {after['RssAnon']}", flush=True)
         if clients:
