@@ -380,4 +380,31 @@ mod tests {
             Err(INVALID_PARAMS)
         );
     }
+
+    proptest::proptest! {
+        /// Whatever comes, there is an answer with the id of the question or none.
+        #[test]
+        fn anything_is_read_or_refused(
+            text in r#"(\{"jsonrpc":"2.0",("id":(1|"a"|null|\[\]),)?("method":("ping"|1),)?"params":(\{\}|7)\}|.{0,40})"#,
+            batch in proptest::bool::ANY,
+        ) {
+            let text = if batch { format!("[{text},{text}]") } else { text };
+            let read = read(text.as_bytes(), &HeaderMap::new(), Era::Handshake);
+            let all = match read {
+                Ok(Body::One(one)) => vec![Ok(one)],
+                Ok(Body::Batch(all)) => all,
+                Err(wrong) => vec![Err(wrong)],
+            };
+            for one in all {
+                match one {
+                    Ok(Message::Call(call)) => proptest::prop_assert!(is_id(&call.id)),
+                    Ok(Message::Note) => {}
+                    Err((id, failure)) => {
+                        proptest::prop_assert!(id.is_null() || is_id(&id));
+                        proptest::prop_assert!(!failure.message.is_empty());
+                    }
+                }
+            }
+        }
+    }
 }
