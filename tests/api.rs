@@ -7,6 +7,10 @@ mod fake_printer;
 
 #[path = "api/actions.rs"]
 mod actions;
+#[path = "api/automation.rs"]
+mod automation;
+#[path = "api/curl.rs"]
+mod curl;
 #[path = "api/doors.rs"]
 mod doors;
 #[path = "api/events.rs"]

@@ -5,9 +5,10 @@ use serde_json::{Map, Value, json};
 use super::tools::Tool;
 use crate::agent::clock;
 use crate::agent::handle::PrinterHandle;
+use crate::agent::objects;
 use crate::api::access::Caller;
 use crate::api::envelope::Problem;
-use crate::api::{Api, actions, job_view, jobs, objects, printers, view};
+use crate::api::{Api, actions, job_view, jobs, row, view};
 use crate::job::store::JobFilter;
 
 /// Names of printers shown to somebody who mistook one, at most.
@@ -61,8 +62,8 @@ fn find(api: &Api, name: &str) -> Result<PrinterHandle, Problem> {
 }
 
 fn native(api: &Api, printer: &PrinterHandle) -> Value {
-    let mut row = printers::row(api, printer);
-    row.get_mut("layerd").map(Value::take).unwrap_or_default()
+    let mut all = row::row(api, printer);
+    all.get_mut("layerd").map(Value::take).unwrap_or_default()
 }
 
 async fn look(api: &Api, tool: &str, arguments: &Map<String, Value>) -> Result<Value, Problem> {
@@ -80,7 +81,7 @@ async fn look(api: &Api, tool: &str, arguments: &Map<String, Value>) -> Result<V
             let Some(job) = &snapshot.state.job else {
                 return Err(Problem::said("No active print job found").coded("refused/no-job"));
             };
-            let known = objects::of_print(api, &printer).await;
+            let known = objects::of_print(&api.agent, &printer).await;
             let rows = known.unwrap_or_default();
             let rows: Vec<Value> = rows
                 .iter()
