@@ -149,6 +149,24 @@ fn carried(kind: &str, parts: &[Part]) -> Value {
     json!({"required": !required.is_empty(), "content": {kind: {"schema": schema}}})
 }
 
+/// The one route whose messages have a description of their own (`tools/list`). Any key will do: what it may
+/// use depends on its scopes.
+fn assistants() -> Value {
+    let message = json!({"application/json": {"schema": {"type": "object", "properties": {}}}});
+    json!({
+        "summary": "Model Context Protocol: JSON-RPC 2.0 messages for assistants",
+        "parameters": [],
+        "security": [{"key": []}, {"bearer": []}],
+        "x-scope": "any",
+        "requestBody": {"required": true, "content": message},
+        "responses": {
+            "200": {"description": "The answer", "content": message},
+            "202": {"description": "A message that wants no answer"},
+            "default": {"description": "A failure of JSON-RPC", "content": message},
+        },
+    })
+}
+
 /// The whole document, with these paths beside those of the native shape.
 pub fn document(further: Map<String, Value>) -> Value {
     let mut paths: Map<String, Value> = Map::new();
@@ -158,6 +176,7 @@ pub fn document(further: Map<String, Value>) -> Value {
             methods.insert(route.method.to_owned(), operation(route));
         }
     }
+    paths.insert("/mcp".to_owned(), json!({"post": assistants()}));
     for (path, methods) in further {
         paths.insert(path, methods);
     }
