@@ -27,8 +27,8 @@ use crate::job::preflight::Limits;
 use crate::job::spool::{Caps, Spool};
 use crate::job::store::{FILE_NAME, Store, StoreError};
 use crate::printer::fault::Fault;
-use crate::upstream::simplyprint::SimplyPrint;
-use crate::upstream::{House, Upstream};
+use crate::upstream::House;
+use crate::upstream::crew::{self, UpstreamPlan};
 
 /// A configuration with its drivers.
 pub type Configured = Config<Box<dyn Build>>;
@@ -104,6 +104,7 @@ pub fn plans(config: Configured) -> Vec<PrinterPlan> {
                 peripherals: Peripherals {
                     power: printer.common.power.clone(),
                     camera: printer.common.camera.clone(),
+                    gcode: printer.common.gcode.clone(),
                 },
                 on_stop: match (printer.common.on_stop, prints_itself) {
                     (Some(OnStop::Pause), _) | (None, false) => StopMode::Park,
@@ -117,12 +118,8 @@ pub fn plans(config: Configured) -> Vec<PrinterPlan> {
 }
 
 /// The upstreams that are switched on.
-fn upstreams(config: &Configured) -> Vec<Box<dyn Upstream>> {
-    let simplyprint = config.simplyprint.as_ref().filter(|s| s.enabled);
-    simplyprint
-        .map(|s| Box::new(SimplyPrint::new(s)) as Box<dyn Upstream>)
-        .into_iter()
-        .collect()
+fn upstreams(config: &Configured) -> Vec<UpstreamPlan> {
+    UpstreamPlan::all(config.simplyprint.as_ref(), config.mqtt.as_ref())
 }
 
 fn settings(common: &Common, plain_gcode_only: bool) -> Settings {
@@ -163,6 +160,7 @@ pub struct Daemon {
     api_stop: CancellationToken,
     config_path: Option<PathBuf>,
     restart: Arc<Notify>,
+    upstreams: watch::Sender<Vec<UpstreamPlan>>,
 }
 
 impl Daemon {
@@ -202,20 +200,19 @@ impl Daemon {
         let handle = agent.handle();
         let restart = Arc::new(Notify::new());
         let (tell, host) = watch::channel(Arc::new(Host::default()));
-        if !upstreams.is_empty() {
-            let stop = CancellationToken::new();
-            let looks = watch_host(sysfs::Roots::default(), disk, tell, stop.clone());
-            #[allow(
-                clippy::disallowed_methods,
-                reason = "the handle is kept: awaited when the agent ends"
-            )]
-            let task = tokio::spawn(looks);
-            agent.ends_with(Box::pin(async move {
-                stop.cancel();
-                // It ends within one look.
-                let _ = task.await;
-            }));
-        }
+        let stop = CancellationToken::new();
+        let looks = watch_host(sysfs::Roots::default(), disk, tell, stop.clone());
+        #[allow(
+            clippy::disallowed_methods,
+            reason = "the handle is kept: awaited when the agent ends"
+        )]
+        let task = tokio::spawn(looks);
+        agent.ends_with(Box::pin(async move {
+            stop.cancel();
+            // It ends within one look.
+            let _ = task.await;
+        }));
+        let seen = host.clone();
         let house = House {
             agent: handle.clone(),
             name: host_name,
@@ -223,27 +220,29 @@ impl Daemon {
             host,
             restart: restart.clone(),
         };
-        for upstream in upstreams {
-            let stop = CancellationToken::new();
-            let (name, run) = (upstream.name(), upstream.run(house.clone(), stop.clone()));
-            #[allow(
-                clippy::disallowed_methods,
-                reason = "the handle is kept: awaited when the agent ends"
-            )]
-            let task = tokio::spawn(run);
-            agent.ends_with(Box::pin(async move {
-                stop.cancel();
-                if let Err(failed) = task.await {
-                    tracing::error!(code = "upstream/ended", upstream = name, "it failed: {failed}");
-                }
-            }));
-        }
+        let (wanted, planned) = watch::channel(upstreams);
+        let stop = CancellationToken::new();
+        let run = crew::run(planned, house, stop.clone());
+        #[allow(
+            clippy::disallowed_methods,
+            reason = "the handle is kept: awaited when the agent ends"
+        )]
+        let task = tokio::spawn(run);
+        agent.ends_with(Box::pin(async move {
+            stop.cancel();
+            if let Err(failed) = task.await {
+                tracing::error!(code = "upstream/ended", "the upstreams failed: {failed}");
+            }
+        }));
         let api_stop = CancellationToken::new();
         let (serves, stop) = (handle.clone(), api_stop.clone());
         let serve = async move {
             let machine = rustix::system::uname().nodename().to_string_lossy().into_owned();
-            let names = [api_name.as_str(), machine.as_str()];
-            api::serve(listener, serves, &api_settings, &names, stop).await;
+            let around = api::Surroundings {
+                names: &[api_name.as_str(), machine.as_str()],
+                host: seen,
+            };
+            api::serve(listener, serves, &api_settings, around, stop).await;
         };
         #[allow(
             clippy::disallowed_methods,
@@ -259,6 +258,7 @@ impl Daemon {
             api_stop,
             config_path,
             restart,
+            upstreams: wanted,
         })
     }
 
@@ -275,10 +275,18 @@ impl Daemon {
     /// Runs until a signal or `stop`; then brings everything to rest in order.
     pub async fn run(self, stop: impl Future<Output = ()>) -> std::io::Result<()> {
         let path = self.config_path;
+        let wanted = self.upstreams;
         let reread = Box::new(move || match &path {
-            Some(path) => read_config(path)
-                .map(plans)
-                .map_err(|mistakes| mistakes.to_string()),
+            Some(path) => {
+                let config = read_config(path).map_err(|mistakes| mistakes.to_string())?;
+                let changed = upstreams(&config);
+                wanted.send_if_modified(|plans| {
+                    let news = *plans != changed;
+                    *plans = changed;
+                    news
+                });
+                Ok(plans(config))
+            }
             None => Err("this daemon was started without a configuration file".to_owned()),
         });
         let restart = self.restart;

@@ -7,12 +7,18 @@ mod fake_printer;
 
 #[path = "api/actions.rs"]
 mod actions;
+#[path = "api/automation.rs"]
+mod automation;
+#[path = "api/curl.rs"]
+mod curl;
 #[path = "api/doors.rs"]
 mod doors;
 #[path = "api/events.rs"]
 mod events;
 #[path = "api/files.rs"]
 mod files;
+#[path = "api/mcp.rs"]
+mod mcp;
 #[path = "api/people.rs"]
 mod people;
 #[path = "api/requests.rs"]

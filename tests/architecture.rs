@@ -75,12 +75,16 @@ const PURE_NAMES: &[&str] = &[
 ];
 
 /// Folders that are pure but for the files named.
-const PURE_FOLDERS: &[(&str, &[&str])] = &[(
-    "upstream/simplyprint/",
-    &[
-        "mod", "tests", "extras", "fetch", "keep", "reach", "shell", "sim", "socket", "work",
-    ],
-)];
+const PURE_FOLDERS: &[(&str, &[&str])] = &[
+    (
+        "upstream/simplyprint/",
+        &["mod", "tests", "extras", "keep", "shell", "sim", "socket", "work"],
+    ),
+    (
+        "upstream/mqtt/",
+        &["mod", "keep", "shell", "sim", "socket", "work"],
+    ),
+];
 
 /// What a pure file may not touch.
 const IMPURE: &[&str] = &[

@@ -249,6 +249,7 @@ impl Bench {
             peripherals: Peripherals {
                 camera: None,
                 power: Some(relay.power(on_connect)),
+                ..Peripherals::default()
             },
         };
         let agent = Agent::start(vec![plan], means, Systemd::default()).await.unwrap();

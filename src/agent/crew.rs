@@ -94,6 +94,8 @@ impl Crew {
             id,
             driver: plan.kind,
             limits: plan.settings.preflight.clone(),
+            gcode: plan.peripherals.gcode.clone(),
+            release: plan.settings.release.clone(),
             snapshot,
             asks: Mutex::new(asks),
             urgent: Mutex::new(urgent),

@@ -15,10 +15,14 @@ use super::pairing::Pairings;
 use super::supply::{ESTOP_LIMIT, SupplySide};
 use crate::camera::faults;
 use crate::camera::lens::{Lens, Purpose};
+use crate::config::lifecycle::Lifecycle;
+use crate::config::model::Release;
+use crate::config::template::{Values, Variable};
 use crate::drivers::StopMode;
 use crate::job::analysis_pool::AnalysisPool;
 use crate::job::preflight::Limits;
 use crate::job::record::JobRecord;
+use crate::job::release::ReleaseRules;
 use crate::job::spool::Spool;
 use crate::job::store::Store;
 use crate::printer::command::{Command, MaterialPlace, Request, RequestId};
@@ -129,6 +133,17 @@ impl Pending {
 /// How the first start of an identity was answered; `None`: there was none on this host.
 pub(super) type FirstAnswer = Option<Result<(Accepted, Pending), Refusal>>;
 
+/// What a person changes about the clearing of a bed; kept over restarts.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum BedChange {
+    /// Whether it is done at all.
+    On(bool),
+    /// By other rules; `None`: by those of the configuration.
+    Rules(Option<ReleaseRules>),
+    /// So many beds count as cleared in a row.
+    InARow(u32),
+}
+
 /// A message to a printer's actor. Bounded channel (32); when full the sender is told "busy".
 #[derive(Debug)]
 pub(super) enum Ask {
@@ -158,6 +173,11 @@ pub(super) enum Ask {
     /// The bed was cleared.
     ClearBed {
         rating: Option<u8>,
+        done: oneshot::Sender<Outcome>,
+    },
+    /// Other rules for the clearing of the bed.
+    BedRules {
+        change: BedChange,
         done: oneshot::Sender<Outcome>,
     },
     /// A person closes a notice.
@@ -191,6 +211,9 @@ pub(super) struct Shared {
     pub driver: &'static str,
     /// What the configuration says it can take.
     pub limits: Limits,
+    /// Lines of its owner's own, and those that clear its bed.
+    pub gcode: Lifecycle,
+    pub release: Option<Release>,
     pub snapshot: watch::Sender<Arc<Snapshot>>,
     pub asks: Mutex<mpsc::Sender<Ask>>,
     pub urgent: Mutex<mpsc::Sender<Request>>,
@@ -234,6 +257,26 @@ impl PrinterHandle {
         self.shared
             .limits
             .completed(self.snapshot().state.limits.as_ref())
+    }
+
+    /// Lines of its owner's own at moments of a print, and snippets.
+    pub fn gcode(&self) -> &Lifecycle {
+        &self.shared.gcode
+    }
+
+    /// How its bed is cleared by itself, as the configuration says.
+    pub fn release_settings(&self) -> Option<&Release> {
+        self.shared.release.as_ref()
+    }
+
+    /// What its lines may speak of while nothing prints.
+    pub fn values(&self) -> Values {
+        let mut values = Values::from([(Variable::Printer, self.name().to_owned())]);
+        if let Some(bed) = self.shared.limits.bed_mm {
+            let names = [Variable::BedX, Variable::BedY, Variable::BedZ];
+            values.extend(names.into_iter().zip(bed.map(|mm| mm.to_string())));
+        }
+        values
     }
 
     /// The latest snapshot.
@@ -351,6 +394,15 @@ impl PrinterHandle {
     pub async fn clear_bed(&self, rating: Option<u8>) -> Outcome {
         let (done, answer) = oneshot::channel();
         self.ended(self.ask(Ask::ClearBed { rating, done }), answer).await
+    }
+
+    /// Other rules for the clearing of the bed by itself.
+    pub async fn change_bed_rules(&self, change: BedChange) -> Outcome {
+        let (done, answer) = oneshot::channel();
+        match self.ask(Ask::BedRules { change, done }) {
+            Ok(()) => answer.await.unwrap_or_else(|_| Outcome::Refused(busy())),
+            Err(refusal) => Outcome::Refused(refusal),
+        }
     }
 
     /// A person has seen a notice and closes it.

@@ -12,6 +12,7 @@ pub mod crew;
 pub mod curves;
 pub mod handle;
 pub mod journal;
+pub mod objects;
 pub mod pairing;
 pub mod plan;
 mod power_gate;

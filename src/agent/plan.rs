@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::actor::Settings;
+use crate::config::lifecycle::Lifecycle;
 use crate::config::model::{Camera, Power};
 use crate::drivers::{Build, StopMode};
 
@@ -13,6 +14,8 @@ pub struct Peripherals {
     pub power: Option<Power>,
     /// Its camera.
     pub camera: Option<Camera>,
+    /// Lines of its owner's own, for people to see and to send.
+    pub gcode: Lifecycle,
 }
 
 /// One printer to drive.

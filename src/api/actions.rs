@@ -12,9 +12,11 @@ use serde_json::{Value, json};
 use super::demand::{self, Demand, JobSource, Manner};
 use super::door::Touched;
 use super::envelope::{self, Problem};
+use super::gcode_body::Wanted;
 use super::incoming::{Json, Params};
-use super::{Api, dialect_rules, files, objects, pid, recover};
+use super::{Api, dialect_rules, files, macros, pid, recover};
 use crate::agent::handle::{Accepted, Hold, Pending, PrintOrder, PrinterHandle};
+use crate::agent::objects;
 use crate::printer::command::{CancelReason, Command};
 use crate::printer::model::StateWord;
 use crate::printer::outcome::{Outcome, Refusal};
@@ -26,6 +28,7 @@ const ACCEPT_LIMIT: Duration = Duration::from_secs(600);
 #[derive(Clone, Debug)]
 enum Work {
     Command(Command),
+    Own { wanted: Wanted, tune: bool },
     ClearBed { rating: Option<u8> },
     Print(PrintOrder, Option<Hold>),
     Begin,
@@ -74,13 +77,13 @@ pub async fn act(
     body: Json,
 ) -> Result<(Extension<Touched>, Answer<Value>), Problem> {
     let action = parts.get("action").map(String::as_str).unwrap_or_default();
+    let manner = demand::manner(&body.0)?;
     if action == "Recover" {
         let printers = api.printers(&pid::pids(params.text("pid"), &body.0)?)?;
         let touched = Touched(printers.iter().map(PrinterHandle::id).collect());
         return Ok((Extension(touched), recover::act(&api, &printers, &body.0).await?));
     }
     let demand = demand::read(action, &body.0)?;
-    let manner = demand::manner(&body.0)?;
     let printers = api.printers(&pid::pids(params.text("pid"), &body.0)?)?;
     let Done { ends, name, ignored } = carry_out(&api, &printers, &demand, manner).await?;
     let mut out = answer(&printers, &ends, &demand);
@@ -119,6 +122,7 @@ async fn carry_out(
 ) -> Result<Done, Problem> {
     let (work, name, ignored) = match demand.clone() {
         Demand::Command(command) => (Work::Command(command), None, Vec::new()),
+        Demand::Own { wanted, tune } => (Work::Own { wanted, tune }, None, Vec::new()),
         Demand::ClearBed { rating } => (Work::ClearBed { rating }, None, Vec::new()),
         Demand::Skip(wanted) => (Work::Skip(wanted), None, Vec::new()),
         Demand::Begin => (Work::Begin, None, Vec::new()),
@@ -246,6 +250,16 @@ async fn one(
             Ok(pending) => pending,
             Err(refusal) => return End::bare(Outcome::Refused(refusal)),
         },
+        Work::Own { wanted, tune } => {
+            let submitted = match own_lines(printer, wanted) {
+                Ok(lines) => printer.submit(Command::SendGcode { lines, tune }).await,
+                Err(refusal) => Err(refusal),
+            };
+            match submitted {
+                Ok(pending) => pending,
+                Err(refusal) => return End::bare(Outcome::Refused(refusal)),
+            }
+        }
         Work::Skip(wanted) => match skip(api, printer, &wanted).await {
             Ok(pending) => pending,
             Err(refusal) => return End::bare(Outcome::Refused(refusal)),
@@ -323,12 +337,28 @@ pub(super) fn refusal(refusal: &Refusal) -> Value {
     json!({"status": false, "message": refusal.message, "layerd": end.native()})
 }
 
+/// The lines of the owner's own that are meant on this printer.
+fn own_lines(printer: &PrinterHandle, wanted: Wanted) -> Result<Vec<String>, Refusal> {
+    let (lines, what) = match wanted {
+        Wanted::Lines(lines) => (Some(lines), "line"),
+        Wanted::Snippet(name) => (macros::snippet(printer, &name), "snippet"),
+        Wanted::Moment(moment) => (macros::lines(printer, moment), "macro"),
+    };
+    lines.filter(|lines| !lines.is_empty()).ok_or_else(|| {
+        let words = format!(
+            "There is no such {what} in the configuration of {}, or nothing of it can be sent now.",
+            printer.name()
+        );
+        Refusal::new("refused/no-macro", words)
+    })
+}
+
 /// Names become ids by the analysis of the file that prints.
 async fn skip(api: &Api, printer: &PrinterHandle, wanted: &[String]) -> Result<Pending, Refusal> {
     if printer.snapshot().state.job.is_none() {
         return Err(Refusal::new("refused/no-job", "No active print job found"));
     }
-    let objects = objects::of_print(api, printer).await;
+    let objects = objects::of_print(&api.agent, printer).await;
     let skipped = printer
         .snapshot()
         .state

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::envelope::Problem;
-use super::gcode_body;
+use super::gcode_body::{self, Wanted};
 use crate::printer::command::{CancelReason, Command, MaterialPlace};
 use crate::printer::pause_wishes::{self, PauseWishes};
 
@@ -15,13 +15,20 @@ pub const COMMENT_MAX: usize = 500;
 const OBJECTS_MAX: usize = 1000;
 
 /// Longest name of an object, a start or a file id, characters.
-const NAME_MAX: usize = 255;
+pub const NAME_MAX: usize = 255;
 
 /// One action, the same for every printer it goes to.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Demand {
     /// A command to the printer.
     Command(Command),
+    /// Lines of the owner's own, which each printer has for itself.
+    Own {
+        /// Which.
+        wanted: Wanted,
+        /// They only tune.
+        tune: bool,
+    },
     /// A person took the print off the bed.
     ClearBed {
         /// 1–4, if the person rated it.
@@ -125,10 +132,13 @@ pub fn read(action: &str, body: &Value) -> Result<Demand, Problem> {
         "EmergencyStop" => Demand::Command(Command::EmergencyStop),
         "Reconnect" => Demand::Command(Command::Reconnect),
         "HeatersOff" => Demand::Command(Command::HeatersOff),
-        "SendGcode" => Demand::Command(Command::SendGcode {
-            lines: gcode_body::lines(body)?,
-            tune: flag(body, "tune")?,
-        }),
+        "SendGcode" => {
+            let tune = flag(body, "tune")?;
+            match gcode_body::wanted(body)? {
+                Wanted::Lines(lines) => Demand::Command(Command::SendGcode { lines, tune }),
+                wanted => Demand::Own { wanted, tune },
+            }
+        }
         "SkipObjects" => Demand::Skip(objects(body)?),
         "Answer" => Demand::Command(Command::Answer {
             button: small(body, "button", 0, u8::MAX)?
@@ -265,7 +275,7 @@ fn is_given(value: Option<&Value>) -> bool {
 fn source(body: &Value) -> Result<JobSource, Problem> {
     let given: Vec<&str> = ["file_id", "filesystem", "reprint"]
         .into_iter()
-        .filter(|key| is_given(body.get(*key)))
+        .filter(|key| body.get(*key).is_some_and(|v| !v.is_null()))
         .collect();
     let [key] = given.as_slice() else {
         return Err(Problem::bad(

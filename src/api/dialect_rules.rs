@@ -29,7 +29,7 @@ pub fn refusal(id: i64, word: StateWord, demand: &Demand) -> Option<Refusal> {
             }
             return Some(Refusal::new("refused/no-job", "No active print job found"));
         }
-        Demand::Command(Command::SendGcode { .. }) => (&[Operational], "operational"),
+        Demand::Command(Command::SendGcode { .. }) | Demand::Own { .. } => (&[Operational], "operational"),
         Demand::Command(_) => return None,
     };
     if allowed.contains(&word) {
@@ -40,7 +40,7 @@ pub fn refusal(id: i64, word: StateWord, demand: &Demand) -> Option<Refusal> {
         return None;
     }
     let hint = match demand {
-        Demand::Command(Command::SendGcode { .. }) => {
+        Demand::Command(Command::SendGcode { .. }) | Demand::Own { .. } => {
             " What only tunes a print goes with \"layerd\":{\"tune\":true}."
         }
         _ => "",

@@ -29,7 +29,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::access::Caller;
 use super::envelope::Problem;
-use super::{Api, printers, view};
+use super::{Api, row, view};
 use crate::agent::clock;
 use crate::agent::handle::{PrinterHandle, Snapshot};
 use crate::printer::notice::Notice;
@@ -124,7 +124,7 @@ impl Hub {
         for printer in &all {
             let now = Seen {
                 snapshot: printer.snapshot(),
-                upstreams: printers::upstreams(api, printer),
+                upstreams: row::upstreams(api, printer),
                 camera: printer.camera_works().is_some(),
             };
             let same = seen.get(&printer.id()).is_some_and(|old| {
@@ -139,7 +139,7 @@ impl Hub {
             if let Some(old) = seen.get(&printer.id()) {
                 after.note(printer, &old.snapshot.state.notices, &now.snapshot.state.notices);
             }
-            after.put(printer.id(), frame("printer", &printers::row(api, printer)));
+            after.put(printer.id(), frame("printer", &row::row(api, printer)));
             seen.insert(printer.id(), now);
         }
         if changed {

@@ -68,6 +68,12 @@ async fn take(api: &Api, form: &mut Multipart, mut head: Head) -> Result<Value, 
                     .await;
                 arrived = Some(taken?);
             }
+            "fileId" => {
+                return Err(Problem::said(
+                    "Folders are kept in the cloud. The file stays here under the id that its upload answered.",
+                )
+                .coded("refused/cloud-only"));
+            }
             // Unknown fields are passed over without being kept.
             _ => form::pass_over(field).await?,
         }
@@ -79,7 +85,7 @@ fn size_of(text: &str) -> Result<u64, Problem> {
     text.trim()
         .parse()
         .ok()
-        .filter(|n| *n > 0)
+        .filter(|n| (1..=i64::MAX as u64).contains(n))
         .ok_or_else(|| Problem::bad("`totalSize` must be the size of the whole file in bytes."))
 }
 

@@ -2,25 +2,54 @@
 
 use serde_json::Value;
 
+use super::demand::NAME_MAX;
 use super::envelope::Problem;
+use super::macros;
+use crate::config::template::Moment;
 use crate::printer::guard::{GCODE_LINE_MAX, GCODE_LINES_MAX};
 
 /// Longest single feed of the macros, mm.
 const FEED_MAX_MM: f64 = 200.0;
 
-/// The lines to send, in order: without comments, blank lines and `@` lines (those are for hosts).
-///
-/// Order of preference as documented: `snippet_id`, `gcode`, `macro`. `gcode` is documented once as a
-/// list and once as a text; both are taken.
+/// What is to be sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Wanted {
+    /// These lines.
+    Lines(Vec<String>),
+    /// A text of `[snippets]`, by number or name.
+    Snippet(String),
+    /// The owner's own lines of a moment.
+    Moment(Moment),
+}
+
+/// What a request wants to be sent. Order of preference as documented: `snippet_id`, `gcode`, `macro`.
 ///
 /// # Errors
 /// Limits passed, wrong types, nothing left to send.
-pub fn lines(body: &Value) -> Result<Vec<String>, Problem> {
-    if body.get("snippet_id").is_some_and(|v| !v.is_null()) {
-        return Err(Problem::said(
-            "`snippet_id` is not available on this host: snippets are kept in the cloud.",
-        ));
+pub fn wanted(body: &Value) -> Result<Wanted, Problem> {
+    match body.get("snippet_id") {
+        None | Some(Value::Null) => {}
+        Some(Value::Number(n)) if n.is_u64() => return Ok(Wanted::Snippet(n.to_string())),
+        Some(Value::String(name)) if (1..=NAME_MAX).contains(&name.chars().count()) => {
+            return Ok(Wanted::Snippet(name.clone()));
+        }
+        Some(_) => {
+            return Err(Problem::bad(
+                "`snippet_id` must be the number or name of a snippet.",
+            ));
+        }
     }
+    if body.get("gcode").is_none_or(Value::is_null)
+        && let Some(moment) = body.get("macro").and_then(Value::as_str).and_then(macros::moment)
+    {
+        return Ok(Wanted::Moment(moment));
+    }
+    lines(body).map(Wanted::Lines)
+}
+
+/// The lines to send, in order: without comments, blank lines and `@` lines (those are for hosts). `gcode`
+/// is documented once as a list and once as a text; both are taken.
+fn lines(body: &Value) -> Result<Vec<String>, Problem> {
     let raw: Vec<&str> = match body.get("gcode") {
         None | Some(Value::Null) => return macro_lines(body),
         Some(Value::String(text)) => vec![text.as_str()],
@@ -95,7 +124,7 @@ fn macro_lines(body: &Value) -> Result<Vec<String>, Problem> {
         "retract" => feed(context, "-"),
         "disable_motors" => Ok(vec!["M84".to_owned()]),
         _ => Err(Problem::bad(
-            "`macro` takes home, extrude, retract and disable_motors here.",
+            "`macro` takes home, extrude, retract, disable_motors, and is_start and its like.",
         )),
     }
 }
@@ -199,12 +228,24 @@ mod tests {
     }
 
     #[test]
-    fn gcode_goes_before_a_macro_and_a_snippet_is_not_ours() {
+    fn a_snippet_goes_before_gcode_and_that_before_a_macro() {
         assert_eq!(
             lines(&json!({"gcode": "M105", "macro": "home"})).expect("gcode"),
             ["M105"]
         );
-        assert!(lines(&json!({"snippet_id": 3, "gcode": "M105"})).is_err());
+        let all = json!({"snippet_id": 3, "gcode": "M105", "macro": "is_pause"});
+        assert_eq!(wanted(&all), Ok(Wanted::Snippet("3".to_owned())));
+        assert_eq!(
+            wanted(&json!({"gcode": "M105", "macro": "is_pause"})),
+            Ok(Wanted::Lines(vec!["M105".to_owned()]))
+        );
+        assert_eq!(
+            wanted(&json!({"macro": "is_pause"})),
+            Ok(Wanted::Moment(Moment::Pause))
+        );
+        for nonsense in [json!(-1), json!(""), json!([3]), json!("x".repeat(256))] {
+            assert!(wanted(&json!({"snippet_id": nonsense, "gcode": "M105"})).is_err());
+        }
         assert!(lines(&json!({"gcode": 7})).is_err());
         assert!(lines(&json!({"gcode": ["M105", 7]})).is_err());
         assert!(lines(&Value::Null).is_err());

@@ -22,12 +22,16 @@
 //! | [`demand`], [`gcode_body`], [`pid`], [`dialect_rules`] | what a request asks, and whether the cloud would allow it (pure) |
 //! | [`events`] | what changes, as server-sent events |
 //! | [`webhooks`] | what happened, told to other programs: routes, queue, where they may lead |
+//! | `row`, `host_view` | one element of the list of printers; what of it is the host's (pure) |
 //! | `printers`, `actions`, `notifications`, `files`, `form`, `uploads`, `jobs`, `counters`, `backup` | the endpoints |
+//! | `cloud_only` | what only the cloud has (pure) |
 //! | [`openapi`], `metrics` | the routes for machines; numbers for monitoring |
+//! | `autoprint`, [`macros`] | beds that clear themselves; lines of the owner's own |
 //! | [`objects`] | objects of the running print, by number or name |
 //! | `plate`, `curve`, `picture` | for people: the plate from above, temperatures over time, the camera |
 //! | `page` | the page at `/` |
 //! | `slicer` | uploads straight from slicers, `/p/NAME/…` |
+//! | `mcp` | tools for assistants, `/mcp` |
 //! | `v1` | the shapes of SoLoPrint and AutoPrintFarm, one of which may own `/v1` |
 
 use std::net::SocketAddr;
@@ -40,15 +44,19 @@ use axum::response::{IntoResponse, Response};
 use futures_util::future::join_all;
 use serde_json::json;
 use tokio::net::UnixListener;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::agent::handle::{AgentHandle, PrinterHandle};
 use crate::config::model::Api as Settings;
+use crate::host::health::Host;
 use envelope::Problem;
 
 pub mod access;
 mod actions;
+mod autoprint;
 mod backup;
+mod cloud_only;
 mod counters;
 mod curve;
 pub mod demand;
@@ -60,14 +68,16 @@ pub mod events;
 mod files;
 mod form;
 pub mod gcode_body;
+mod host_view;
 mod incoming;
 pub mod job_view;
 mod jobs;
 pub mod keys;
 pub mod listen;
+mod macros;
+mod mcp;
 mod metrics;
 mod notifications;
-pub mod objects;
 pub mod openapi;
 mod page;
 mod picture;
@@ -77,6 +87,7 @@ mod printers;
 pub mod rate;
 mod recover;
 mod routes;
+mod row;
 pub mod server;
 mod slicer;
 pub mod socket;
@@ -108,21 +119,35 @@ pub(crate) struct Api {
     v1: Arc<v1::Kept>,
     /// How many addresses it is to listen on.
     addresses: usize,
+    /// The machine all this runs on.
+    host: watch::Receiver<Arc<Host>>,
+    host_name: Arc<str>,
+}
+
+/// What the API has to know about the machine it runs on.
+pub struct Surroundings<'a> {
+    /// Names by which it may be called: first the configured one, last what it calls itself.
+    pub names: &'a [&'a str],
+    /// How it is.
+    pub host: watch::Receiver<Arc<Host>>,
 }
 
 /// Serves the API on the socket and on the configured addresses until `shutdown`; open requests get a
-/// moment to end. `host`: names by which this host may be called.
+/// moment to end.
 pub async fn serve(
     socket: UnixListener,
     agent: AgentHandle,
     settings: &Settings,
-    host: &[&str],
+    around: Surroundings<'_>,
     shutdown: CancellationToken,
 ) {
-    let names = access::Names::new(host.iter().copied(), &settings.hosts);
+    let names = access::Names::new(around.names.iter().copied(), &settings.hosts);
     let api = Api {
         account: settings.id,
-        v1: Arc::new(v1::Kept::new(settings, host.first().copied().unwrap_or("layerd"))),
+        v1: Arc::new(v1::Kept::new(
+            settings,
+            around.names.first().copied().unwrap_or("layerd"),
+        )),
         uploads: Arc::default(),
         keys: Arc::default(),
         door: Arc::new(door::Door::new(
@@ -135,6 +160,8 @@ pub async fn serve(
             local: settings.webhook_local,
         })),
         addresses: settings.listen.len(),
+        host: around.host,
+        host_name: around.names.last().copied().unwrap_or_default().into(),
         events: Arc::new(events::Hub::new(shutdown.clone())),
         agent,
     };

@@ -41,6 +41,8 @@ const FILES: &[File] = &[
         "application/manifest+json",
         include_bytes!("page/manifest.json"),
     ),
+    ("docs.html", HTML, include_bytes!("page/docs.html")),
+    ("docs.js", SCRIPT, include_bytes!("page/docs.js")),
     ("app.js", SCRIPT, include_bytes!("page/app.js")),
     ("api.js", SCRIPT, include_bytes!("page/api.js")),
     ("console.js", SCRIPT, include_bytes!("page/console.js")),
@@ -90,10 +92,14 @@ fn asset(&(name, kind, plain): &File) -> Asset {
     }
 }
 
-/// `/` and `/page/NAME`. They need no key.
+/// `/`, `/docs` and `/page/NAME`. They need no key.
 pub(super) fn router() -> Router<Api> {
     Router::new()
         .route("/", get(async |headers: HeaderMap| serve("index.html", &headers)))
+        .route(
+            "/docs",
+            get(async |headers: HeaderMap| serve("docs.html", &headers)),
+        )
         .route("/page/{name}", get(file))
 }
 

@@ -7,8 +7,9 @@ use serde_json::{Value, json};
 
 use super::envelope::Problem;
 use super::incoming::Params;
-use super::{Api, objects, pid};
+use super::{Api, pid};
 use crate::agent::handle::PrinterHandle;
+use crate::agent::objects;
 use crate::gcode::analysis::{Analysis, Bounds, Object};
 use crate::job::preflight::{self, Limits, Report};
 use crate::job::store::UploadRow;
@@ -34,7 +35,7 @@ pub async fn of_print(State(api): State<Api>, params: Params) -> Result<Answer<V
         Some(analysis) => (outlines(&analysis.objects, &job.skipped), part(&analysis.bounds)),
         // A print of another host: its printer may know the names.
         None => {
-            let known = objects::of_print(&api, &printer).await.unwrap_or_default();
+            let known = objects::of_print(&api.agent, &printer).await.unwrap_or_default();
             let bare = known.iter().take(OBJECTS_MAX).map(|o| {
                 json!({"id": o.id, "name": o.name, "skipped": job.skipped.contains(&o.id),
                        "center": null, "bbox": null, "polygon": []})

@@ -6,11 +6,9 @@ use serde_json::{Map, Value, json};
 
 use super::envelope::Problem;
 use super::incoming::{Json, Params};
-use super::view::{self, Who};
-use super::{Api, pid};
-use crate::agent::clock;
+use super::{Api, pid, row, view};
 use crate::agent::handle::PrinterHandle;
-use crate::agent::pairing::Pairing;
+use crate::host::health::Host;
 
 /// Largest page by GET and by POST (documented), and the one without a wish.
 const PAGE_MAX_BY_GET: u32 = 25;
@@ -82,7 +80,7 @@ fn by_pid(api: &Api, text: &str, params: &Params) -> Result<Answer<Value>, Probl
     let printers = api.printers(&pid::pids(Some(text), &Value::Null)?)?;
     let mut rows = printers
         .iter()
-        .map(|p| trimmed(row(api, p), params))
+        .map(|p| trimmed(api, p, params))
         .collect::<Result<Vec<_>, _>>()?;
     let data = if rows.len() == 1 {
         rows.pop()
@@ -101,7 +99,8 @@ fn list(api: &Api, listing: &Listing<'_>, params: &Params) -> Result<Answer<Valu
     let mut printers = api.agent.printers();
     if let Some(search) = listing.search.map(str::trim).filter(|s| !s.is_empty()) {
         let search = search.to_lowercase();
-        printers.retain(|p| matches(p, &search));
+        let host = api.host.borrow().clone();
+        printers.retain(|p| matches(p, &host, &search));
     }
     match listing.order {
         Some("name") => printers.sort_by(|a, b| a.name().cmp(b.name())),
@@ -122,7 +121,7 @@ fn list(api: &Api, listing: &Listing<'_>, params: &Params) -> Result<Answer<Valu
         .iter()
         .skip(before)
         .take(size)
-        .map(|p| trimmed(row(api, p), params))
+        .map(|p| trimmed(api, p, params))
         .collect::<Result<_, _>>()?;
     let pages = total.div_ceil(size).max(1);
     Ok(Answer(
@@ -130,50 +129,22 @@ fn list(api: &Api, listing: &Listing<'_>, params: &Params) -> Result<Answer<Valu
     ))
 }
 
-/// Documented: id, name and the machine; the other searched fields are the cloud's.
-fn matches(printer: &PrinterHandle, search: &str) -> bool {
-    let machine = || {
-        let snapshot = printer.snapshot();
-        let firmware = snapshot.state.firmware.as_ref();
-        firmware
-            .and_then(|f| f.machine.as_ref())
-            .is_some_and(|m| m.to_lowercase().contains(search))
-    };
-    printer.id().to_string() == search || printer.name().to_lowercase().contains(search) || machine()
-}
-
-/// One element of the list.
-pub(super) fn row(api: &Api, printer: &PrinterHandle) -> Value {
+/// Documented: id, name, the machine, its addresses; the other searched fields are the cloud's.
+fn matches(printer: &PrinterHandle, host: &Host, search: &str) -> bool {
     let snapshot = printer.snapshot();
-    let who = Who {
-        name: printer.name(),
-        id: printer.id(),
-        driver: printer.driver(),
-        camera: printer.camera_works().is_some(),
-    };
-    let mut row = view::row(who, &snapshot.state, snapshot.job_id, clock::now());
-    if let Some(native) = row.get_mut("layerd").and_then(Value::as_object_mut) {
-        native.insert("upstreams".to_owned(), upstreams(api, printer));
-    }
-    row
-}
-
-/// How a printer stands with each upstream, by name.
-pub(super) fn upstreams(api: &Api, printer: &PrinterHandle) -> Value {
-    let all = api.agent.pairings().of(printer.id()).into_iter();
-    Value::Object(
-        all.map(|(upstream, pairing)| (upstream.to_owned(), standing(&pairing)))
-            .collect(),
-    )
-}
-
-/// How a printer stands with an upstream; `code` claims it there.
-fn standing(pairing: &Pairing) -> Value {
-    json!({"connected": pairing.connected, "code": pairing.code, "id": pairing.id, "name": pairing.name})
+    let firmware = snapshot.state.firmware.as_ref();
+    let machine = firmware.and_then(|f| f.machine.as_deref());
+    let of_host = [host.board.as_deref(), host.ip.as_deref(), host.mac.as_deref()];
+    let mut texts = [Some(printer.name()), machine]
+        .into_iter()
+        .chain(of_host)
+        .flatten();
+    printer.id().to_string() == search || texts.any(|text| text.to_lowercase().contains(search))
 }
 
 /// Drops the members and columns that were not asked for.
-fn trimmed(mut row: Value, params: &Params) -> Result<Value, Problem> {
+fn trimmed(api: &Api, printer: &PrinterHandle, params: &Params) -> Result<Value, Problem> {
+    let mut row = row::row(api, printer);
     let Value::Object(members) = &mut row else {
         return Ok(row);
     };
@@ -191,7 +162,15 @@ fn trimmed(mut row: Value, params: &Params) -> Result<Value, Problem> {
                 .split(',')
                 .map(str::trim)
                 .filter(|c| !c.is_empty())
-                .map(|c| (c.to_owned(), member.get(c).cloned().unwrap_or(Value::Null)))
+                .map(|c| {
+                    let extra = || {
+                        (name == "printer")
+                            .then(|| row::column(api, printer, c))
+                            .flatten()
+                    };
+                    let value = member.get(c).cloned().or_else(extra);
+                    (c.to_owned(), value.unwrap_or(Value::Null))
+                })
                 .collect();
             *member = kept;
         }

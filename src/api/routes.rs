@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Path, Request, State};
-use axum::http::StatusCode;
+use axum::http::{StatusCode, Uri};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -14,9 +14,9 @@ use axum::routing::{get, post};
 use super::access::Scope;
 use super::envelope::Problem;
 use super::{
-    Api, actions, backup, counters, curve, door, drain, events, files, healthz, incoming, jobs, keys,
-    metrics, notifications, openapi, page, picture, plate, printers, readyz, slicer, test_key, uploads, v1,
-    webhooks,
+    Api, actions, autoprint, backup, cloud_only, counters, curve, door, drain, events, files, healthz,
+    incoming, jobs, keys, macros, mcp, metrics, notifications, openapi, page, picture, plate, printers,
+    readyz, slicer, test_key, uploads, v1, webhooks,
 };
 
 /// Largest JSON body.
@@ -37,12 +37,16 @@ pub(super) fn router(api: Api) -> Router {
         .merge(needing(Scope::Read, top()))
         .merge(slicer::router(&api))
         .merge(v1::router(&api))
+        .merge(mcp::router())
         .layer(middleware::from_fn_with_state(api.clone(), door::admit));
     Router::new()
         .merge(open())
         .merge(v1::open(&api))
         .merge(guarded)
-        .fallback(async || Problem::not_found("There is no such path."))
+        .fallback(async |uri: Uri| match cloud_only::words(uri.path()) {
+            Some(words) => Problem::not_found(words).coded("refused/cloud-only"),
+            None => Problem::not_found("There is no such path."),
+        })
         .method_not_allowed_fallback(async || {
             Problem::with(
                 StatusCode::METHOD_NOT_ALLOWED,
@@ -53,6 +57,7 @@ pub(super) fn router(api: Api) -> Router {
         .layer(middleware::from_fn_with_state(api.clone(), door::host_is_ours))
         .layer(middleware::from_fn(slicer::in_words))
         .layer(middleware::from_fn_with_state(api.clone(), v1::in_shape))
+        .layer(middleware::from_fn(mcp::in_shape))
         .with_state(api)
 }
 
@@ -87,7 +92,16 @@ fn account(api: &Api) -> Router<Api> {
         .route("/printers/GetTemperatures", get(curve::temperatures))
         .route("/printers/GetPlate", get(plate::of_print))
         .route("/printers/GetCounters", get(counters::get))
+        .route("/printers/GetPendingPrintStatus", get(autoprint::pending))
+        .route("/printers/autoprint/CheckState", get(autoprint::check_state))
+        .route(
+            "/printers/autoprint/GetAutoPrintSettings",
+            get(autoprint::settings),
+        )
         .route("/printers/notification/Get", get(notifications::list))
+        .route("/gcode_macros/GetOverview", get(macros::overview))
+        .route("/gcode_macros/GetSnippet", get(macros::get_snippet))
+        .route("/gcode_macros/GetMacroGcode", get(macros::get_macro))
         .route("/jobs/GetPaginatedPrintJobs", post(jobs::list))
         .route("/jobs/GetDetails", get(jobs::details))
         .route("/files/ListExisting", get(files::list))
@@ -96,6 +110,12 @@ fn account(api: &Api) -> Router<Api> {
     let read = read.route("/files/GetAnalysis", get(plate::of_file));
     let control = Router::new()
         .route("/printers/actions/{action}", post(actions::act))
+        .route("/printers/autoprint/SetEnabled", post(autoprint::set_enabled))
+        .route(
+            "/printers/autoprint/SetClearedBedsAmount",
+            post(autoprint::set_cleared),
+        )
+        .route("/printers/autoprint/SaveAutoPrintSettings", post(autoprint::save))
         .route("/printers/MarkService", post(counters::mark_service))
         .route("/printers/notification/Resolve", post(notifications::resolve))
         .route(

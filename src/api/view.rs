@@ -6,7 +6,7 @@ use std::time::Instant;
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
-use crate::printer::model::{Activity, Filament, Heater, LinkState, Now, Origin, State};
+use crate::printer::model::{Activity, Filament, Heater, LinkState, MaterialSlot, Now, Origin, State};
 use crate::printer::notice::{Level, Notice};
 
 /// Who a printer is, beside what it does.
@@ -191,7 +191,12 @@ fn printer(who: Who<'_>, state: &State) -> Value {
         "nopi": 0,
         "locked": 0,
         "unsupported": 0,
-        "autoprint": false,
+        "autoprint": state.bed_cycle.is_some_and(|c| c.on),
+        "currentAutoprintJobs": state.bed_cycle.map(|c| c.in_a_row),
+        "autoprintMaxJobs": state.bed_cycle.and_then(|c| c.max_prints),
+        "peripheralsDefinition": state.supply.as_ref().map(|_| json!({"power:psu": {"n": "PSU", "f": "rw"}})),
+        "peripheralsState": state.supply.as_ref().map(|s| json!({"power:psu": s.on})),
+        "tags": state.materials.as_deref().map(|slots| tags(slots)),
         "aiEnabled": false,
         "outOfOrder": 0,
     });
@@ -201,6 +206,15 @@ fn printer(who: Who<'_>, state: &State) -> Value {
         }
     }
     out
+}
+
+/// The materials that the printer itself tells of; numbers of kinds are the cloud's.
+fn tags(slots: &[MaterialSlot]) -> Value {
+    let material = slots.iter().enumerate().map(|(n, slot)| {
+        let hex = slot.color.as_ref().map(|color| format!("#{color}"));
+        json!({"ext": n, "type": null, "color": null, "hex": hex, "nozzle": slot.nozzle})
+    });
+    json!({"nozzleData": [], "material": material.collect::<Vec<_>>(), "custom": [], "bedType": null})
 }
 
 /// Whether a filament sensor has triggered: one without filament is what people must see.
@@ -220,16 +234,11 @@ const UNKNOWN_HERE: &[&str] = &[
     "region",
     "health",
     "latency",
-    "peripheralsDefinition",
-    "peripheralsState",
-    "tags",
     "model",
     "hasQueue",
     "lockReason",
     "licensed",
     "serial_number_id",
-    "currentAutoprintJobs",
-    "autoprintMaxJobs",
     "autoprintDetails",
     "aiSettings",
 ];

@@ -18,6 +18,7 @@ use crate::drivers::Reach;
 use crate::job::store::{FILE_NAME, Store};
 use crate::power;
 use crate::printer::fault::Fault;
+use crate::upstream::mqtt;
 
 /// How long one printer or service may take to answer.
 const REACH_LIMIT: Duration = Duration::from_secs(8);
@@ -136,6 +137,21 @@ async fn look(settings: &Configured) -> Vec<Looked> {
         all.push(Looked {
             what: "upstream simplyprint".to_owned(),
             reach: service(&cloud.api_url).await,
+        });
+    }
+    if let Some(broker) = settings.mqtt.as_ref().filter(|m| m.enabled) {
+        let asked = mqtt::shell::reachable(broker, &settings.agent.name);
+        let reach = tokio::time::timeout(REACH_LIMIT, asked).await;
+        let reach = reach.unwrap_or_else(|_| Err(format!("no answer within {} s", REACH_LIMIT.as_secs())));
+        all.push(Looked {
+            what: "upstream mqtt".to_owned(),
+            reach: reach.map(|how| out::clean(&how)).map_err(|why| {
+                let place = format!("{}:{}", broker.broker.host, broker.broker.port);
+                (
+                    "mqtt/unreachable".to_owned(),
+                    out::clean(&format!("{place} cannot be used: {why}.")),
+                )
+            }),
         });
     }
     all

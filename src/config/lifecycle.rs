@@ -1,5 +1,7 @@
 //! `[snippets]`, `[gcode]` and `gcode = { … }` of a printer: lines of the owner's own at moments of a print.
 
+use std::sync::Arc;
+
 use toml::de::DeTable;
 
 use super::diagnose::Diagnostics;
@@ -24,9 +26,23 @@ pub struct Lifecycle {
     pub resume: Template,
     /// Instead of moving away from the part.
     pub cancel: Template,
+    /// `[snippets]`: what a person may send by name.
+    pub snippets: Arc<Snippets>,
 }
 
 impl Lifecycle {
+    /// The lines of a moment; `None` for those that are not of a print.
+    pub fn at(&self, moment: Moment) -> Option<&Template> {
+        match moment {
+            Moment::Start => Some(&self.start),
+            Moment::End => Some(&self.end),
+            Moment::Pause => Some(&self.pause),
+            Moment::Resume => Some(&self.resume),
+            Moment::Cancel => Some(&self.cancel),
+            Moment::Done | Moment::Clear => None,
+        }
+    }
+
     fn of(&mut self, moment: Moment) -> Option<&mut Template> {
         match moment {
             Moment::Start => Some(&mut self.start),
@@ -40,7 +56,7 @@ impl Lifecycle {
 }
 
 /// The moments of a printer's `gcode`.
-const MOMENTS: &[Moment] = &[
+pub const MOMENTS: &[Moment] = &[
     Moment::Start,
     Moment::End,
     Moment::Pause,

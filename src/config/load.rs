@@ -3,17 +3,17 @@
 use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use toml::de::DeTable;
 
 use super::diagnose::Diagnostics;
-use super::lifecycle::{self, Lifecycle, Shared};
-use super::model::{
-    Agent, Api, Camera, Common, Config, OnStop, Origin, Preflight, Printer, Reach, SimplyPrint, V1,
-};
+use super::lifecycle::{self, Shared};
+use super::model::{Agent, Api, Camera, Common, Config, OnStop, Origin, Preflight, Printer, Reach, V1};
 use super::peripherals;
 use super::section::{Section, did_you_mean};
+use super::upstreams;
 
 /// Largest configuration file.
 const SIZE_MAX: u64 = 1 << 20;
@@ -120,11 +120,13 @@ pub fn load<D>(
 }
 
 fn holds_secrets<D>(config: &Config<D>) -> bool {
-    config.printers.iter().any(|p| {
-        p.secret
-            || p.common.power.as_ref().is_some_and(|p| p.kind.has_secret())
-            || p.common.camera.as_ref().is_some_and(Camera::has_secret)
-    })
+    let upstream = config.mqtt.as_ref().is_some_and(|m| m.secret);
+    upstream
+        || config.printers.iter().any(|p| {
+            p.secret
+                || p.common.power.as_ref().is_some_and(|p| p.kind.has_secret())
+                || p.common.camera.as_ref().is_some_and(Camera::has_secret)
+        })
 }
 
 /// Reads a text. Pure.
@@ -146,8 +148,8 @@ pub fn parse<D>(
         );
     }
     let root_span = 0..0;
-    let (mut agent, mut api, mut host_allow, mut simplyprint, mut printers) =
-        (None, None, Vec::new(), None, Vec::new());
+    let (mut agent, mut api, mut host_allow, mut simplyprint, mut mqtt, mut printers) =
+        (None, None, Vec::new(), None, None, Vec::new());
     // Printers use them, wherever they stand in the file.
     let table = |name: &str| {
         let found = root.get_ref().iter().find(|(key, _)| key.get_ref() == name);
@@ -157,10 +159,11 @@ pub fn parse<D>(
     if let Some((_, table)) = table("snippets") {
         shared.snippets = lifecycle::read_snippets(table, &mut out);
     }
+    shared.defaults.snippets = Arc::new(shared.snippets.clone());
     if let Some((span, table)) = table("gcode") {
-        let snippets = &shared.snippets;
+        let (snippets, defaults) = (&shared.snippets, shared.defaults.clone());
         shared.defaults = with("gcode", span, table, &mut out, |s| {
-            lifecycle::read(s, snippets, &Lifecycle::default())
+            lifecycle::read(s, snippets, &defaults)
         });
     }
     for (key, value) in root.get_ref() {
@@ -185,14 +188,17 @@ pub fn parse<D>(
                                 key.span(),
                                 table,
                                 &mut out,
-                                read_simplyprint,
+                                upstreams::read_simplyprint,
                             ));
+                        }
+                        ("mqtt", Some(table)) => {
+                            mqtt = with("upstream.mqtt", key.span(), table, &mut out, upstreams::read_mqtt);
                         }
                         _ => out.at(
                             key.span(),
                             format!(
                                 "`{kind}` is no upstream that layerd knows.{}",
-                                did_you_mean(kind, ["simplyprint"].into_iter())
+                                did_you_mean(kind, ["simplyprint", "mqtt"].into_iter())
                             ),
                         ),
                     }
@@ -242,6 +248,7 @@ pub fn parse<D>(
         api,
         host_allow,
         simplyprint,
+        mqtt,
         printers: printers.into_iter().map(|(_, p)| p).collect(),
     })
 }
@@ -366,33 +373,6 @@ fn read_host(section: &mut Section<'_>) -> Vec<String> {
         }
     }
     allow
-}
-
-fn read_simplyprint(section: &mut Section<'_>) -> SimplyPrint {
-    let url = |section: &mut Section<'_>, key: &'static str, schemes: [&str; 2], default: &str| {
-        let text = section.string(key).unwrap_or_else(|| default.to_owned());
-        if !schemes.iter().any(|s| text.starts_with(s)) {
-            section.mistake(
-                key,
-                format!("`{key}` must begin with {} or {}.", schemes[0], schemes[1]),
-            );
-        }
-        text
-    };
-    SimplyPrint {
-        enabled: section.boolean("enabled").unwrap_or(true),
-        single: section
-            .one_of("mode", &[("multi", false), ("single", true)])
-            .unwrap_or(false),
-        ws_url: url(section, "ws_url", ["wss://", "ws://"], "wss://ws.simplyprint.io"),
-        api_url: url(
-            section,
-            "api_url",
-            ["https://", "http://"],
-            "https://api.simplyprint.io",
-        ),
-        start_next: section.boolean("start_next").unwrap_or(false),
-    }
 }
 
 fn read_printer<'a, D>(

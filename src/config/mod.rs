@@ -10,6 +10,7 @@ pub mod section;
 pub mod template;
 #[cfg(test)]
 mod tests;
+mod upstreams;
 
 pub use diagnose::Diagnostics;
 pub use model::Config;

@@ -18,6 +18,8 @@ pub struct Config<D> {
     pub host_allow: Vec<String>,
     /// `[upstream.simplyprint]`; `None` without the section.
     pub simplyprint: Option<SimplyPrint>,
+    /// `[upstream.mqtt]`; `None` without the section.
+    pub mqtt: Option<Mqtt>,
     /// `[printer.*]` in the order of the file.
     pub printers: Vec<Printer<D>>,
 }
@@ -80,6 +82,60 @@ pub struct SimplyPrint {
     pub api_url: String,
     /// When a bed was cleared, the cloud is asked to start the next item of its queue.
     pub start_next: bool,
+}
+
+/// `[upstream.mqtt]`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Mqtt {
+    /// Off keeps the section without using it.
+    pub enabled: bool,
+    /// Where the broker is.
+    pub broker: Broker,
+    /// Our name with it; `None`: made of the host's name and machine.
+    pub client_id: Option<String>,
+    /// Name and password.
+    pub user: Option<String>,
+    /// See `user`.
+    pub password: Option<Secret>,
+    /// The password stands in the section itself: then nobody else may read the file.
+    pub secret: bool,
+    /// Authority that the broker's certificate must be of, instead of those of the system.
+    pub ca_file: Option<PathBuf>,
+    /// Certificate that we show.
+    pub cert_file: Option<PathBuf>,
+    /// Its key.
+    pub key_file: Option<PathBuf>,
+    /// First part of all topics.
+    pub topic: String,
+    /// Name of the host in topics; `None`: that of `[agent]`.
+    pub host: Option<String>,
+    /// Prefix of Home Assistant's discovery; `None`: not announced.
+    pub discovery: Option<String>,
+    /// Whether commands are taken.
+    pub commands: bool,
+    /// Everything is told at least this often.
+    pub full: Duration,
+    /// How often a printing printer is pictured; `None`: never.
+    pub camera: Option<Duration>,
+    /// The broker hears of us at least this often.
+    pub keep_alive: Duration,
+    /// Within this time of a lost connection the next one is tried.
+    pub spread: Duration,
+    /// Hosts of this network that files may be fetched from.
+    pub download_hosts: Vec<String>,
+}
+
+/// Where a broker is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Broker {
+    /// Encrypted.
+    pub tls: bool,
+    /// Over a websocket, at this path.
+    pub websocket: Option<String>,
+    /// Name or address.
+    pub host: String,
+    /// Port.
+    pub port: u16,
 }
 
 /// Where the origin of the bed is.

@@ -141,6 +141,22 @@ impl Template {
         self.lines.is_empty()
     }
 
+    /// The lines as they were written, snippets filled in.
+    pub fn written(&self) -> Vec<String> {
+        let name = |variable: &Variable| {
+            let known = VARIABLES.iter().find(|(_, v)| v == variable);
+            known.map_or("", |(name, _)| *name)
+        };
+        let part = |part: &Part| match part {
+            Part::Text(text) => text.clone(),
+            Part::Value(variable) => format!("{{{}}}", name(variable)),
+        };
+        self.lines
+            .iter()
+            .map(|line| line.iter().map(part).collect())
+            .collect()
+    }
+
     /// The lines with their values. A line that needs a value that is not known is left out whole:
     /// half a command could do anything.
     pub fn lines(&self, values: &Values) -> Vec<String> {
@@ -171,9 +187,12 @@ pub fn parse(text: &str, snippets: &Snippets, moment: Moment) -> Result<Template
 
 /// Looks at a snippet by itself: whatever moment it is for.
 pub fn check(name: &str, snippets: &Snippets) -> Vec<TemplateMistake> {
-    let Some(text) = snippets.get(name) else {
-        return Vec::new();
-    };
+    snippet(name, snippets).and_then(Result::err).unwrap_or_default()
+}
+
+/// A snippet by itself; `None`: there is none of that name.
+pub fn snippet(name: &str, snippets: &Snippets) -> Option<Result<Template, Vec<TemplateMistake>>> {
+    let text = snippets.get(name)?;
     let mut reader = Reader {
         snippets,
         moment: None,
@@ -182,7 +201,7 @@ pub fn check(name: &str, snippets: &Snippets) -> Vec<TemplateMistake> {
         stack: vec![name.to_owned()],
     };
     reader.read(text, None);
-    reader.finish(text).err().unwrap_or_default()
+    Some(reader.finish(text))
 }
 
 struct Reader<'s> {
@@ -388,6 +407,7 @@ mod tests {
         .into();
         let lines = ["M117 a.gcode paused", "G1 X0", "G12 P1", "G1 Y220 Z12.4"];
         assert_eq!(template.lines(&values), lines);
+        assert_eq!(template.written()[3], "G1 Y{bed_y} Z{z}", "as its owner wrote it");
         values.remove(&Variable::Z);
         assert_eq!(
             template.lines(&values),

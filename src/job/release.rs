@@ -16,7 +16,7 @@ const FRESH: Duration = Duration::from_secs(30);
 const SETTLED: Duration = Duration::from_secs(5);
 
 /// When the bed counts as released.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct ReleaseRules {
     /// So cool, °C.
     pub below_c: Option<f32>,
@@ -77,6 +77,32 @@ impl BedRelease {
             done_at: None,
             cool_since: None,
         }
+    }
+
+    /// The rules in force.
+    pub fn rules(&self) -> ReleaseRules {
+        self.rules
+    }
+
+    /// Other rules, at once.
+    pub fn set_rules(&mut self, rules: ReleaseRules) {
+        self.rules = rules;
+        self.cool_since = None;
+    }
+
+    /// So many beds count as cleared in a row.
+    pub fn set_in_a_row(&mut self, beds: u32) {
+        self.count.in_a_row = beds;
+    }
+
+    /// While the bed is waited for: when the time alone releases it.
+    pub fn due(&self) -> Option<Instant> {
+        let waits = matches!(
+            self.stage,
+            BedStage::Due | BedStage::LettingGo | BedStage::Waiting
+        );
+        let (done, after) = (self.done_at?, self.rules.after?);
+        waits.then(|| done.checked_add(after)).flatten()
     }
 
     /// What was counted.

@@ -402,8 +402,20 @@ pub struct MaterialSlot {
 }
 
 /// How the bed is cleared by the printer itself.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct BedCycle {
+    /// Whether it is done: a person may switch it off.
+    pub on: bool,
+    /// A person has changed the rules of the configuration.
+    pub own_rules: bool,
+    /// Released below this temperature, °C.
+    pub below_c: Option<f32>,
+    /// Or so long after the print, s.
+    pub after_s: Option<u32>,
+    /// The moment at which the time alone releases it.
+    pub due: Option<Instant>,
+    /// After so many in a row a person has to look.
+    pub max_prints: Option<u32>,
     /// Where that stands.
     pub stage: BedStage,
     /// Beds cleared since a person last did.

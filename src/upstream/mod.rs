@@ -4,11 +4,11 @@
 //! newest wins), asks for commands and prints, and is answered with an outcome. It knows no driver and
 //! no API. A slow or missing upstream holds up nobody: nothing in the agent waits for one.
 //!
-//! To add one: a folder with `mod`, `shell` and `sim`, a section of the configuration, a line in the
-//! daemon.
+//! To add one: a folder with `mod`, `shell` and `sim`, a section of the configuration, two lines in [`crew`].
 
 use std::sync::Arc;
 
+use sha2::{Digest, Sha256};
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -16,6 +16,11 @@ use crate::agent::handle::AgentHandle;
 use crate::host::health::Host;
 use futures_util::future::BoxFuture;
 
+pub mod chatter;
+pub mod crew;
+pub mod fetch;
+pub mod mqtt;
+pub mod reach;
 pub mod simplyprint;
 
 /// What an upstream gets of the house.
@@ -41,4 +46,20 @@ pub trait Upstream: Send {
     /// Runs until `stop`. Reconnecting is its own business; it ends by itself only when it cannot
     /// work at all, in which case it says why.
     fn run(self: Box<Self>, house: House, stop: CancellationToken) -> BoxFuture<'static, ()>;
+}
+
+/// Where the system keeps its identity.
+const MACHINE_ID_FILES: [&str; 2] = ["/etc/machine-id", "/var/lib/dbus/machine-id"];
+
+/// A hash of this machine's identity, which is not for others to know.
+pub fn machine() -> Option<String> {
+    let raw = MACHINE_ID_FILES
+        .iter()
+        .find_map(|path| std::fs::read_to_string(path).ok())?;
+    let id = raw.trim();
+    if id.is_empty() || id == "uninitialized" {
+        return None;
+    }
+    let hash = Sha256::digest(format!("layerd {id}").as_bytes());
+    Some(hash.iter().map(|b| format!("{b:02x}")).collect())
 }

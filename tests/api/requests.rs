@@ -148,11 +148,11 @@ async fn printers_are_listed_in_pages_and_parts() {
     let (_, second) = rig.get("0/printers/Get?page=2&page_size=2").await;
     assert_eq!(second["data"].as_array().expect("rows").len(), 1);
     let (_, thin) = rig
-        .get("0/printers/Get?pid=1&no_job=1&no_notifications&printer_columns=name,state,mac")
+        .get("0/printers/Get?pid=1&no_job=1&no_notifications&printer_columns=name,state,mac,ssid")
         .await;
     assert_eq!(
         thin["data"]["printer"],
-        json!({"name": "alpha", "state": "operational", "mac": null})
+        json!({"name": "alpha", "state": "operational", "mac": "DC:A6:32:01:02:03", "ssid": null})
     );
     assert!(thin["data"].get("job").is_none() && thin["data"].get("notifications").is_none());
     rig.end().await;

@@ -10,6 +10,7 @@ use layerd::agent::plan::PrinterPlan;
 use layerd::agent::run::Agent;
 use layerd::drivers::StopMode;
 use layerd::host::fdstore::FdStore;
+use layerd::host::health::Host;
 use layerd::host::systemd::Systemd;
 use layerd::job::analysis_pool::{AnalysisPool, analyze_path};
 use layerd::job::preflight::Limits;
@@ -53,11 +54,16 @@ impl Rig {
     }
 
     /// With these lines under `[api]`.
+    pub async fn start_with(settings: &str) -> Rig {
+        Rig::start_planned(settings, |_| {}).await
+    }
+
+    /// With these lines under `[api]`, and printers changed like this.
     #[allow(
         clippy::disallowed_methods,
         reason = "the handles are kept and awaited in `end`"
     )]
-    pub async fn start_with(settings: &str) -> Rig {
+    pub async fn start_planned(settings: &str, change: impl FnOnce(&mut PrinterPlan)) -> Rig {
         let settings = layerd::daemon::parse_config(
             &format!("[api]\nlisten = [\"127.0.0.1:0\"]\nid = {ACCOUNT}\n{settings}"),
             "test",
@@ -87,7 +93,9 @@ impl Rig {
             dead: true,
             ..Fake::default()
         };
-        let plans = vec![plan("alpha", &alpha), plan("beta", &beta), plan("gone", &gone)];
+        let mut first = plan("alpha", &alpha);
+        change(&mut first);
+        let plans = vec![first, plan("beta", &beta), plan("gone", &gone)];
         let agent = Agent::start(plans, means, Systemd::new(None, None))
             .await
             .expect("an agent");
@@ -97,7 +105,11 @@ impl Rig {
         let stop = CancellationToken::new();
         let (served_agent, served_stop) = (handle.clone(), stop.clone());
         let served = tokio::spawn(async move {
-            layerd::api::serve(listener, served_agent, &settings, &["box"], served_stop).await;
+            let around = layerd::api::Surroundings {
+                names: &["box"],
+                host: tokio::sync::watch::channel(Arc::new(host())).1,
+            };
+            layerd::api::serve(listener, served_agent, &settings, around, served_stop).await;
         });
         let ended = stop.clone();
         let ran = tokio::spawn(async move {
@@ -274,6 +286,19 @@ pub async fn read(request: reqwest::RequestBuilder) -> (u16, Value) {
 
 fn socket(dir: &Path) -> PathBuf {
     dir.join("run").join(layerd::api::SOCKET_NAME)
+}
+
+/// The machine that these tests run on, as they would have it.
+fn host() -> Host {
+    Host {
+        board: Some("Raspberry Pi 4 Model B Rev 1.2".to_owned()),
+        ip: Some("192.0.2.7".to_owned()),
+        mac: Some("DC:A6:32:01:02:03".to_owned()),
+        wired: Some(true),
+        cpu_percent: Some(31.4),
+        cpu_c: Some(48.3),
+        ..Host::default()
+    }
 }
 
 fn plan(name: &str, fake: &Fake) -> PrinterPlan {

@@ -1,9 +1,13 @@
 //! The bed is cleared by the printer itself after a completed print, where that is configured.
 
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
 use super::Actor;
 use crate::agent::clock;
+use crate::agent::handle::{BedChange, PrinterHandle};
 use crate::config::model::Release;
-use crate::config::template::{Template, Values, Variable};
+use crate::config::template::{Template, Variable};
 use crate::job::release::{BedRelease, ReleaseCount, ReleaseRules, ReleaseStep, Seen};
 use crate::job::store::Store;
 use crate::printer::command::Command;
@@ -22,13 +26,46 @@ const BED: &str = "bed";
 pub(super) struct ReleaseSide {
     release: BedRelease,
     settings: Release,
+    wishes: Wishes,
     /// Of the print that is on the bed.
     file: String,
+}
+
+/// What a person changed; kept over restarts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+struct Wishes {
+    off: bool,
+    rules: Option<ReleaseRules>,
 }
 
 /// By number: a printer may be renamed.
 fn key(id: i64) -> String {
     format!("release/{id}")
+}
+
+fn wishes_key(id: i64) -> String {
+    format!("release-wishes/{id}")
+}
+
+/// A kept value; one that cannot be read is none.
+async fn kept<T: DeserializeOwned + Default>(store: &Store, printer: &str, key: &str) -> T {
+    let text = store.setting(key).await.unwrap_or_else(|error| {
+        tracing::error!(
+            printer,
+            "what was kept about clearing the bed could not be read: {error}"
+        );
+        None
+    });
+    text.and_then(|text| serde_json::from_str(&text).ok())
+        .unwrap_or_default()
+}
+
+fn rules(settings: &Release, wishes: &Wishes) -> ReleaseRules {
+    wishes.rules.unwrap_or(ReleaseRules {
+        below_c: settings.below_c,
+        after: settings.after,
+        max_prints: settings.max_prints,
+    })
 }
 
 /// The rules of a printer, with what was counted before.
@@ -39,21 +76,12 @@ pub(super) async fn load(
 ) -> Option<ReleaseSide> {
     let settings = settings?.clone();
     let (id, printer) = printer;
-    let kept = store.setting(&key(id)).await.unwrap_or_else(|error| {
-        tracing::error!(printer, "the counters of cleared beds could not be read: {error}");
-        None
-    });
-    let count = kept
-        .and_then(|text| serde_json::from_str::<ReleaseCount>(&text).ok())
-        .unwrap_or_default();
-    let rules = ReleaseRules {
-        below_c: settings.below_c,
-        after: settings.after,
-        max_prints: settings.max_prints,
-    };
+    let count: ReleaseCount = kept(store, printer, &key(id)).await;
+    let wishes: Wishes = kept(store, printer, &wishes_key(id)).await;
     Some(ReleaseSide {
-        release: BedRelease::new(rules, count),
+        release: BedRelease::new(rules(&settings, &wishes), count),
         settings,
+        wishes,
         file: String::new(),
     })
 }
@@ -62,6 +90,9 @@ impl Actor {
     /// A print was completed.
     pub(super) fn release_begins(&mut self, file: &str) {
         let Some(side) = &mut self.release else { return };
+        if side.wishes.off {
+            return;
+        }
         file.clone_into(&mut side.file);
         let step = side.release.print_done(clock::now().mono);
         self.release_step(step);
@@ -79,6 +110,52 @@ impl Actor {
             self.raise_cleared(BED);
             self.keep_release();
         }
+    }
+
+    /// A person changes the rules. Nothing begins by it: a bed that waits for a person goes on waiting.
+    pub(super) fn release_changes(&mut self, change: BedChange) -> Outcome {
+        let Some(side) = &mut self.release else {
+            return Outcome::refused(
+                "refused/no-release",
+                "This printer cannot clear its bed by itself: there is no `release` in its configuration.",
+            );
+        };
+        let mut step = None;
+        match change {
+            BedChange::On(on) => {
+                side.wishes.off = !on;
+                if !on {
+                    step = side.release.stop("Clearing it by itself was switched off.");
+                }
+            }
+            BedChange::Rules(wanted) => {
+                side.wishes.rules = wanted;
+                side.release.set_rules(rules(&side.settings, &side.wishes));
+            }
+            BedChange::InARow(beds) => side.release.set_in_a_row(beds),
+        }
+        self.note(match change {
+            BedChange::On(true) => "the bed is to be cleared by itself".to_owned(),
+            BedChange::On(false) => "the bed is not to be cleared by itself any more".to_owned(),
+            BedChange::Rules(Some(_)) => "other rules for clearing the bed".to_owned(),
+            BedChange::Rules(None) => "the bed is cleared by the rules of the configuration".to_owned(),
+            BedChange::InARow(beds) => format!("{beds} beds count as cleared in a row"),
+        });
+        self.keep_release();
+        self.keep_wishes();
+        self.release_step(step);
+        Outcome::Verified
+    }
+
+    fn keep_wishes(&mut self) {
+        let Some(side) = &self.release else { return };
+        let Ok(text) = serde_json::to_string(&side.wishes) else {
+            return;
+        };
+        let (store, id) = (self.means.store.clone(), self.shared.id);
+        self.chores.push(Box::pin(async move {
+            store.set_setting(&wishes_key(id), Some(&text)).await
+        }));
     }
 
     pub(super) fn release_tick(&mut self) {
@@ -136,6 +213,16 @@ impl Actor {
             }
         }
         let cycle = self.release.as_ref().map(|side| BedCycle {
+            on: !side.wishes.off,
+            own_rules: side.wishes.rules.is_some(),
+            below_c: side.release.rules().below_c,
+            after_s: side
+                .release
+                .rules()
+                .after
+                .and_then(|after| u32::try_from(after.as_secs()).ok()),
+            due: side.release.due(),
+            max_prints: side.release.rules().max_prints,
             stage: side.release.stage(),
             in_a_row: side.release.count().in_a_row,
             cleared: side.release.count().cleared,
@@ -147,14 +234,12 @@ impl Actor {
     }
 
     fn release_send(&mut self, template: Template) {
-        let mut values = Values::new();
-        values.insert(Variable::Printer, self.shared.name.to_string());
+        let mut values = PrinterHandle {
+            shared: self.shared.clone(),
+        }
+        .values();
         if let Some(side) = &self.release {
             values.insert(Variable::File, side.file.clone());
-        }
-        if let Some(bed) = self.settings.preflight.bed_mm {
-            let names = [Variable::BedX, Variable::BedY, Variable::BedZ];
-            values.extend(names.into_iter().zip(bed.map(|mm| mm.to_string())));
         }
         let mut lines = template.lines(&values);
         if lines.is_empty() {

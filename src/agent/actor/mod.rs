@@ -359,6 +359,12 @@ impl Actor {
             Ask::ClearBed { rating, done } => {
                 let _ = done.send(self.clear_bed(rating));
             }
+            Ask::BedRules { change, done } => {
+                let outcome = self.release_changes(change);
+                // Whoever looks after the answer sees the change.
+                self.publish();
+                let _ = done.send(outcome);
+            }
             Ask::Dismiss { key, done } => {
                 let known = self.state.notices.iter().any(|n| n.key == key);
                 self.close_notice(&key);

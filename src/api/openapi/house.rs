@@ -9,6 +9,17 @@ const A: Scope = Scope::Admin;
 /// Words of both kinds are taken.
 const STATUSES: &[&str] = &["ongoing", "cancelled", "failed", "finished", "done"];
 
+/// Lines of the owner's own.
+const MACROS: &[&str] = &[
+    "is_start",
+    "is_end",
+    "is_cancel",
+    "is_pause",
+    "is_resume",
+    "is_autoprint_clear",
+    "is_autoprint_on_end",
+];
+
 /// Ours, with commas.
 const SCOPES: &str = "^(read|control|files|admin)(,(read|control|files|admin))*$";
 
@@ -28,6 +39,27 @@ pub(super) const ROUTES: &[Route] = &[
         status: "200",
     },
     get("/0/files/ListExisting", R, "Uploaded files", &[]),
+    get(
+        "/0/gcode_macros/GetOverview",
+        R,
+        "Macros and snippets of the configuration",
+        &[],
+    ),
+    get(
+        "/0/gcode_macros/GetSnippet",
+        R,
+        "One snippet, by number or name",
+        &[("id", Kind::Text(255), true)],
+    ),
+    get(
+        "/0/gcode_macros/GetMacroGcode",
+        R,
+        "The lines of a macro as they would be sent",
+        &[
+            ("macro", Kind::Word(MACROS), true),
+            ("printer", Kind::PidList, false),
+        ],
+    ),
     post(
         "/0/jobs/GetPaginatedPrintJobs",
         R,
@@ -177,6 +209,7 @@ pub(super) const ROUTES: &[Route] = &[
         Gives::Stream("application/json"),
     ),
     open("/", "The page", Gives::Stream("text/html")),
+    open("/docs", "This document for people", Gives::Stream("text/html")),
     open("/page/{name}", "A file of the page", Gives::Stream("*/*")),
     giving(
         open("/p/{printer}", "The page of a printer", Gives::Elsewhere),

@@ -31,6 +31,21 @@ const LIST_BODY: &[Part] = &[
     ("sort_dir", Kind::Word(&["asc", "desc"]), false),
 ];
 
+/// What `SendGcode` knows by name.
+const MACROS: &[&str] = &[
+    "home",
+    "extrude",
+    "retract",
+    "disable_motors",
+    "is_start",
+    "is_end",
+    "is_cancel",
+    "is_pause",
+    "is_resume",
+    "is_autoprint_clear",
+    "is_autoprint_on_end",
+];
+
 /// One printer, no list.
 const ONE_QUERY: Part = ("pid", Kind::Pid, true);
 
@@ -120,12 +135,9 @@ pub(super) const ROUTES: &[Route] = &[
         "Send G-code, or a macro",
         &[
             PID_BODY,
+            ("snippet_id", Kind::Any, false),
             ("gcode", Kind::Lines, false),
-            (
-                "macro",
-                Kind::Word(&["home", "extrude", "retract", "disable_motors"]),
-                false,
-            ),
+            ("macro", Kind::Word(MACROS), false),
             ("macro_context", Kind::Object, false),
             OURS,
         ],
@@ -188,6 +200,57 @@ pub(super) const ROUTES: &[Route] = &[
         "/0/printers/actions/Answer",
         "Press a button of a prompt",
         &[PID_BODY, ("button", Kind::Number(0, 255), true), OURS],
+    ),
+    get(
+        "/0/printers/GetPendingPrintStatus",
+        R,
+        "Prints that are checked and wait for the word to heat",
+        &[PID_QUERY],
+    ),
+    get(
+        "/0/printers/autoprint/CheckState",
+        R,
+        "What each bed waits for",
+        &[PID_QUERY],
+    ),
+    get(
+        "/0/printers/autoprint/GetAutoPrintSettings",
+        R,
+        "How the bed is cleared",
+        &[ONE_QUERY],
+    ),
+    post(
+        "/0/printers/autoprint/SetEnabled",
+        Scope::Control,
+        "Whether the bed is cleared by itself",
+        &[PID_BODY, ("on", Kind::Switch, true)],
+    ),
+    post(
+        "/0/printers/autoprint/SetClearedBedsAmount",
+        Scope::Control,
+        "So many beds count as cleared in a row",
+        &[PID_BODY, ("amount", Kind::Number(0, 100_000), true)],
+    ),
+    by_query(
+        post(
+            "/0/printers/autoprint/SaveAutoPrintSettings",
+            Scope::Control,
+            "When the bed is cleared",
+            &[
+                ("useDefault", Kind::Word(&["org", "model", "1", "0"]), true),
+                ("saveAsDefault", Kind::Word(&["org", "model", "1", "0"]), false),
+                ("bedReleaseTemp", Kind::Number(0, 999), false),
+                ("autoReleaseTime", Kind::Number(0, 86_400), false),
+                ("maxPrints", Kind::Number(0, 10_000), false),
+                ("ackNoGcode", Kind::Switch, false),
+                ("method", Kind::Text(100), false),
+                ("variant", Kind::Text(100), false),
+                ("clearTimeout", Kind::Number(0, 3600), false),
+                ("aiBedCheck", Kind::Switch, false),
+                ("alwaysClear", Kind::Switch, false),
+            ],
+        ),
+        &[ONE_QUERY],
     ),
     get("/0/printers/notification/Get", R, "Open notices", &[PID_QUERY]),
     post(

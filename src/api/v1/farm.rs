@@ -19,7 +19,7 @@ use crate::api::door::Touched;
 use crate::api::envelope::Problem;
 use crate::api::incoming::{Json, Params};
 use crate::api::routes::needing;
-use crate::api::{Api, actions, demand, job_view, jobs, printers, view};
+use crate::api::{Api, actions, demand, job_view, jobs, row, view};
 use crate::job::record::JobRecord;
 use crate::job::store::{JobFilter, JobSort};
 use crate::printer::model::StateWord;
@@ -97,7 +97,7 @@ fn find(api: &Api, id: &str) -> Result<PrinterHandle, Problem> {
 fn printer(api: &Api, printer: &PrinterHandle) -> Value {
     let snapshot = printer.snapshot();
     let job = snapshot.state.job.as_ref();
-    let row = printers::row(api, printer);
+    let row = row::row(api, printer);
     json!({
         "id": shape::printer_id(printer.id()),
         "name": printer.name(),

@@ -19,7 +19,7 @@ use crate::api::access::{Caller, Scope};
 use crate::api::envelope::Problem;
 use crate::api::incoming::Json;
 use crate::api::routes::needing;
-use crate::api::{Api, jobs, keys, printers, view};
+use crate::api::{Api, jobs, keys, row, view};
 use crate::job::store::UploadRow;
 
 const NAME_MAX: usize = 255;
@@ -117,7 +117,7 @@ async fn context(State(api): State<Api>, Extension(caller): Extension<Caller>) -
 fn printer(api: &Api, printer: &PrinterHandle) -> Value {
     let snapshot = printer.snapshot();
     let state = &snapshot.state;
-    let mut row = printers::row(api, printer);
+    let mut row = row::row(api, printer);
     let native = row.get_mut("layerd").map(Value::take).unwrap_or_default();
     json!({
         "id": printer.id().to_string(),

@@ -15,7 +15,7 @@ use super::incoming::Json;
 use super::{Api, jobs, view};
 use crate::agent::clock;
 use crate::job::store::{DeliveryFilter, DeliveryRow, DeliverySort, WEBHOOKS_MAX, WebhookRow};
-use notable::EVENTS;
+use notable::{CLOUD_EVENTS, EVENTS};
 
 /// What deliveries are sorted by.
 const SORTS: &[&str] = &["createdAt", "statusCode", "durationMs", "attempts"];
@@ -110,16 +110,15 @@ fn events(body: &Json) -> Result<String, Problem> {
     let list = list.ok_or_else(|| Problem::bad("`events` must be a list of at least one event."))?;
     let mut words: Vec<&str> = Vec::new();
     for event in list {
-        let known = event
-            .as_str()
-            .and_then(|e| EVENTS.iter().find(|k| **k == e))
-            .ok_or_else(|| {
-                let text: String = event.to_string().chars().take(60).collect();
-                Problem::bad(format!(
-                    "There is no event {text} on this host; known are {}.",
-                    EVENTS.join(", ")
-                ))
-            })?;
+        let mut all = EVENTS.iter().chain(CLOUD_EVENTS);
+        let known = event.as_str().and_then(|e| all.find(|k| **k == e));
+        let known = known.ok_or_else(|| {
+            let text: String = event.to_string().chars().take(60).collect();
+            Problem::bad(format!(
+                "There is no event {text}; this host tells of {}.",
+                EVENTS.join(", ")
+            ))
+        })?;
         if !words.contains(known) {
             words.push(known);
         }
@@ -225,6 +224,8 @@ pub(super) async fn logs(State(api): State<Api>, body: Json) -> Result<Answer<Va
 const MASK: &str = "********";
 
 fn shown(row: &WebhookRow) -> Value {
+    let never = row.events.split(',').filter(|e| CLOUD_EVENTS.contains(e));
+    let never: Vec<&str> = never.collect();
     json!({
         "id": row.id,
         "created_by": null,
@@ -238,6 +239,8 @@ fn shown(row: &WebhookRow) -> Value {
         "oauth_client_id": null,
         "created_at": view::rfc3339(row.created),
         "updated_at": view::rfc3339(row.updated),
+        // What was asked for and only the cloud can tell of.
+        "layerd": {"never": never},
     })
 }
 

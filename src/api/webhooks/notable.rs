@@ -19,10 +19,67 @@ pub const EVENTS: &[&str] = &[
     "job.failed",
     "job.bed_cleared",
     "job.objects_skipped",
+    "printer.autoprint_state_changed",
     "printer.material_changed",
     "printer.offline",
     "printer.online",
     "test",
+];
+
+/// Events that the cloud alone can tell of. Asking for them is no mistake: the same programs talk to both.
+pub const CLOUD_EVENTS: &[&str] = &[
+    "balance.adjusted",
+    "balance.charged",
+    "balance.refunded",
+    "balance.topped_up",
+    "company.autoprint_state_changed",
+    "filament.assigned",
+    "filament.create",
+    "filament.delete",
+    "filament.unassigned",
+    "filament.update",
+    "maintenance.job_cancelled",
+    "maintenance.job_completed",
+    "maintenance.job_created",
+    "maintenance.job_deleted",
+    "maintenance.job_overdue",
+    "maintenance.job_reopened",
+    "maintenance.job_started",
+    "maintenance.job_updated",
+    "maintenance.low_stock",
+    "maintenance.problem_reported",
+    "maintenance.problem_resolved",
+    "maintenance.schedule_created",
+    "maintenance.schedule_deleted",
+    "maintenance.schedule_updated",
+    "maintenance.spare_part_created",
+    "maintenance.spare_part_deleted",
+    "maintenance.spare_part_updated",
+    "maintenance.stock_adjusted",
+    "maintenance.task_completed",
+    "maintenance.task_skipped",
+    "organization.user_pending",
+    "organization.user_signup",
+    "printer.ai_failure_detected",
+    "printer.ai_failure_false_positive",
+    "printer.ai_state_changed",
+    "printer.autoprint_max_cycles",
+    "printer.custom_tag_assigned",
+    "printer.custom_tag_detached",
+    "printer.nozzle_size_changed",
+    "printer.out_of_order_state_changed",
+    "queue.add_item",
+    "queue.delete_item",
+    "queue.empty_queue",
+    "queue.item_approved",
+    "queue.item_denied",
+    "queue.item_pending_approval",
+    "queue.move_item",
+    "queue.revive_item",
+    "quota.adjusted",
+    "quota.request_new",
+    "quota.request_resolved",
+    "quota.reset",
 ];
 
 /// The dialect of webhooks that were made in AutoPrintFarm's shape.
@@ -71,6 +128,14 @@ pub fn between(which: Which<'_>, before: &Snapshot, after: &Snapshot, since: Tim
             "printer.online"
         };
         tell(event, json!({"printer": printer, "user": null}));
+    }
+    if let (Some(a), Some(b)) = (old.bed_cycle, new.bed_cycle)
+        && a.on != b.on
+    {
+        tell(
+            "printer.autoprint_state_changed",
+            json!({"user": null, "printer": printer, "enabled": b.on}),
+        );
     }
     let ended = after
         .last

@@ -81,6 +81,7 @@ mod tests {
             pause: line("G1 X7 Y7 F6000\nM117 layer {layer} {temp}", Moment::Pause),
             resume: line("M117 again at {temp}", Moment::Resume),
             cancel: line("M117 gone", Moment::Cancel),
+            ..Lifecycle::default()
         };
         let options = Options {
             speed: 20.0,

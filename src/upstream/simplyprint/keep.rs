@@ -3,21 +3,18 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use sha2::{Digest, Sha256};
-
 use super::action::PrinterKey;
 use super::doc::Doc;
 use super::outbox::Entry;
 use crate::config::secrets::Secret;
 use crate::job::store::{Store, StoreError};
+use crate::upstream::machine;
 use futures_util::future::BoxFuture;
 
 /// Name of this upstream in the database.
 pub const UPSTREAM: &str = "simplyprint";
 /// The machine that the identities belong to.
 const MACHINE: &str = "machine";
-/// Where the system keeps its identity.
-const MACHINE_ID_FILES: [&str; 2] = ["/etc/machine-id", "/var/lib/dbus/machine-id"];
 /// A write that failed is tried again after this.
 const RETRY: Duration = Duration::from_secs(5);
 /// Writes that may wait for a disk that refuses them. When full the oldest goes, loudly.
@@ -203,19 +200,6 @@ async fn persist(keep: Keep, write: Write) -> Write {
         tokio::time::sleep(RETRY).await;
     }
     write
-}
-
-/// A hash of this machine's identity, which is not for others to know.
-pub fn machine() -> Option<String> {
-    let raw = MACHINE_ID_FILES
-        .iter()
-        .find_map(|path| std::fs::read_to_string(path).ok())?;
-    let id = raw.trim();
-    if id.is_empty() || id == "uninitialized" {
-        return None;
-    }
-    let hash = Sha256::digest(format!("layerd {id}").as_bytes());
-    Some(hash.iter().map(|b| format!("{b:02x}")).collect())
 }
 
 /// Takes over the identities of another machine (`layerd adopt`). `false`: they are this machine's.

@@ -13,7 +13,7 @@
 //! | [`doc`], [`outbox`] | what survives a restart (pure) |
 //! | [`action`] | what the pure part wants done |
 //! | [`shell`], [`socket`] | the loop around the pure part, the websocket |
-//! | [`work`], [`fetch`], [`reach`] | commands, files, posts; which addresses may be asked |
+//! | [`work`] | commands, files, posts |
 //! | [`keep`] | the database |
 
 pub mod action;
@@ -22,7 +22,6 @@ pub mod demand;
 pub mod doc;
 pub mod endpoints;
 pub mod extras;
-pub mod fetch;
 pub mod keep;
 pub mod lenient;
 pub mod materials;
@@ -30,7 +29,6 @@ pub mod notices;
 pub mod outbox;
 pub mod printer;
 pub mod proto;
-pub mod reach;
 pub mod session;
 pub mod shell;
 pub mod sim;

@@ -10,7 +10,6 @@ use tokio::sync::{Semaphore, mpsc};
 use uuid::Uuid;
 
 use super::action::{FetchOrder, PictureOrder, PrinterKey, StartOrder};
-use super::fetch::Fetcher;
 use super::printer::StartResult;
 use super::view::Ended;
 use crate::agent::handle::{AgentHandle, PrintOrder, PrinterHandle};
@@ -19,6 +18,7 @@ use crate::gcode::analysis::Object;
 use crate::printer::command::Command;
 use crate::printer::model::PrintObject;
 use crate::printer::outcome::Outcome;
+use crate::upstream::fetch::Fetcher;
 
 /// How long a post may take.
 const POST_LIMIT: std::time::Duration = std::time::Duration::from_secs(45);

@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 use futures_util::future::BoxFuture;
 use tokio_util::sync::CancellationToken;
 
-use super::chatter::Line;
 use super::turns::Loop;
 use crate::agent::clock;
+use crate::upstream::chatter::Line;
 use crate::upstream::simplyprint::action::{Action, PictureOrder, PrinterKey};
 use crate::upstream::simplyprint::demand::HostDemand;
 use crate::upstream::simplyprint::work::{self, Done};

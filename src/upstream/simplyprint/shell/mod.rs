@@ -1,7 +1,6 @@
 //! Around the pure part: what all sockets share, one loop per socket ([`turns`]), and who does what the
-//! pure part wants done ([`errands`]); how much of it goes into the log ([`chatter`]).
+//! pure part wants done ([`errands`]).
 
-mod chatter;
 mod errands;
 mod turns;
 
@@ -19,14 +18,14 @@ use tokio_util::sync::CancellationToken;
 
 use super::action::PrinterKey;
 use super::endpoints::Endpoints;
-use super::fetch::{Fetcher, LANES};
 use super::keep::Keep;
-use super::reach::Reach;
 use super::session::Mode;
 use super::work::{STARTS, Tools};
 use crate::agent::handle::PrinterHandle;
 use crate::host::tls;
 use crate::upstream::House;
+use crate::upstream::fetch::{Fetcher, LANES};
+use crate::upstream::reach::Reach;
 
 /// How often the list of printers and the host are looked at.
 const LOOK_AROUND: Duration = Duration::from_secs(2);

@@ -13,13 +13,13 @@ use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::chatter::Chatter;
 use super::{Crew, LOOK_AROUND, Shell};
 use crate::agent::backoff::Backoff;
 use crate::agent::clock;
 use crate::agent::handle::{PrinterHandle, Snapshot};
 use crate::agent::pairing::Pairing;
 use crate::printer::model::Now;
+use crate::upstream::chatter::Chatter;
 use crate::upstream::simplyprint::action::{Output, PrinterKey};
 use crate::upstream::simplyprint::extras;
 use crate::upstream::simplyprint::keep::{UPSTREAM, Write, Writes};

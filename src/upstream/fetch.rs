@@ -1,4 +1,4 @@
-//! Fetching a file from the cloud into the spool: resumed where the server allows it, whole or not at
+//! Fetching a file for an upstream into the spool: resumed where the server allows it, whole or not at
 //! all.
 
 use std::sync::Arc;

@@ -2,8 +2,7 @@
 
 use std::time::Duration;
 
-use super::Api;
-use crate::agent::handle::PrinterHandle;
+use super::handle::{AgentHandle, PrinterHandle};
 use crate::printer::outcome::Refusal;
 
 /// How long the analysis of the file may take: it was made at the start and is kept.
@@ -23,13 +22,13 @@ pub struct Known {
 
 /// The objects of the file that prints; `None` when nobody here knows the file (a print that was
 /// started at the printer).
-pub(super) async fn of_print(api: &Api, printer: &PrinterHandle) -> Option<Vec<Known>> {
+pub async fn of_print(agent: &AgentHandle, printer: &PrinterHandle) -> Option<Vec<Known>> {
     let snapshot = printer.snapshot();
     let job = snapshot.state.job.as_ref()?;
     let uid = job.uid;
     let look = async {
-        let record = api.agent.store().job(uid).await.ok()??;
-        api.agent
+        let record = agent.store().job(uid).await.ok()??;
+        agent
             .pool()
             .analysis_of(record.sha256.as_deref()?, record.plate)
             .await

@@ -1,4 +1,4 @@
-//! How much of what a cloud makes us say goes into the log: one that talks nonsense must not fill the disk.
+//! How much of what an upstream makes us say goes into the log: one that talks nonsense must not fill the disk. Pure.
 
 use std::time::{Duration, Instant};
 
@@ -7,7 +7,7 @@ const LINES_MAX: u32 = 30;
 /// The span.
 const SPAN: Duration = Duration::from_secs(60);
 
-/// Counts the lines of one printer.
+/// Counts the lines of one printer or link.
 #[derive(Debug)]
 pub struct Chatter {
     since: Instant,

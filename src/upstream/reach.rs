@@ -1,4 +1,4 @@
-//! Which addresses a URL from the cloud may lead to: the internet, and the cloud's own hosts. Never this
+//! Which addresses a URL from an upstream may lead to: the internet, and hosts that the owner named. Never this
 //! machine, this network or a provider's metadata service, also not by a redirect or a name.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};

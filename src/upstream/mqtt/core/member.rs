@@ -1,0 +1,262 @@
+//! One printer: what was told of it, what waits, what the broker keeps.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use super::super::gate::Gate;
+use super::super::homeassistant::Config;
+use super::super::level::Levels;
+use super::super::outbox::{Entry, Kind, Outbox};
+use super::super::story::{self, Cursor};
+use super::super::topics;
+use super::super::view::{self, Mark};
+use super::{Doc, Output, PrinterKey, Publish, Settings, ToldNotice, kept};
+use crate::printer::model::Now;
+use crate::printer::notice::Notice;
+use crate::printer::outcome::Refusal;
+
+/// Commands that are kept on the disk for the time after a restart.
+const TAKEN_KEPT: usize = 50;
+/// Pictures of an idle printer are so much rarer.
+const IDLE_PICTURES: u32 = 10;
+/// What is kept at the broker for one printer, or for the host.
+#[derive(Clone, Debug, Default)]
+pub struct Retained {
+    pub(super) topics: BTreeSet<String>,
+    pub(super) changed: bool,
+}
+
+impl Retained {
+    pub(super) fn note(&mut self, topic: &str) {
+        if !self.topics.contains(topic) {
+            self.topics.insert(topic.to_owned());
+            self.changed = true;
+        }
+    }
+
+    pub(super) fn text(&self) -> Option<String> {
+        (!self.topics.is_empty()).then(|| json!(self.topics).to_string())
+    }
+}
+
+/// A device of Home Assistant.
+#[derive(Clone, Debug, Default)]
+pub struct Announced {
+    pub(super) configs: BTreeMap<String, Value>,
+    pub(super) due: VecDeque<String>,
+}
+
+impl Announced {
+    /// What is new or has changed is due.
+    pub(super) fn set(&mut self, configs: Vec<Config>) {
+        for Config { topic, body } in configs {
+            if self.configs.get(&topic) != Some(&body) {
+                if !self.due.contains(&topic) {
+                    self.due.push_back(topic.clone());
+                }
+                self.configs.insert(topic, body);
+            }
+        }
+    }
+
+    pub(super) fn again(&mut self) {
+        self.due = self.configs.keys().cloned().collect();
+    }
+
+    pub(super) fn take(&mut self) -> Option<(String, Vec<u8>)> {
+        let topic = self.due.pop_front()?;
+        let body = self.configs.get(&topic)?.to_string();
+        Some((topic, body.into_bytes()))
+    }
+}
+
+/// A printer.
+#[derive(Debug)]
+pub struct Member {
+    pub(super) name: String,
+    pub(super) online: Option<bool>,
+    pub(super) online_told: Option<bool>,
+    pub(super) levels: Levels,
+    pub(super) mark: Option<Mark>,
+    pub(super) prints: bool,
+    pub(super) camera: bool,
+    pub(super) pictured: Option<Instant>,
+    pub(super) picture: Option<Vec<u8>>,
+    pub(super) announced: Announced,
+    pub(super) retained: Retained,
+    pub(super) outbox: Outbox,
+    pub(super) gate: Gate,
+    pub(super) cursor: Cursor,
+    pub(super) notices: Vec<ToldNotice>,
+    pub(super) looks: VecDeque<Instant>,
+    pub(super) doc_changed: bool,
+}
+
+impl Member {
+    /// A printer that was just found.
+    pub(super) fn new(now: Instant, name: &str, doc: Doc, outbox: Outbox, retained: Retained) -> Self {
+        Member {
+            name: name.to_owned(),
+            online: None,
+            online_told: None,
+            levels: Levels::default(),
+            mark: None,
+            prints: false,
+            camera: false,
+            pictured: None,
+            picture: None,
+            announced: Announced::default(),
+            retained,
+            outbox,
+            gate: Gate::restore(doc.taken),
+            cursor: doc.cursor,
+            notices: doc.notices,
+            looks: VecDeque::from([now]),
+            doc_changed: false,
+        }
+    }
+
+    pub(super) fn doc(&self) -> String {
+        let doc = Doc {
+            cursor: self.cursor.clone(),
+            notices: self.notices.clone(),
+            taken: self.gate.kept(TAKEN_KEPT),
+        };
+        serde_json::to_string(&doc).unwrap_or_default()
+    }
+
+    pub(super) fn push(&mut self, key: PrinterKey, entry: Entry, out: &mut VecDeque<Output>) {
+        if let Ok(gone) = self.outbox.push(entry.clone()) {
+            out.extend(gone.map(|gone| Output::Delivered(key, gone)));
+            out.push_back(Output::Put(key, entry));
+        }
+    }
+
+    pub(super) fn result(&mut self, key: PrinterKey, id: &str, body: Value, out: &mut VecDeque<Output>) {
+        let entry = Entry {
+            key: format!("result/{id}"),
+            kind: Kind::Result,
+            body,
+        };
+        self.push(key, entry, out);
+    }
+
+    pub(super) fn refuse(
+        &mut self,
+        now: Now,
+        key: PrinterKey,
+        id: &str,
+        word: Option<&str>,
+        refusal: Refusal,
+        out: &mut VecDeque<Output>,
+    ) {
+        let body = json!({
+            "id": id,
+            "command": word,
+            "outcome": "refused",
+            "code": refusal.code,
+            "message": refusal.message,
+            "at": story::time_ms(now.wall),
+        });
+        self.result(key, id, body, out);
+    }
+
+    pub(super) fn tell_notices(
+        &mut self,
+        now: Now,
+        key: PrinterKey,
+        open: &[Notice],
+        out: &mut VecDeque<Output>,
+    ) {
+        let closed: Vec<ToldNotice> = self
+            .notices
+            .iter()
+            .filter(|told| !open.iter().any(|n| n.id == told.id))
+            .cloned()
+            .collect();
+        for told in closed {
+            self.notices.retain(|n| n.id != told.id);
+            let id = format!("notice/{}/closed", told.id);
+            let body = json!({
+                "id": id, "event": "notice.closed", "at": story::time_ms(now.wall), "notice": {"id": told.id, "key": told.key},
+            });
+            self.push(
+                key,
+                Entry {
+                    key: id,
+                    kind: Kind::Notice,
+                    body,
+                },
+                out,
+            );
+            self.doc_changed = true;
+        }
+        for notice in open {
+            if self.notices.iter().any(|told| told.id == notice.id) {
+                continue;
+            }
+            self.notices.push(ToldNotice {
+                id: notice.id,
+                key: view::cut(&notice.key),
+            });
+            let id = format!("notice/{}/opened", notice.id);
+            let body = json!({
+                "id": id, "event": "notice.opened", "at": story::time_ms(notice.at), "notice": view::notice(notice),
+            });
+            self.push(
+                key,
+                Entry {
+                    key: id,
+                    kind: Kind::Notice,
+                    body,
+                },
+                out,
+            );
+            self.doc_changed = true;
+        }
+    }
+
+    /// When the next picture is due: outer `None`: never, inner: at once.
+    pub(super) fn picture_due(&self, every: Option<Duration>) -> Option<Option<Instant>> {
+        let every = every.filter(|_| self.camera && self.picture.is_none())?;
+        let wait = if self.prints {
+            every
+        } else {
+            every.saturating_mul(IDLE_PICTURES)
+        };
+        Some(self.pictured.map(|at| at + wait))
+    }
+
+    pub(super) fn publish(&mut self, now: Instant, settings: &Settings) -> Option<Publish> {
+        if self.online.is_some() && self.online_told != self.online {
+            self.online_told = self.online;
+            let topic = settings.topics.of(&self.name, topics::AVAILABILITY);
+            self.retained.note(&topic);
+            let word = if self.online == Some(true) {
+                topics::ONLINE
+            } else {
+                topics::OFFLINE
+            };
+            return Some(kept(topic, word.into()));
+        }
+        if let Some((group, value)) = self.levels.take(now, settings.full) {
+            let topic = settings.topics.of(&self.name, group.topic());
+            let payload = value.to_string().into_bytes();
+            self.retained.note(&topic);
+            return Some(kept(topic, payload));
+        }
+        if let Some((topic, payload)) = self.announced.take() {
+            self.retained.note(&topic);
+            return Some(kept(topic, payload));
+        }
+        let payload = self.picture.take()?;
+        Some(Publish {
+            topic: settings.topics.of(&self.name, topics::CAMERA),
+            payload,
+            retain: false,
+            token: None,
+        })
+    }
+}
