@@ -80,7 +80,7 @@ fn run(words: &[&str]) {
 fn the_cloud_double_has_nothing_to_complain_about() {
     let root = env!("CARGO_MANIFEST_DIR");
     let done = match Command::new("bash")
-        .args(["tests/peers/run-cloud", "--short"])
+        .args(["tests/peers/run-cloud"])
         .current_dir(root)
         .env("LAYERD", env!("CARGO_BIN_EXE_layerd"))
         .output()
