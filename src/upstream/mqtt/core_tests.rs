@@ -228,6 +228,13 @@ fn what_was_taken_up_before_a_restart_is_not_taken_up_again() {
         0.5,
     );
     assert!(acts(&mut next, begin).is_empty());
+    next.connected();
+    let told = results(&said(&mut next, begin));
+    assert_eq!(told.len(), 1, "nobody knows how it ended, and that is said once");
+    assert_eq!(
+        (&told[0]["id"], &told[0]["code"]),
+        (&json!("a"), &json!("unverified/restart"))
+    );
 }
 
 #[test]
