@@ -67,6 +67,7 @@
 //! | a route of the local API | [`api`] |
 //! | what slicers send and see | `api/slicer/` |
 //! | the shapes of other services at `/v1` | `api/v1/` |
+//! | tools for assistants | `api/mcp/` |
 //! | the temperatures that a page shows | [`agent::curves`], `api/curve` |
 //! | what a cloud is told and wants | [`upstream`], `upstream/simplyprint/` |
 //! | what a broker and Home Assistant are told, and which commands are taken there | `upstream/mqtt/`; golden files: `fixtures/mqtt/` |

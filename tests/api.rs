@@ -17,6 +17,8 @@ mod doors;
 mod events;
 #[path = "api/files.rs"]
 mod files;
+#[path = "api/mcp.rs"]
+mod mcp;
 #[path = "api/people.rs"]
 mod people;
 #[path = "api/requests.rs"]

@@ -77,13 +77,13 @@ pub async fn act(
     body: Json,
 ) -> Result<(Extension<Touched>, Answer<Value>), Problem> {
     let action = parts.get("action").map(String::as_str).unwrap_or_default();
+    let manner = demand::manner(&body.0)?;
     if action == "Recover" {
         let printers = api.printers(&pid::pids(params.text("pid"), &body.0)?)?;
         let touched = Touched(printers.iter().map(PrinterHandle::id).collect());
         return Ok((Extension(touched), recover::act(&api, &printers, &body.0).await?));
     }
     let demand = demand::read(action, &body.0)?;
-    let manner = demand::manner(&body.0)?;
     let printers = api.printers(&pid::pids(params.text("pid"), &body.0)?)?;
     let Done { ends, name, ignored } = carry_out(&api, &printers, &demand, manner).await?;
     let mut out = answer(&printers, &ends, &demand);

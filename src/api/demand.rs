@@ -275,7 +275,7 @@ fn is_given(value: Option<&Value>) -> bool {
 fn source(body: &Value) -> Result<JobSource, Problem> {
     let given: Vec<&str> = ["file_id", "filesystem", "reprint"]
         .into_iter()
-        .filter(|key| is_given(body.get(*key)))
+        .filter(|key| body.get(*key).is_some_and(|v| !v.is_null()))
         .collect();
     let [key] = given.as_slice() else {
         return Err(Problem::bad(

@@ -13,6 +13,7 @@ use super::Api;
 use super::access::{self, Caller, Names, Scope};
 use super::envelope::Problem;
 use super::keys::Keys;
+use super::mcp;
 use super::rate::{Rates, Standing};
 use crate::agent::clock;
 
@@ -35,6 +36,10 @@ pub struct Door {
     loopback_key: bool,
     rates: Mutex<Rates>,
 }
+
+/// Whoever asks this has asked too often.
+#[derive(Clone, Copy, Debug)]
+pub struct Late(pub Standing);
 
 /// The printers that a request acted upon, told by its endpoint for the log.
 #[derive(Clone, Debug)]
@@ -146,7 +151,12 @@ pub(super) async fn admit(State(api): State<Api>, mut request: Request, next: Ne
         Caller::Loopback => api.door.rates().ask(LOOPBACK_ID, clock::now().mono),
         Caller::Key { id, .. } => api.door.rates().ask(*id, clock::now().mono),
     };
-    if let Some(standing) = standing.filter(|s| !s.passes) {
+    let over = standing.filter(|s| !s.passes);
+    // There the tool is named in the body: whoever reads it answers for the limit.
+    let reads_on = request.uri().path() == mcp::PATH;
+    if let Some(standing) = over.filter(|_| reads_on) {
+        request.extensions_mut().insert(Late(standing));
+    } else if let Some(standing) = over {
         let words = format!(
             "Too many requests with this key; try again in {} s.",
             standing.wait_s
@@ -187,6 +197,10 @@ fn is_effect(method: &Method, path: &str) -> bool {
     let name = path.rsplit('/').next().unwrap_or_default();
     if matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS) {
         return matches!(name, "ResolveAll" | "Backup");
+    }
+    if path == mcp::PATH {
+        // Its tools tell of their effects themselves.
+        return false;
     }
     if path.starts_with("/p/") {
         // What follows may be the name of a file.
@@ -246,6 +260,7 @@ mod tests {
             (Method::GET, "/0/printers/notification/ResolveAll", true),
             (Method::GET, "/0/agent/Backup", true),
             (Method::POST, "/0/agent/keys/Create", true),
+            (Method::POST, "/mcp", false),
         ] {
             assert_eq!(is_effect(&method, path), effect, "{method} {path}");
         }

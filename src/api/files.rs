@@ -85,7 +85,7 @@ fn size_of(text: &str) -> Result<u64, Problem> {
     text.trim()
         .parse()
         .ok()
-        .filter(|n| *n > 0)
+        .filter(|n| (1..=i64::MAX as u64).contains(n))
         .ok_or_else(|| Problem::bad("`totalSize` must be the size of the whole file in bytes."))
 }
 

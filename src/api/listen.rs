@@ -127,7 +127,7 @@ pub async fn listen(place: Place, router: Router, shutdown: CancellationToken) {
 pub fn no_key(address: SocketAddr) -> String {
     format!(
         "the API does not listen on {address}, which others can reach, until there is a key: \
-         run \"layerd key create NAME --scope read,control\""
+         run \"layerd key create NAME --scopes read,control\""
     )
 }
 

@@ -31,6 +31,7 @@
 //! | `plate`, `curve`, `picture` | for people: the plate from above, temperatures over time, the camera |
 //! | `page` | the page at `/` |
 //! | `slicer` | uploads straight from slicers, `/p/NAME/…` |
+//! | `mcp` | tools for assistants, `/mcp` |
 //! | `v1` | the shapes of SoLoPrint and AutoPrintFarm, one of which may own `/v1` |
 
 use std::net::SocketAddr;
@@ -74,6 +75,7 @@ mod jobs;
 pub mod keys;
 pub mod listen;
 mod macros;
+mod mcp;
 mod metrics;
 mod notifications;
 pub mod openapi;

@@ -62,6 +62,19 @@ pub async fn resolve(State(api): State<Api>, params: Params, body: Json) -> Resu
                 "`notifications` takes a list of 1 to {NOTICES_MAX} entries."
             ))
         })?;
+    let flag = |v: &Value| matches!(v, Value::Null | Value::Bool(_));
+    let is_id = |v: &Value| v.is_string() || v.is_i64() || v.is_u64();
+    let is_entry = |entry: &Value| {
+        let flags = ["force", "dismiss"]
+            .iter()
+            .all(|key| entry.get(key).is_none_or(flag));
+        flags && entry.get("id").is_some_and(is_id)
+    };
+    if !wanted.iter().all(is_entry) {
+        return Err(Problem::bad(
+            "Each of `notifications` needs an `id`; `force` and `dismiss` must be true or false.",
+        ));
+    }
     let mut steps = Vec::with_capacity(wanted.len());
     for entry in wanted {
         let found = printers

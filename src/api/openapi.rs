@@ -22,7 +22,9 @@ fn schema(kind: Kind) -> Value {
     match kind {
         Kind::Number(least, most) => json!({"type": "integer", "minimum": least, "maximum": most}),
         Kind::Text(most) => json!({"type": "string", "maxLength": most}),
-        Kind::Switch => json!({"type": "boolean"}),
+        Kind::Switch => {
+            json!({"oneOf": [{"type": "boolean"}, {"type": "integer", "minimum": 0, "maximum": 1}]})
+        }
         Kind::Word(words) => json!({"type": "string", "enum": words}),
         Kind::Form(pattern, most) => json!({"type": "string", "pattern": pattern, "maxLength": most}),
         Kind::Pid => json!({"type": "integer", "minimum": 1, "maximum": i64::MAX}),
@@ -44,7 +46,8 @@ fn schema(kind: Kind) -> Value {
         }
         Kind::Notices => {
             let notice = json!({"type": "object", "required": ["id"], "properties": {
-                "id": {"type": "string"}, "action": {}, "force": {"type": "boolean"}, "dismiss": {"type": "boolean"},
+                "id": {"oneOf": [{"type": "string"}, {"type": "integer"}]}, "action": {},
+                "force": {"type": "boolean", "nullable": true}, "dismiss": {"type": "boolean", "nullable": true},
             }});
             json!({"type": "array", "items": notice, "minItems": 1, "maxItems": 100})
         }
@@ -83,7 +86,7 @@ pub(super) fn operation(route: &Route) -> Value {
     insert(&mut success, "content", good);
     let in_path = route.path.split(['{', '}']).skip(1).step_by(2);
     let in_path = in_path.map(|name| {
-        json!({"name": name, "in": "path", "required": true, "schema": {"type": "string", "minLength": 1, "maxLength": 255}})
+        json!({"name": name, "in": "path", "required": true, "schema": {"type": "string", "minLength": 1}})
     });
     let in_query = route.query.iter().map(|(name, kind, required)| {
         json!({"name": name, "in": "query", "required": required, "schema": schema(*kind)})
@@ -117,9 +120,20 @@ fn insert(out: &mut Value, name: &str, value: Value) {
 }
 
 fn carried(kind: &str, parts: &[Part]) -> Value {
+    let is_json = kind == "application/json";
     let properties: Map<String, Value> = parts
         .iter()
-        .map(|(name, kind, _)| ((*name).to_owned(), schema(*kind)))
+        .map(|(name, kind, needed)| {
+            let mut schema = schema(*kind);
+            // Left out and null are the same.
+            if is_json && !needed && !matches!(kind, Kind::Any) {
+                insert(&mut schema, "nullable", json!(true));
+                if let Some(Value::Array(words)) = schema.get_mut("enum") {
+                    words.push(Value::Null);
+                }
+            }
+            ((*name).to_owned(), schema)
+        })
         .collect();
     let required: Vec<&str> = parts
         .iter()
@@ -129,8 +143,28 @@ fn carried(kind: &str, parts: &[Part]) -> Value {
     let mut schema = json!({"type": "object", "properties": properties});
     if !required.is_empty() {
         insert(&mut schema, "required", json!(required));
+    } else if is_json {
+        insert(&mut schema, "nullable", json!(true));
     }
     json!({"required": !required.is_empty(), "content": {kind: {"schema": schema}}})
+}
+
+/// The one route whose messages have a description of their own (`tools/list`). Any key will do: what it may
+/// use depends on its scopes.
+fn assistants() -> Value {
+    let message = json!({"application/json": {"schema": {"type": "object", "properties": {}}}});
+    json!({
+        "summary": "Model Context Protocol: JSON-RPC 2.0 messages for assistants",
+        "parameters": [],
+        "security": [{"key": []}, {"bearer": []}],
+        "x-scope": "any",
+        "requestBody": {"required": true, "content": message},
+        "responses": {
+            "200": {"description": "The answer", "content": message},
+            "202": {"description": "A message that wants no answer"},
+            "default": {"description": "A failure of JSON-RPC", "content": message},
+        },
+    })
 }
 
 /// The whole document, with these paths beside those of the native shape.
@@ -142,6 +176,7 @@ pub fn document(further: Map<String, Value>) -> Value {
             methods.insert(route.method.to_owned(), operation(route));
         }
     }
+    paths.insert("/mcp".to_owned(), json!({"post": assistants()}));
     for (path, methods) in further {
         paths.insert(path, methods);
     }

@@ -15,8 +15,8 @@ use super::access::Scope;
 use super::envelope::Problem;
 use super::{
     Api, actions, autoprint, backup, cloud_only, counters, curve, door, drain, events, files, healthz,
-    incoming, jobs, keys, macros, metrics, notifications, openapi, page, picture, plate, printers, readyz,
-    slicer, test_key, uploads, v1, webhooks,
+    incoming, jobs, keys, macros, mcp, metrics, notifications, openapi, page, picture, plate, printers,
+    readyz, slicer, test_key, uploads, v1, webhooks,
 };
 
 /// Largest JSON body.
@@ -37,6 +37,7 @@ pub(super) fn router(api: Api) -> Router {
         .merge(needing(Scope::Read, top()))
         .merge(slicer::router(&api))
         .merge(v1::router(&api))
+        .merge(mcp::router())
         .layer(middleware::from_fn_with_state(api.clone(), door::admit));
     Router::new()
         .merge(open())
@@ -56,6 +57,7 @@ pub(super) fn router(api: Api) -> Router {
         .layer(middleware::from_fn_with_state(api.clone(), door::host_is_ours))
         .layer(middleware::from_fn(slicer::in_words))
         .layer(middleware::from_fn_with_state(api.clone(), v1::in_shape))
+        .layer(middleware::from_fn(mcp::in_shape))
         .with_state(api)
 }
 
