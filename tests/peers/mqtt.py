@@ -371,9 +371,10 @@ def secure(case):
     with case:
         case.ready()
         assert case.do("gcode", outcome="sent", lines=["M105"])["code"] == "ok"
-        # mosquitto 2.0.11 itself stalls at a message of 10 MB to a websocket, whoever listens.
-        case.client.publish("layerd/test/p/command", b"x" * (1_000_000 if websocket else 10_000_000))
-        case.do("gcode", outcome="sent", lines=["M105"])
+        if not websocket:
+            # mosquitto 2.0 hands a large message to a websocket at 30 kB/s, and stalls at one of 10 MB.
+            case.client.publish("layerd/test/p/command", b"x" * 10_000_000)
+            case.do("gcode", outcome="sent", lines=["M105"])
         subprocess.run([case.binary, "--config", case.path("layerd.toml"), "check"], check=True, capture_output=True, timeout=60)
         case.upstream = case.upstream.replace("ca_file", "#ca_file")
         case.configure()
