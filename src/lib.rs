@@ -64,7 +64,8 @@
 //! | the switch of a supply | [`power`]; emergency stops behind it: `agent::supply` |
 //! | a configuration key | [`config`], a driver's own in its `config.rs` |
 //! | a verb of the command line | `cli/<verb>.rs` |
-//! | a route of the local API | [`api`] |
+//! | a route of the local API | [`api`]; what `/openapi.json` and `/docs` say of it: `api/openapi/` |
+//! | which of the cloud's routes are none of ours | `api/cloud_only` |
 //! | what slicers send and see | `api/slicer/` |
 //! | the shapes of other services at `/v1` | `api/v1/` |
 //! | tools for assistants | `api/mcp/` |

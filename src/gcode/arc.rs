@@ -115,11 +115,19 @@ impl Arc {
         (height * height * chord2 <= ONE_POINT_MM * ONE_POINT_MM).then_some(middle)
     }
 
-    /// Length and angle of a level arc that has a [`Arc::rough_box`], mm and radians, by a series; `None` if it goes
-    /// round by more than 60°.
+    /// Whether a level arc that has a [`Arc::rough_box`] goes round by at most 60°, so that it has a
+    /// [`Arc::rough_length`].
     #[inline]
-    pub fn rough_length(moved: &Move, offset: [Micro; 2]) -> Option<(f64, f64)> {
+    pub fn turns_little(moved: &Move, offset: [Micro; 2]) -> bool {
         let ([x0, y0, z0], [x1, y1, z1]) = (moved.from, moved.to);
+        let (d, centre) = ([(x1 - x0) as f64, (y1 - y0) as f64], offset.map(|v| v as f64));
+        z0 == z1 && dot(d, d) <= dot(centre, centre)
+    }
+
+    /// Length and angle of an arc that [`Arc::turns_little`], mm and radians, by a series.
+    #[inline]
+    pub fn rough_length(moved: &Move, offset: [Micro; 2]) -> (f64, f64) {
+        let ([x0, y0, _], [x1, y1, _]) = (moved.from, moved.to);
         let (d, centre) = ([mm(x1 - x0), mm(y1 - y0)], offset.map(mm));
         let chord2 = dot(d, d);
         let ratio2 = chord2 / dot(centre, centre);
@@ -133,7 +141,7 @@ impl Arc {
             231.0 / 54_525_952.0,
         ];
         let sum = TERMS.iter().rev().fold(0.0, |sum, term| (sum + term) * ratio2);
-        (ratio2 <= 1.0 && z0 == z1).then(|| (chord2.sqrt() * (1.0 + sum), ratio2.sqrt() * (1.0 + sum)))
+        (chord2.sqrt() * (1.0 + sum), ratio2.sqrt() * (1.0 + sum))
     }
 
     #[inline]
@@ -559,7 +567,8 @@ mod tests {
             if let Some([low, high]) = Arc::rough_box(&moved, clockwise, offset) {
                 let arc = Arc::level(&moved, clockwise, offset).unwrap();
                 prop_assert!(arc.sweep.abs() < std::f64::consts::PI + 1e-4);
-                if let Some((length, angle)) = Arc::rough_length(&moved, offset) {
+                if Arc::turns_little(&moved, offset) {
+                    let (length, angle) = Arc::rough_length(&moved, offset);
                     // As far as its ends are equally far from its centre.
                     let skew = (arc.to[0].hypot(arc.to[1]) - arc.radius).abs();
                     prop_assert!((length - arc.length_mm()).abs() < 1e-5 + 2.0 * skew, "{length} {arc:?}");

@@ -11,7 +11,7 @@ use super::limits::MotionLimits;
 
 /// Moves planned together, and how many of them are settled at a time: what is behind those is what a printer's own
 /// look-ahead sees.
-const AHEAD: usize = 128;
+const AHEAD: usize = 256;
 const SETTLE: usize = AHEAD - 32;
 
 /// Values used until the file sets its own: an ordinary printer of today.
@@ -20,53 +20,98 @@ const CORNER_SPEED: f32 = 8.0;
 const AXIS_SPEED: [f32; 4] = [500.0, 500.0, 12.0, 60.0];
 const AXIS_ACCEL: [f32; 4] = [5000.0, 5000.0, 200.0, 5000.0];
 
-#[derive(Clone, Copy, Debug, Default)]
-struct Block {
-    length: f32,
-    accel: f32,
-    /// Square of the cruising speed.
-    cruise2: f32,
-    /// Highest square of the speed at its beginning.
-    junction2: f32,
-}
+/// One value of each of the moves being planned.
+type Row = [f32; AHEAD];
 
-/// The blocks being planned, a row for each of their values: so that several are reckoned in one instruction.
+/// The moves being planned, a row for each of their values: so that several are reckoned in one instruction.
+///
+/// They come as the program has them; [`Rows::prepare`] makes of them what the planning needs.
 #[derive(Clone, Debug)]
 struct Rows {
-    length: [f32; AHEAD],
-    accel: [f32; AHEAD],
-    cruise2: [f32; AHEAD],
-    junction2: [f32; AHEAD],
-    /// What the square of the speed can change by along the block.
-    energy: [f32; AHEAD],
+    /// Way at the begin of the move, on each axis; as long as `length` where the move is straight.
+    d: [Row; 3],
+    length: Row,
+    speed: Row,
+    accel: Row,
+    /// 1; 0 where the head stands still before and after.
+    rolls: Row,
+    /// Moves whose end has another direction than their begin: which, and their way as it would be at the end.
+    bends: Vec<(usize, [f32; 2])>,
     count: usize,
+
+    /// Square of the cruising speed.
+    cruise2: Row,
+    /// Highest square of the speed at the begin.
+    junction2: Row,
+    /// What the square of the speed can change by along the move.
+    energy: Row,
+    /// So many are prepared.
+    prepared: usize,
+    /// Direction of the end of the last one that is prepared, and the square of its speed.
+    last: [f32; 3],
+    last2: f32,
+}
+
+/// A move as it comes.
+#[derive(Clone, Copy, Debug)]
+struct Entry {
+    d: [f32; 3],
+    length: f32,
+    speed: f32,
+    accel: f32,
+    rolls: f32,
+}
+
+/// The smaller one of two numbers; one instruction, since it need not care for NaN.
+#[inline]
+fn less(a: f32, b: f32) -> f32 {
+    if a < b { a } else { b }
+}
+
+/// The greater one of two numbers; `b` where `a` is NaN.
+#[inline]
+fn more(a: f32, b: f32) -> f32 {
+    if a > b { a } else { b }
 }
 
 impl Rows {
     const EMPTY: Rows = Rows {
-        length: [0.0; AHEAD],
+        d: [[0.0; AHEAD]; 3],
+        length: [1.0; AHEAD],
+        speed: [0.0; AHEAD],
         accel: [1.0; AHEAD],
+        rolls: [0.0; AHEAD],
+        bends: Vec::new(),
+        count: 0,
         cruise2: [0.0; AHEAD],
         junction2: [0.0; AHEAD],
         energy: [0.0; AHEAD],
-        count: 0,
+        prepared: 0,
+        last: [0.0; 3],
+        last2: 0.0,
     };
 
     #[inline]
-    fn push(&mut self, block: Block) {
+    fn push(&mut self, entry: Entry) {
         let at = self.count;
+        if at >= AHEAD {
+            return;
+        }
+        let ([dx, dy, dz], [x, y, z]) = (&mut self.d, entry.d);
         for (row, value) in [
-            (&mut self.length, block.length),
-            (&mut self.accel, block.accel),
-            (&mut self.cruise2, block.cruise2),
-            (&mut self.junction2, block.junction2),
-            (&mut self.energy, 2.0 * block.accel * block.length),
+            (dx, x),
+            (dy, y),
+            (dz, z),
+            (&mut self.length, entry.length),
+            (&mut self.speed, entry.speed),
+            (&mut self.accel, entry.accel),
+            (&mut self.rolls, entry.rolls),
         ] {
             if let Some(place) = row.get_mut(at) {
                 *place = value;
             }
         }
-        self.count += 1;
+        self.count = at + 1;
     }
 
     fn drop_first(&mut self, n: usize) {
@@ -80,9 +125,123 @@ impl Rows {
             row.copy_within(n..self.count, 0);
         }
         self.count -= n;
+        self.prepared = self.count;
     }
 
-    /// Squares of the speeds at the ends of the first `n` blocks, with a stop behind the last of all; `speed2` begins
+    /// What comes next begins at a stop.
+    fn stop(&mut self) {
+        self.last = [0.0; 3];
+        self.last2 = 0.0;
+    }
+
+    /// Speeds, accelerations and corners of the moves that came since the last time.
+    fn prepare(&mut self, limits: &Limits) {
+        let (from, to) = (self.prepared, self.count);
+        if from == to {
+            return;
+        }
+        self.prepared = to;
+        let n = to - from;
+        let tail = |row: &Row| -> Row {
+            let mut tail = [0.0; AHEAD];
+            tail.iter_mut()
+                .zip(row.iter().skip(from))
+                .for_each(|(to, from)| *to = *from);
+            tail
+        };
+        let Some(length) = self.length.get(from..to) else {
+            return;
+        };
+        let mut inverse = [0.0; AHEAD];
+        for (inverse, length) in inverse.iter_mut().zip(length) {
+            *inverse = 1.0 / length;
+        }
+        // Directions: of each move, and of the end of the one before it.
+        let mut units = [[0.0; AHEAD]; 3];
+        let mut before = [[0.0; AHEAD + 1]; 3];
+        for (((unit, before), d), last) in units.iter_mut().zip(&mut before).zip(&self.d).zip(self.last) {
+            for ((unit, d), inverse) in unit.iter_mut().zip(d.iter().skip(from)).zip(&inverse).take(n) {
+                *unit = d * inverse;
+            }
+            let [first, rest @ ..] = before;
+            *first = last;
+            *rest = *unit;
+        }
+        let [before_x, before_y, before_z] = &mut before;
+        for (at, [x, y]) in self.bends.drain(..) {
+            let behind = at + 1 - from;
+            if let (Some(bx), Some(by), Some(inverse)) = (
+                before_x.get_mut(behind),
+                before_y.get_mut(behind),
+                inverse.get(at - from),
+            ) {
+                (*bx, *by) = (x * inverse, y * inverse);
+            }
+        }
+        let [ux, uy, uz] = &units;
+        // What the axes can do.
+        let [sx, sy, sz, _] = limits.speed.map(|s| 1.0 / s);
+        let [ax, ay, az, _] = limits.accel.map(|a| 1.0 / a);
+        let mut accel = tail(&self.accel);
+        let mut rolling2 = [0.0; AHEAD + 1];
+        {
+            let [first, rolling2 @ ..] = &mut rolling2;
+            *first = self.last2;
+            let mut cruise2 = [0.0; AHEAD];
+            let wishes = self.speed.iter().zip(&self.rolls).skip(from);
+            let axes = ux.iter().zip(uy).zip(uz);
+            for (((cruise2, rolling2), accel), ((speed, rolls), ((ux, uy), uz))) in cruise2
+                .iter_mut()
+                .zip(rolling2)
+                .zip(&mut accel)
+                .zip(wishes.zip(axes))
+                .take(n)
+            {
+                let (x, y, z) = (ux.abs(), uy.abs(), uz.abs());
+                let speed = less(*speed, 1.0 / more(more(x * sx, y * sy), z * sz));
+                *accel = less(*accel, 1.0 / more(more(x * ax, y * ay), z * az));
+                *cruise2 = speed * speed;
+                *rolling2 = *cruise2 * rolls;
+            }
+            self.cruise2
+                .iter_mut()
+                .skip(from)
+                .zip(&cruise2)
+                .for_each(|(to, from)| *to = *from);
+        }
+        // What the corners let through.
+        let (by_accel, fixed) = limits.corner_factors();
+        let [_, rolling2_own @ ..] = &rolling2;
+        let own = ux.iter().zip(uy).zip(uz);
+        let befores = before_x.iter().zip(&*before_y).zip(&*before_z);
+        let rolling = rolling2.iter().zip(rolling2_own).zip(&accel);
+        for (((((ux, uy), uz), ((bx, by), bz)), ((before2, own2), accel)), junction2) in own
+            .zip(befores)
+            .zip(rolling)
+            .zip(self.junction2.iter_mut().skip(from))
+            .take(n)
+        {
+            let cos = ux * bx + uy * by + uz * bz;
+            let corner2 = corner(cos, accel * by_accel + fixed);
+            *junction2 = less(less(corner2, *own2), *before2);
+        }
+        let lengths = self.length.iter().skip(from);
+        let energies = self.energy.iter_mut().skip(from);
+        for ((energy, accel), length) in energies.zip(&accel).zip(lengths).take(n) {
+            *energy = 2.0 * accel * length;
+        }
+        self.accel
+            .iter_mut()
+            .skip(from)
+            .zip(&accel)
+            .take(n)
+            .for_each(|(to, from)| *to = *from);
+        let at = |row: &[f32]| row.get(n).copied().unwrap_or_default();
+        self.last = [at(before_x), at(before_y), at(before_z)];
+        self.last2 = at(&rolling2);
+    }
+
+    /// Squares of the speeds at the ends of the first `n` moves, with a stop behind the last of all; `speed2` begins
     /// with that at the beginning of the first.
     fn speeds(&self, n: usize, speed2: &mut [f32; AHEAD + 1]) {
         let mut reach = [0.0f32; AHEAD];
@@ -90,18 +249,18 @@ impl Rows {
         let junctions = self.junction2.iter().zip(&self.energy).take(self.count);
         for (reach, (junction2, energy)) in reach.iter_mut().zip(junctions).rev() {
             *reach = next;
-            next = junction2.min(next + energy);
+            next = less(*junction2, next + energy);
         }
         let [first, rest @ ..] = speed2;
         let mut entry2 = *first;
         for ((exit2, reach), energy) in rest.iter_mut().zip(&reach).zip(&self.energy).take(n) {
-            entry2 = reach.min(entry2 + energy);
+            entry2 = less(*reach, entry2 + energy);
             *exit2 = entry2;
         }
     }
 
-    /// Seconds that each of the first `n` blocks takes.
-    fn times(&self, n: usize, speed2: &[f32; AHEAD + 1], seconds: &mut [f32; AHEAD]) {
+    /// Seconds that each of the first `n` moves takes.
+    fn times(&self, n: usize, speed2: &[f32; AHEAD + 1], seconds: &mut Row) {
         let mut speed = [0.0f32; AHEAD + 1];
         for (speed, speed2) in speed.iter_mut().zip(speed2).take(n + 1) {
             *speed = speed2.sqrt();
@@ -122,12 +281,23 @@ impl Rows {
             let ((length, accel), (cruise2, energy)) = facts;
             let inverse = 1.0 / accel;
             // Either it reaches its speed and keeps it for a while, or the ramps meet below it.
-            let top2 = cruise2.min(0.5 * (entry2 + exit2 + energy));
+            let top2 = less(*cruise2, 0.5 * (entry2 + exit2 + energy));
             let top = top2.sqrt();
             let ramps = (2.0 * top2 - entry2 - exit2) * 0.5 * inverse;
-            *seconds = ((2.0 * top - entry - exit) * inverse + (length - ramps).max(0.0) / top).max(0.0);
+            let whole = (2.0 * top - entry - exit) * inverse + more(length - ramps, 0.0) / top;
+            *seconds = more(whole, 0.0);
         }
     }
+}
+
+/// Square of the highest speed through a corner with this cosine between its directions; `factor`: see
+/// [`Limits::corner_factors`].
+#[inline]
+fn corner(cos: f32, factor: f32) -> f32 {
+    let sin_half = more((1.0 + cos) * 0.5, 0.0).sqrt();
+    let through = factor * (sin_half / (1.0 - sin_half));
+    // Straight on, or nearly.
+    if cos > 0.999_999 { f32::MAX } else { through }
 }
 
 /// Derived from [`MotionLimits`].
@@ -173,6 +343,16 @@ impl Limits {
             deviation: seen.junction_deviation,
         }
     }
+
+    /// What the tangent of a corner is taken times: so much of the acceleration, and so much in any case.
+    #[inline]
+    fn corner_factors(&self) -> (f32, f32) {
+        match self.deviation {
+            Some(deviation) => (deviation, 0.0),
+            // Klipper: deviation = corner² · (√2 − 1) / accel, so that a square corner takes `corner`.
+            None => (0.0, self.corner2 * (std::f32::consts::SQRT_2 - 1.0)),
+        }
+    }
 }
 
 /// One move for the planner: extents in mm, speed in mm/s.
@@ -193,10 +373,9 @@ pub struct Leg {
 pub struct Planner {
     limits: Limits,
     rows: Rows,
-    /// Direction and cruising speed of the last move.
-    last: [f32; 3],
-    last_cruise2: f32,
-    /// Square of the speed at the beginning of the first block.
+    /// Speed and acceleration of the last arc, and the cosine above which a corner does not slow it down.
+    smooth: [f32; 3],
+    /// Square of the speed at the beginning of the first move.
     entry2: f32,
     total_s: f64,
     pushed: u64,
@@ -210,8 +389,7 @@ impl Default for Planner {
         Planner {
             limits: Limits::of(&MotionLimits::default()),
             rows: Rows::EMPTY,
-            last: [0.0; 3],
-            last_cruise2: 0.0,
+            smooth: [f32::NAN; 3],
             entry2: 0.0,
             total_s: 0.0,
             pushed: 0,
@@ -227,7 +405,9 @@ impl Planner {
     #[inline]
     pub fn limits(&mut self, seen: &MotionLimits) {
         if seen.changes != self.limits.changes {
+            self.rows.prepare(&self.limits);
             self.limits = Limits::of(seen);
+            self.smooth = [f32::NAN; 3];
         }
     }
 
@@ -235,92 +415,73 @@ impl Planner {
     #[inline]
     pub fn travel(&mut self, leg: &Leg) {
         if leg.length > 0.0 {
-            let block = self.block_of(leg);
-            self.add(block);
+            self.add(self.entry(leg));
         }
     }
 
-    /// The block of a move behind the last one; the direction and speed of the last move are its own then.
     #[inline]
-    fn block_of(&mut self, leg: &Leg) -> Block {
-        let [dx, dy, dz] = leg.d;
-        let length = leg.length;
-        let inverse = 1.0 / length;
-        let unit = [dx * inverse, dy * inverse, dz * inverse];
-        let limits = &self.limits;
-        let mut speed = leg.speed;
-        let mut accel = self.accel_of(leg);
-        let [ux, uy, uz] = unit.map(f32::abs);
-        let ([sx, sy, sz, _], [ax, ay, az, _]) = (limits.speed, limits.accel);
-        if speed * ux > sx || speed * uy > sy || accel * ux > ax || accel * uy > ay || uz > 0.0 {
-            for (u, s, a) in [(ux, sx, ax), (uy, sy, ay), (uz, sz, az)] {
-                if speed * u > s {
-                    speed = s / u;
-                }
-                if accel * u > a {
-                    accel = a / u;
-                }
-            }
-        }
-        let cruise2 = speed * speed;
-        let [lx, ly, lz] = self.last;
-        let [ux, uy, uz] = unit;
-        let cos = ux * lx + uy * ly + uz * lz;
-        let junction2 = self.corner(cos, accel).min(cruise2).min(self.last_cruise2);
-        self.last = unit;
-        self.last_cruise2 = cruise2;
-        Block {
-            length,
-            accel,
-            cruise2,
-            junction2,
+    fn entry(&self, leg: &Leg) -> Entry {
+        Entry {
+            d: leg.d,
+            length: leg.length,
+            speed: leg.speed,
+            accel: self.accel_of(leg),
+            rolls: 1.0,
         }
     }
 
     /// Takes an arc as so many pieces: `leg` is the first, each further one is turned by an angle of this sine
-    /// and cosine in the plane of X and Y.
+    /// and cosine in the plane of X and Y; `end` is the way of the last one.
     #[inline]
-    pub fn travel_round(&mut self, leg: &Leg, step: [f64; 2], pieces: u32) {
+    pub fn travel_round(&mut self, leg: &Leg, step: [f64; 2], pieces: u32, end: [f64; 2]) {
         if pieces < 2 || leg.length <= 0.0 {
             return self.travel(leg);
         }
         let ([sx, sy, ..], [ax, ay, ..]) = (self.limits.speed, self.limits.accel);
         let accel = self.accel_of(leg);
-        let [dx, dy, dz] = leg.d;
+        let ([dx, dy, dz], [_, cos]) = (leg.d, step);
+        if dz == 0.0
+            && leg.speed <= sx.min(sy)
+            && accel <= ax.min(ay)
+            && (dx * dx + dy * dy) * cos as f32
+                >= self.least_cosine(leg.speed, accel) * leg.length * leg.length
+        {
+            // No axis holds any piece back, and corners that slow nothing down are none.
+            let times = pieces as f32;
+            let mut entry = self.entry(leg);
+            entry.d = entry.d.map(|v| v * times);
+            entry.length *= times;
+            self.rows
+                .bends
+                .push((self.rows.count, end.map(|v| v as f32 * times)));
+            return self.add(entry);
+        }
+        self.travel(leg);
         let mut d = [f64::from(dx), f64::from(dy)];
-        if dz != 0.0 || leg.speed > sx.min(sy) || accel > ax.min(ay) {
-            self.travel(leg);
-            for _ in 1..pieces {
-                d = turned(d, step);
-                let [x, y] = d.map(|v| v as f32);
-                self.travel(&Leg {
-                    d: [x, y, dz],
-                    ..*leg
-                });
-            }
-            return;
-        }
-        // No axis holds any piece back: they are all alike, and so are the corners between them.
-        let mut block = self.block_of(leg);
-        let ([ux, uy, _], [_, cos]) = (self.last, step);
-        let corner2 = self.corner((ux * ux + uy * uy) * cos as f32, accel);
-        if corner2 >= block.cruise2 {
-            // Corners that slow nothing down are none.
-            block.length *= pieces as f32;
-            self.add(block);
-        } else {
-            self.add(block);
-            block.junction2 = corner2;
-            for _ in 1..pieces {
-                self.add(block);
-            }
-        }
-        let mut unit = [f64::from(ux), f64::from(uy)];
         for _ in 1..pieces {
-            unit = turned(unit, step);
+            d = turned(d, step);
+            let [x, y] = d.map(|v| v as f32);
+            self.travel(&Leg {
+                d: [x, y, dz],
+                ..*leg
+            });
         }
-        let [x, y] = unit.map(|v| v as f32);
-        self.last = [x, y, 0.0];
+    }
+
+    /// Cosine between its directions above which a corner lets this speed through: [`corner`] the other way round.
+    #[inline]
+    fn least_cosine(&mut self, speed: f32, accel: f32) -> f32 {
+        let [of_speed, of_accel, known] = self.smooth;
+        if of_speed == speed && of_accel == accel {
+            return known;
+        }
+        let (by_accel, fixed) = self.limits.corner_factors();
+        let ratio = speed * speed / (accel * by_accel + fixed);
+        let sin_half = ratio / (1.0 + ratio);
+        // NaN where nothing goes round corners.
+        let cos = less(2.0 * sin_half * sin_half - 1.0, 0.999_999);
+        self.smooth = [speed, accel, cos];
+        cos
     }
 
     #[inline]
@@ -338,13 +499,12 @@ impl Planner {
         let [.., accel] = self.limits.accel;
         let speed = speed.min(highest);
         let accel = self.limits.retract_accel.min(accel);
-        self.last = [0.0; 3];
-        self.last_cruise2 = 0.0;
-        self.add(Block {
-            length: e.abs(),
+        self.add(Entry {
+            d: [0.0; 3],
+            length: e.abs().max(1e-6),
+            speed,
             accel,
-            cruise2: speed * speed,
-            junction2: 0.0,
+            rolls: 0.0,
         });
     }
 
@@ -374,25 +534,9 @@ impl Planner {
         self.total_s
     }
 
-    /// Square of the highest speed through a corner with this cosine between its directions.
     #[inline]
-    fn corner(&self, cos: f32, accel: f32) -> f32 {
-        // Straight on, or nearly.
-        if cos > 0.999_999 {
-            return f32::MAX;
-        }
-        let sin_half = ((1.0 + cos) * 0.5).max(0.0).sqrt();
-        let ratio = sin_half / (1.0 - sin_half);
-        match self.limits.deviation {
-            Some(deviation) => accel * deviation * ratio,
-            // Klipper: deviation = corner² · (√2 − 1) / accel, so that a square corner takes `corner`.
-            None => self.limits.corner2 * (std::f32::consts::SQRT_2 - 1.0) * ratio,
-        }
-    }
-
-    #[inline]
-    fn add(&mut self, block: Block) {
-        self.rows.push(block);
+    fn add(&mut self, entry: Entry) {
+        self.rows.push(entry);
         self.pushed += 1;
         if self.rows.count == AHEAD {
             self.settle(SETTLE);
@@ -401,13 +545,13 @@ impl Planner {
 
     fn drain(&mut self) {
         self.settle(self.rows.count);
-        self.last = [0.0; 3];
-        self.last_cruise2 = 0.0;
+        self.rows.stop();
         self.entry2 = 0.0;
     }
 
-    /// Plans all blocks, ending at a stop, and takes out the first `n`.
+    /// Plans all moves, ending at a stop, and takes out the first `n`.
     fn settle(&mut self, n: usize) {
+        self.rows.prepare(&self.limits);
         let mut speed2 = [0.0; AHEAD + 1];
         let [entry2, ..] = &mut speed2;
         *entry2 = self.entry2;
@@ -521,7 +665,8 @@ mod tests {
             let leg = |d: [f64; 2]| Leg { d: [d[0] as f32, d[1] as f32, 0.0], length: length * 1.01, e: 1.0, speed };
             one.limits(&limits);
             many.limits(&limits);
-            one.travel_round(&leg(d), sin_cos, pieces);
+            let end = (1..pieces).fold(d, |d, _| turned(d, sin_cos));
+            one.travel_round(&leg(d), sin_cos, pieces, end);
             for _ in 0..pieces {
                 many.travel(&leg(d));
                 d = turned(d, sin_cos);

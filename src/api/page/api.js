@@ -29,7 +29,19 @@ function headers(more) {
 /** Called when a request fails for want of a (better) key. */
 export const locked = { tell: () => {} };
 
+/** What is left of this key's minute: 1 is all of it, or no limit. */
+let left = 1;
+
+function note(response) {
+  const [limit, rest] = ["x-ratelimit-limit", "x-ratelimit-remaining"].map((name) => Number(response.headers.get(name)));
+  left = limit > 0 ? rest / limit : 1;
+}
+
+/** How long to wait before looking again: longer when little is left, so that what a person presses always gets through. */
+export const pace = (ms) => ms * (left > 0.6 ? 1 : left > 0.3 ? 4 : 15);
+
 async function answer(response) {
+  note(response);
   const body = await response.json().catch(() => null);
   if (response.status === 401) locked.tell((body && body.message) || "A key is needed.");
   if (!response.ok) throw new Refused(response.status, (body && body.message) || `The host answered with ${response.status}.`);
@@ -82,6 +94,7 @@ export async function printers() {
 export async function picture(pid) {
   const response = await fetch(`/0/printers/GetPicture?pid=${pid}&live=1`, { headers: { ...headers(), Accept: "*/*" }, signal: within(30000) }).catch(lost);
   if (!response.ok) await answer(response);
+  note(response);
   return URL.createObjectURL(await response.blob());
 }
 

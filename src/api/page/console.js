@@ -44,7 +44,7 @@ export function card(pid, current) {
         text(note, error.message);
       }
     }
-    timer = setTimeout(look, EVERY);
+    timer = setTimeout(look, api.pace(EVERY));
   }
 
   /** Appends what is new: whatever comes behind the last line that was seen. */

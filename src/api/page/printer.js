@@ -152,7 +152,7 @@ function cameraCard(pid) {
         }
       }
     }
-    if (!stopped) timer = setTimeout(look, rest);
+    if (!stopped) timer = setTimeout(look, api.pace(rest));
   }
   look();
   return { node, stop: () => { stopped = true; clearTimeout(timer); if (image.src) URL.revokeObjectURL(image.src); } };

@@ -275,8 +275,7 @@ async fn attempt(store: &Store, client: reqwest::Client, hook: WebhookRow, deliv
     let mut request = client
         .post(&hook.url)
         .header("content-type", "application/json")
-        .header("x-layerd-delivery", delivery.id)
-        .header("x-layerd-event", &delivery.event);
+        .header("x-layerd-delivery", delivery.id);
     if let Some(secret) = &hook.secret {
         request = if hook.dialect == notable::AUTOPRINTFARM {
             request.header("x-autoprintfarm-signature", signature(secret, &delivery.body))

@@ -33,14 +33,17 @@ impl Pass {
     #[inline]
     pub(super) fn round(&mut self, moved: &Move, clockwise: bool, centre: [Micro; 2]) {
         if let Some(between) = self.between(moved, clockwise, centre)
-            && let Some((length, angle)) = Arc::rough_length(moved, centre)
+            && Arc::turns_little(moved, centre)
         {
             self.curve_end(moved);
             if let Between::Middle([x, y]) = between {
                 self.objects.point(x as f32, y as f32);
             }
-            let spoke = centre.map(|v| v as f64 * -1e-6);
-            self.time_curve(moved, length, if clockwise { -angle } else { angle }, spoke);
+            if self.planner.is_some() {
+                let (length, angle) = Arc::rough_length(moved, centre);
+                let spoke = centre.map(|v| v as f64 * -1e-6);
+                self.time_curve(moved, length, if clockwise { -angle } else { angle }, spoke);
+            }
             return;
         }
         match Arc::level(moved, clockwise, centre) {
@@ -148,15 +151,18 @@ impl Pass {
             speed,
         };
         let mut step = [0.0, 1.0];
-        let [dx, dy] = if pieces == 1 {
-            let ([x0, y0, _], [x1, y1, _]) = (moved.from, moved.to);
-            [to_mm(x1 - x0), to_mm(y1 - y0)]
+        let ([x0, y0, _], [x1, y1, _]) = (moved.from, moved.to);
+        let whole = [to_mm(x1 - x0), to_mm(y1 - y0)];
+        let ([dx, dy], end) = if pieces == 1 {
+            (whole, whole)
         } else {
             step = step_of(sweep, pieces);
-            let ([x0, y0], [x1, y1]) = (spoke, turned(spoke, step));
-            [x1 - x0, y1 - y0]
+            let ([sin, cos], [x0, y0], [dx, dy]) = (step, spoke, whole);
+            let ([x1, y1], [x2, y2]) = (turned(spoke, step), [x0 + dx, y0 + dy]);
+            let [x3, y3] = turned([x2, y2], [-sin, cos]);
+            ([x1 - x0, y1 - y0], [x2 - x3, y2 - y3])
         };
         leg.d = [dx as f32, dy as f32, 0.0];
-        planner.travel_round(&leg, step, pieces);
+        planner.travel_round(&leg, step, pieces, end);
     }
 }

@@ -156,6 +156,29 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_new_daemon_knows_the_answers_of_the_one_before() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join(crate::job::store::FILE_NAME);
+        let store = Store::open(&path).expect("a store");
+        for id in ["answered", "begun"] {
+            assert_eq!(begin(&store, id, 1, "a", 0).await, Repeat::First);
+        }
+        let kept = store.repeat_end("answered".to_owned(), 201, "{}".to_owned());
+        kept.await.expect("kept");
+        store
+            .close(std::time::Duration::from_secs(10))
+            .await
+            .expect("closed");
+        let store = Store::open(&path).expect("again");
+        let first = Repeat::Answered {
+            status: 201,
+            body: "{}".to_owned(),
+        };
+        assert_eq!(begin(&store, "answered", 1, "a", 1).await, first);
+        assert_eq!(begin(&store, "begun", 1, "a", 1).await, Repeat::Unanswered);
+    }
+
+    #[tokio::test]
     async fn one_caller_keeps_a_bounded_number_and_no_other_pays_for_it() {
         let store = Store::memory().expect("a store");
         assert_eq!(begin(&store, "other", 2, "x", 0).await, Repeat::First);
