@@ -52,6 +52,11 @@ fn prints_skips_and_refuses_on_simulated_bambu_lab_printers() {
     run(&["tests/peers/bambu", "--short"]);
 }
 
+#[test]
+fn prints_and_takes_orders_on_a_real_broker() {
+    run(&["tests/peers/mqtt", "--short"]);
+}
+
 fn run(words: &[&str]) {
     let root = env!("CARGO_MANIFEST_DIR");
     let done = match Command::new("bash")

@@ -104,9 +104,16 @@ pub fn read_mqtt(section: &mut Section<'_>) -> Option<Mqtt> {
     {
         section.mistake("client_id", "`client_id` must be 1 to 200 characters.");
     }
-    let mqtt = Mqtt {
-        enabled: section.boolean("enabled").unwrap_or(true),
-        // A mistake was noted, so this is never used.
+    let enabled = section.boolean("enabled").unwrap_or(true);
+    let commands = section.boolean("commands").unwrap_or(true);
+    let full = seconds(section, "full_s", 10..=86_400, 300);
+    let camera = seconds(section, "camera_s", 0..=86_400, 30);
+    let keep_alive = seconds(section, "keep_alive_s", 10..=3600, 30);
+    let spread = seconds(section, "reconnect_spread_s", 0..=3600, 4);
+    let download_hosts = section.strings("download_hosts").unwrap_or_default();
+    Some(Mqtt {
+        enabled,
+        // Last of all, so that a mistake in it hides no other.
         broker: broker?.ok()?,
         client_id,
         user,
@@ -118,14 +125,13 @@ pub fn read_mqtt(section: &mut Section<'_>) -> Option<Mqtt> {
         topic,
         host,
         discovery,
-        commands: section.boolean("commands").unwrap_or(true),
-        full: seconds(section, "full_s", 10..=86_400, 300),
-        camera: Some(seconds(section, "camera_s", 0..=86_400, 30)).filter(|every| !every.is_zero()),
-        keep_alive: seconds(section, "keep_alive_s", 10..=3600, 30),
-        spread: seconds(section, "reconnect_spread_s", 0..=3600, 4),
-        download_hosts: section.strings("download_hosts").unwrap_or_default(),
-    };
-    Some(mqtt)
+        commands,
+        full,
+        camera: Some(camera).filter(|every| !every.is_zero()),
+        keep_alive,
+        spread,
+        download_hosts,
+    })
 }
 
 /// The password itself, or what stands in its file.
@@ -208,7 +214,56 @@ fn broker(url: &str) -> Result<Broker, &'static str> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::load::{Surroundings, parse};
     use super::*;
+
+    fn read(text: &str) -> Result<Option<Mqtt>, Vec<String>> {
+        let read = parse::<()>(text, "t", &Surroundings::default(), &[], &mut |_, _, _| None);
+        read.map(|config| config.mqtt).map_err(|mistakes| {
+            let told = mistakes.mistakes();
+            told.iter()
+                .map(|m| format!("{}:{} {}", m.line, m.column, m.text))
+                .collect()
+        })
+    }
+
+    #[test]
+    fn a_url_is_enough_and_every_mistake_has_its_place() {
+        let mqtt = read("[upstream.mqtt]\nurl = \"mqtt://b\"\n")
+            .expect("good")
+            .expect("there");
+        assert_eq!(
+            (mqtt.topic.as_str(), mqtt.discovery.as_deref(), mqtt.commands),
+            ("layerd", Some("homeassistant"), true)
+        );
+        let told = read(
+            "[upstream.mqtt]\nurl = \"http://b\"\npassword = \"hush\"\npassword_file = \"/nowhere\"\nca_fiel = \"x\"\n\
+             topic = \"a/#\"\nfull_s = 1\ncert_file = \"c\"\n",
+        )
+        .expect_err("mistakes");
+        for (place, words) in [
+            ("2:7", "mqtt://, mqtts://"),
+            ("4:17", "not both"),
+            (
+                "5:1",
+                "`ca_fiel` is not a key of [upstream.mqtt]. Did you mean `ca_file`?",
+            ),
+            ("6:9", "without + and #"),
+            ("7:10", "from 10 to 86400"),
+            ("8:13", "belong together"),
+        ] {
+            assert!(
+                told.iter().any(|m| m.starts_with(place) && m.contains(words)),
+                "{place} {words}: {told:#?}"
+            );
+        }
+        assert!(!told.concat().contains("hush"));
+        let told = read("[upstream.mqtt]\n[upstream.mqt]\n").expect_err("mistakes");
+        assert!(
+            told[0].contains("`url` is missing") && told[1].contains("Did you mean `mqtt`?"),
+            "{told:#?}"
+        );
+    }
 
     #[test]
     fn addresses_of_brokers_are_read() {

@@ -142,6 +142,8 @@ def seeds(target: str):
         yield from reports()
     elif target == "bambu_wire":
         yield from wire()
+    elif target == "mqtt_upstream":
+        yield from commands()
     elif target == "cloud":
         yield from lives()
     elif target == "thumbnails":
@@ -178,6 +180,23 @@ def lives():
                {"type": "pong", "for": "u"}, {"type": "stream_received", "for": "u"}, {"type": "add_connection", "data": {"status": False, "unique_id": "u", "reason": "Retry-After: 2.5s"}},
                {"type": "remove_connection", "data": {"unique_id": "u", "deleted": True, "code": 1}}, {"type": "error", "data": {"msg": "x"}}]
     yield "control", "\n".join(json.dumps(m) for m in control).encode()
+
+
+def commands():
+    """What comes on command topics, and packets."""
+    def said(command, **more):
+        return json.dumps({"id": command, "command": command, **more})
+
+    one = [said("pause", at=1795000000), said("pause"), said("cancel", reason=3, comment="x"), said("emergency_stop", at=1), said("gcode", lines="G28\nM105;x", tune=True),
+           said("temperature", heaters={"tool0": 210, "bed": 60}), said("skip", objects=[1, "ring"]), said("start", file="a.gcode", skip=[1], plate=2, materials=[0, None, {"nozzle": 1, "slot": 2}], hold=True),
+           said("start", url="https://x.example/a.gcode?s=1", name="a", size=10, sha256="ab" * 32), said("clear_bed", rating=3), said("answer", button=0),
+           said("dismiss", notice="k"), said("power", on=False), said("keep_warm", minutes=5), said("pause", on_pause={"liftExtruder": 5}), said("resume", session="s", job="00000000-0000-0000-0000-000000000000")]
+    for n, text in enumerate(one):
+        yield f"one-{n}", text.encode()
+    yield "life", "\n".join(["!o", *one, "!k", one[0], "homeassistant/status online", "!h", "!c", one[3], "!o", "layerd/pi/q/command {}", *one]).encode()
+    publish = lambda flags, payload: bytes([0x30 | flags, 2 + 19 + (2 if flags & 2 else 0) + len(payload)]) + b"\0\x13layerd/pi/p/command" + (b"\0\x09" if flags & 2 else b"") + payload
+    yield "packets", publish(0, b"{}") + publish(3, b'{"id": "1", "command": "pause"}') + b"\x40\x02\0\x02\xd0\0\x90\x03\0\x01\x80"
+    yield "large", b"\x32\x80\xad\xe2\x04\0\x13layerd/pi/p/command\0\x09" + b"x" * 2000
 
 
 BAMBU = GCODE.parent / "bambu"

@@ -8,6 +8,7 @@ fn take(value: Value) -> Result<Asked, String> {
 }
 
 fn what(value: Value) -> Wanted {
+    super::super::schema_tests::conforms("command", &value);
     take(value).expect("understood").what
 }
 

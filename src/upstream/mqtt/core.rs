@@ -222,7 +222,8 @@ impl Core {
             retained.topics.extend(farewell.topics);
             retained.topics.extend(farewell.flying.into_values());
         }
-        let member = Member::new(now.mono, name, doc, outbox, retained);
+        let mut member = Member::new(now.mono, name, doc, outbox, retained);
+        member.end_unfinished(now, key, &mut self.out);
         self.members.insert(key, member);
     }
 

@@ -1,6 +1,7 @@
 use jiff::Timestamp;
 use proptest::prelude::*;
 
+use super::super::schema_tests;
 use super::super::view::{self, Who};
 use super::*;
 use crate::printer::guard::Limits;
@@ -55,9 +56,19 @@ fn core(now: Now) -> Core {
     core
 }
 
-/// Everything that is published now.
+/// Everything that is published now, held against the schema.
 fn said(core: &mut Core, now: Now) -> Vec<Publish> {
-    std::iter::from_fn(|| core.publish(now.mono)).collect()
+    let said: Vec<Publish> = std::iter::from_fn(|| core.publish(now.mono)).collect();
+    for publish in said
+        .iter()
+        .filter(|p| p.topic.starts_with("layerd/") && !p.payload.is_empty())
+    {
+        let what = publish.topic.rsplit('/').next().expect("a part");
+        if !["status", "availability", "camera"].contains(&what) {
+            schema_tests::conforms(what, &serde_json::from_slice(&publish.payload).expect("JSON"));
+        }
+    }
+    said
 }
 
 fn done(core: &mut Core, now: Now) -> Vec<Output> {
@@ -217,6 +228,13 @@ fn what_was_taken_up_before_a_restart_is_not_taken_up_again() {
         0.5,
     );
     assert!(acts(&mut next, begin).is_empty());
+    next.connected();
+    let told = results(&said(&mut next, begin));
+    assert_eq!(told.len(), 1, "nobody knows how it ended, and that is said once");
+    assert_eq!(
+        (&told[0]["id"], &told[0]["code"]),
+        (&json!("a"), &json!("unverified/restart"))
+    );
 }
 
 #[test]

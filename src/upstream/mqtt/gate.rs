@@ -56,6 +56,12 @@ impl Gate {
         Gate(taken.into())
     }
 
+    /// Ids of commands that were under way when they were kept.
+    pub fn unfinished(&self) -> Vec<String> {
+        let open = self.0.iter().filter(|taken| taken.result.is_none());
+        open.map(|taken| taken.id.clone()).collect()
+    }
+
     /// The newest ones, to keep.
     pub fn kept(&self, most: usize) -> Vec<Taken> {
         let from = self.0.len().saturating_sub(most);

@@ -28,6 +28,9 @@ pub mod topics;
 pub mod view;
 pub mod work;
 
+#[cfg(test)]
+mod schema_tests;
+
 use tokio_util::sync::CancellationToken;
 
 use super::{House, Upstream};

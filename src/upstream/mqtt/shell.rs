@@ -78,7 +78,7 @@ impl Wire {
                 if link.waiting().is_empty() {
                     return Happened::Received(socket.receive().await);
                 }
-                // What comes in goes first, so that a broker that talks and does not listen cannot fill us up.
+                // What waits goes first, so that a broker that talks without an end hears our answers.
                 let socket: &mut Socket = socket;
                 let ready = socket.readiness();
                 tokio::select! {
@@ -215,8 +215,9 @@ impl Shell {
             tokio::select! {
                 biased;
                 () = stop.cancelled() => break,
-                happened = self.wire.next() => self.happened(happened),
+                // Before the wire: a flood from the broker must not hold up a command, an emergency stop least of all.
                 Some(done) = self.work.next(), if !self.work.is_empty() => self.done(done),
+                happened = self.wire.next() => self.happened(happened),
                 () = self.writes.next() => {}
                 _ = around.tick() => self.look_around().await,
                 _ = look.tick() => self.look(),

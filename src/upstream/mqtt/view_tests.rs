@@ -74,6 +74,9 @@ pub(in crate::upstream::mqtt) fn printing(now: Now) -> State {
 fn what_is_not_known_is_null_and_levels_of_nothing_are_not_there() {
     let now = now();
     let view = View::of(who(), &State::new(now), None, now);
+    for (group, value) in &view.levels {
+        super::super::schema_tests::conforms(group.topic(), value);
+    }
     assert!(!view.online);
     let groups: Vec<Group> = view.levels.keys().copied().collect();
     assert_eq!(groups, [Group::State, Group::Job, Group::Notices, Group::Info]);

@@ -60,9 +60,23 @@ pub mod drivers {
     }
 }
 
-/// What reads the cloud's words and judges them.
+/// What reads the words of a cloud and of a broker and judges them.
 #[path = "../../../src/upstream"]
 pub mod upstream {
+    pub mod mqtt {
+        pub mod command;
+        pub mod core;
+        pub mod gate;
+        pub mod homeassistant;
+        pub mod level;
+        pub mod link;
+        pub mod outbox;
+        pub mod proto;
+        pub mod story;
+        pub mod topics;
+        pub mod view;
+    }
+
     pub mod simplyprint {
         pub mod action;
         pub mod ambient;

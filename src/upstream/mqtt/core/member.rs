@@ -143,6 +143,23 @@ impl Member {
         self.push(key, entry, out);
     }
 
+    /// Commands that were under way when the daemon ended come to their end too; nobody knows which.
+    pub(super) fn end_unfinished(&mut self, now: Now, key: PrinterKey, out: &mut VecDeque<Output>) {
+        for id in self.gate.unfinished() {
+            let body = json!({
+                "id": id,
+                "command": null,
+                "outcome": "unverified",
+                "code": "unverified/restart",
+                "message": "The service ended while this command was under way. Look at the printer before trying again.",
+                "at": story::time_ms(now.wall),
+            });
+            self.gate.ended(&id, &body);
+            self.doc_changed = true;
+            self.result(key, &id, body, out);
+        }
+    }
+
     pub(super) fn refuse(
         &mut self,
         now: Now,
