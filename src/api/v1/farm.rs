@@ -1,9 +1,6 @@
 //! AutoPrintFarm's shape: printers, jobs, actions. Where its documentation is silent the words are ours:
 //! single printers and jobs, the path of actions, further verbs.
 
-use std::sync::Arc;
-use std::time::Duration;
-
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::middleware;
@@ -13,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::once::{self, Broken, Once};
 use super::{ended, fetch, hooks, native, shape, start_body};
-use crate::agent::handle::{PrinterHandle, Snapshot};
+use crate::agent::handle::PrinterHandle;
 use crate::api::access::Scope;
 use crate::api::door::Touched;
 use crate::api::envelope::Problem;
@@ -31,9 +28,6 @@ const PAGE_DEFAULT: u32 = 25;
 /// Longest name or address in a body, characters.
 const NAME_MAX: usize = 255;
 const URL_MAX: usize = 2000;
-
-/// How long the state may take to follow the answer of a printer.
-const SETTLE_LIMIT: Duration = Duration::from_secs(1);
 
 /// The verbs of actions, and what they are called in the native shape.
 const VERBS: &[(&str, &str)] = &[
@@ -325,24 +319,6 @@ async fn act_on(
     carry_out(&api, &target, &body).await
 }
 
-/// The printer after a command. Its answer can be here a moment before the state that it led to.
-async fn settled(target: &PrinterHandle, action: &str) -> Arc<Snapshot> {
-    let there = |word: StateWord| match action {
-        "Pause" => word == StateWord::Paused,
-        "Resume" => word == StateWord::Printing,
-        "Cancel" => !matches!(
-            word,
-            StateWord::Printing | StateWord::Paused | StateWord::Cancelling
-        ),
-        _ => true,
-    };
-    let mut snapshots = target.watch();
-    let seen = snapshots.wait_for(|snapshot| there(snapshot.state.word()));
-    // Whatever it is by then is what is told.
-    let _ = tokio::time::timeout(SETTLE_LIMIT, seen).await.is_ok();
-    target.snapshot()
-}
-
 /// Answered when the end of the command is known.
 async fn carry_out(
     api: &Api,
@@ -357,7 +333,7 @@ async fn carry_out(
     })?;
     let end = actions::on_one(api, target, action, &body.0, true).await?;
     ended(end.outcome.as_ref())?;
-    let snapshot = settled(target, action).await;
+    let snapshot = target.snapshot();
     let data = json!({
         "id": shape::printer_id(target.id()),
         "status": snapshot.state.word(),
