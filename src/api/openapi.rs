@@ -152,17 +152,20 @@ fn carried(kind: &str, parts: &[Part]) -> Value {
 /// The one route whose messages have a description of their own (`tools/list`). Any key will do: what it may
 /// use depends on its scopes.
 fn assistants() -> Value {
-    let message = json!({"application/json": {"schema": {"type": "object", "properties": {}}}});
+    // One message, or several at once as the version of 2025-03-26 has it.
+    let object = json!({"type": "object", "properties": {}});
+    let several = |of: Value| json!({"application/json": {"schema": {"anyOf": [object, {"type": "array", "items": of}]}}});
+    let (asked, told) = (several(json!({})), several(object.clone()));
     json!({
         "summary": "Model Context Protocol: JSON-RPC 2.0 messages for assistants",
         "parameters": [],
         "security": [{"key": []}, {"bearer": []}],
         "x-scope": "any",
-        "requestBody": {"required": true, "content": message},
+        "requestBody": {"required": true, "content": asked},
         "responses": {
-            "200": {"description": "The answer", "content": message},
+            "200": {"description": "The answer", "content": told},
             "202": {"description": "A message that wants no answer"},
-            "default": {"description": "A failure of JSON-RPC", "content": message},
+            "default": {"description": "A failure of JSON-RPC", "content": told},
         },
     })
 }

@@ -72,7 +72,10 @@ fn operations(document: &Value) -> Vec<Operation> {
                     .iter()
                     .next()
                     .expect("one");
-                let schema = &content["schema"];
+                // Where a body may be several things, the first of them.
+                let schema = content["schema"]
+                    .pointer("/anyOf/0")
+                    .unwrap_or(&content["schema"]);
                 let required = schema["required"].as_array();
                 let members = schema["properties"].as_object().expect("members").iter();
                 let members = members.filter_map(|(name, member)| {
