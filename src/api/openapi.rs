@@ -154,7 +154,7 @@ fn carried(kind: &str, parts: &[Part]) -> Value {
 fn assistants() -> Value {
     // One message, or several at once as the version of 2025-03-26 has it.
     let object = json!({"type": "object", "properties": {}});
-    let several = |of: Value| json!({"application/json": {"schema": {"anyOf": [object, {"type": "array", "items": of}]}}});
+    let several = |of: Value| json!({"application/json": {"schema": {"oneOf": [object, {"type": "array", "items": of}]}}});
     let (asked, told) = (several(json!({})), several(object.clone()));
     json!({
         "summary": "Model Context Protocol: JSON-RPC 2.0 messages for assistants",

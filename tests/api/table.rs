@@ -74,7 +74,7 @@ fn operations(document: &Value) -> Vec<Operation> {
                     .expect("one");
                 // Where a body may be several things, the first of them.
                 let schema = content["schema"]
-                    .pointer("/anyOf/0")
+                    .pointer("/oneOf/0")
                     .unwrap_or(&content["schema"]);
                 let required = schema["required"].as_array();
                 let members = schema["properties"].as_object().expect("members").iter();

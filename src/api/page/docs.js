@@ -54,7 +54,9 @@ function curl(method, path, operation, parameters, body) {
 
 function carried(operation) {
   if (!operation.requestBody) return null;
-  const [kind, { schema }] = Object.entries(operation.requestBody.content)[0];
+  const [kind, content] = Object.entries(operation.requestBody.content)[0];
+  // Where it may be several things, the first of them is shown.
+  const schema = content.schema.oneOf?.[0] || content.schema;
   return { kind, schema, required: schema.required || [] };
 }
 
