@@ -23,13 +23,13 @@ def packet(kind, body):
 class Client:
     """Hears everything on a broker from the moment it is made, and publishes."""
 
-    def __init__(self, port, filters=("#",)):
+    def __init__(self, port, filters=("#",), qos=1):
         self.heard, self.lock = [], threading.Lock()
         self.socket = socket.create_connection(("127.0.0.1", port), 10)
         name = f"listener-{os.getpid()}-{time.monotonic_ns()}"
         self.socket.sendall(packet(0x10, text("MQTT") + bytes([4, 2]) + struct.pack(">H", 0) + text(name)))
         assert self.one() == (0x20, b"\0\0"), "the broker does not welcome the listener"
-        self.socket.sendall(packet(0x82, struct.pack(">H", 1) + b"".join(text(f) + b"\x01" for f in filters)))
+        self.socket.sendall(packet(0x82, struct.pack(">H", 1) + b"".join(text(f) + bytes([qos]) for f in filters)))
         self.ready = threading.Event()
         self.socket.settimeout(None)
         threading.Thread(target=self.listen, daemon=True).start()
