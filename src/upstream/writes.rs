@@ -109,7 +109,8 @@ impl Waiting {
             write => {
                 // The first one keeps its place, so that it is written however often it changes; the newest one is
                 // behind all that came before it.
-                let mut same = (0..self.0.len()).filter(|at| self.0.get(*at).is_some_and(|w| write.is_newer(w)));
+                let mut same =
+                    (0..self.0.len()).filter(|at| self.0.get(*at).is_some_and(|w| write.is_newer(w)));
                 if let Some(second) = same.nth(1) {
                     self.0.remove(second);
                 }
@@ -286,7 +287,8 @@ mod tests {
             waiting.push(Write::Setting("s".to_owned(), Some(n.to_string())));
             waiting.push(doc("q", n));
         }
-        let Some(Write::Done { keys, .. }) = waiting.0.iter().find(|w| matches!(w, Write::Done { .. })) else {
+        let Some(Write::Done { keys, .. }) = waiting.0.iter().find(|w| matches!(w, Write::Done { .. }))
+        else {
             panic!("what was on the disk before is taken from it");
         };
         assert!(keys.iter().all(|key| key == "before"));
@@ -294,7 +296,15 @@ mod tests {
         let setting = |n: u64| Write::Setting("s".to_owned(), Some(n.to_string()));
         assert_eq!(
             waiting.0,
-            [put("stays"), doc("p", 0), setting(0), doc("q", 0), doc("p", 9999), setting(9999), doc("q", 9999)]
+            [
+                put("stays"),
+                doc("p", 0),
+                setting(0),
+                doc("q", 0),
+                doc("p", 9999),
+                setting(9999),
+                doc("q", 9999)
+            ]
         );
     }
 
@@ -333,6 +343,9 @@ mod tests {
         assert_eq!(writes.next().await, saved(8));
         writes.flush(Duration::from_secs(10)).await;
         assert_eq!(store.outbox(SPACE, "p").await.expect("read"), ["\"b\""]);
-        assert_eq!(store.upstream_doc(SPACE, "p").await.expect("read").as_deref(), Some("8"));
+        assert_eq!(
+            store.upstream_doc(SPACE, "p").await.expect("read").as_deref(),
+            Some("8")
+        );
     }
 }
