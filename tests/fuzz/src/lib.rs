@@ -2,8 +2,7 @@
 
 #![allow(dead_code, missing_docs)]
 
-#[path = "../../../src/gcode/mod.rs"]
-pub mod gcode;
+pub use layerd_gcode as gcode;
 
 /// Secrets alone.
 #[path = "../../../src/config"]
