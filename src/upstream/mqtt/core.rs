@@ -334,7 +334,7 @@ impl Core {
         if let Some(member) = self.members.get_mut(&key) {
             let written = member.held.written(version);
             self.out
-                .extend(written.into_iter().map(|asked| Output::Act(key, asked)));
+                .extend(written.into_iter().map(|asked| Output::Act(key, Box::new(asked))));
         }
     }
 

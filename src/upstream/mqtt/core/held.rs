@@ -54,7 +54,7 @@ impl Why {
 
 #[derive(Debug)]
 struct Waiting {
-    asked: Box<Asked>,
+    asked: Asked,
     /// The first document that holds its id.
     version: u64,
     until: Instant,
@@ -71,7 +71,7 @@ impl Held {
             return Err(asked);
         }
         self.0.push_back(Waiting {
-            asked: Box::new(asked),
+            asked,
             version,
             until: now + LIMIT,
         });
@@ -79,14 +79,14 @@ impl Held {
     }
 
     /// A document is written: those whose ids it holds, in order.
-    pub fn written(&mut self, version: u64) -> Vec<Box<Asked>> {
+    pub fn written(&mut self, version: u64) -> Vec<Asked> {
         let behind = self.0.iter().position(|w| w.version > version);
         let written = self.0.drain(..behind.unwrap_or(self.0.len()));
         written.map(|waiting| waiting.asked).collect()
     }
 
     /// Takes out those that are not to be carried out.
-    pub fn void(&mut self, now: Instant, why: Why) -> Vec<Box<Asked>> {
+    pub fn void(&mut self, now: Instant, why: Why) -> Vec<Asked> {
         let goes = |waiting: &Waiting| match why {
             Why::Late => waiting.until <= now,
             Why::Overtaken => waiting.asked.what.rouses(),
