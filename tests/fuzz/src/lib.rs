@@ -62,6 +62,9 @@ pub mod drivers {
 /// What reads the words of a cloud and of a broker and judges them.
 #[path = "../../../src/upstream"]
 pub mod upstream {
+    /// As in `src/upstream/mod.rs`.
+    pub type PrinterKey = i64;
+
     pub mod mqtt {
         pub mod command;
         pub mod core;
