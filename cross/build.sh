@@ -92,7 +92,7 @@ rustc_words=(--)
 # The same result wherever the sources lie.
 export CARGO_ENCODED_RUSTFLAGS="--remap-path-prefix=$PWD=/src"$'\x1f'"--remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}=/cargo"
 export SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct 2>/dev/null || echo 0)}
-cargo-zigbuild rustc --locked --profile "$profile" --bin layerd ${std[@]+"${std[@]}"} \
+cargo-zigbuild rustc --locked --profile "$profile" --package layerd --bin layerd ${std[@]+"${std[@]}"} \
     --target "$target$floor" "${rustc_words[@]}"
 
 mkdir -p dist

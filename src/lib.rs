@@ -28,7 +28,8 @@
 //! cli → {api, upstream} → agent → {drivers, power, camera, job, host} → printer → gcode    config: used by all, uses none
 //! ```
 //!
-//! Drivers, upstreams and the API never know each other. A file named `proto`, `reduce`, `guard`,
+//! `gcode` is a crate of its own, `layerd-gcode` in `src/gcode`, so that it is built for speed where the rest is built
+//! small; here it is [`gcode`]. Drivers, upstreams and the API never know each other. A file named `proto`, `reduce`, `guard`,
 //! `machine`, `lex` or the like is pure: no sockets, no clock, no disk; time is an argument.
 //! `tests/architecture.rs` checks that.
 //!
@@ -76,6 +77,8 @@
 //! | what a reload does to upstreams | [`upstream::crew`] |
 //! | a new printer family | a folder and two lines in [`drivers`] |
 
+pub use layerd_gcode as gcode;
+
 pub mod agent;
 pub mod api;
 pub mod camera;
@@ -83,7 +86,6 @@ pub mod cli;
 pub mod config;
 pub mod daemon;
 pub mod drivers;
-pub mod gcode;
 pub mod host;
 pub mod job;
 pub mod power;

@@ -57,11 +57,11 @@ impl AnalyzeError {
 ///
 /// ```no_run
 /// use std::path::Path;
-/// use layerd::gcode::{analyze::Options, analyze_file::analyze_file};
+/// use layerd_gcode::{analyze::Options, analyze_file::analyze_file};
 ///
 /// let (analysis, index) = analyze_file(Path::new("benchy.gcode"), &Options::default(), &mut |_, _| true)?;
 /// println!("{:?} layers, half done at layer {}", analysis.layers.count, index.layer_at(analysis.size / 2));
-/// # Ok::<(), layerd::gcode::analyze_file::AnalyzeError>(())
+/// # Ok::<(), layerd_gcode::analyze_file::AnalyzeError>(())
 /// ```
 pub fn analyze_file(
     path: &Path,

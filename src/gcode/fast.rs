@@ -212,9 +212,9 @@ fn digit_at(text: &[u8], at: usize) -> Option<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::gcode::arc::Arc;
-    use crate::gcode::lex::{self, Body, Dialect};
-    use crate::gcode::modal::{Modal, Step};
+    use crate::arc::Arc;
+    use crate::lex::{self, Body, Dialect};
+    use crate::modal::{Modal, Step};
     use proptest::prelude::*;
 
     #[test]

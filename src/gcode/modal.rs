@@ -45,7 +45,7 @@ pub struct Feed {
 /// Modes and values in force.
 ///
 /// ```
-/// use layerd::gcode::modal::Modal;
+/// use layerd_gcode::modal::Modal;
 ///
 /// let mut modal = Modal::default();
 /// for line in ["G28", "M83", "M109 S210", "G1 X10 Y20 Z0.3 F3000", "G1 X30 E1.5", "G1 E-0.8"] {

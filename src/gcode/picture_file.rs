@@ -14,15 +14,15 @@ use super::picture::{MAX_BYTES, Picture};
 ///
 /// ```no_run
 /// # use std::path::Path;
-/// # use layerd::gcode::{analyze::Options, analyze_file::analyze_file};
-/// use layerd::gcode::picture_file::best_picture;
+/// # use layerd_gcode::{analyze::Options, analyze_file::analyze_file};
+/// use layerd_gcode::picture_file::best_picture;
 ///
 /// let path = Path::new("benchy.gcode");
 /// let (analysis, _) = analyze_file(path, &Options::default(), &mut |_, _| true)?;
 /// if let Some(picture) = best_picture(path, &analysis)? {
 ///     println!("{} × {} pixels", picture.width, picture.height);
 /// }
-/// # Ok::<(), layerd::gcode::analyze_file::AnalyzeError>(())
+/// # Ok::<(), layerd_gcode::analyze_file::AnalyzeError>(())
 /// ```
 pub fn best_picture(path: &Path, analysis: &Analysis) -> Result<Option<Picture>, AnalyzeError> {
     // What a screen's own plug-in writes as text of colours is no picture file.

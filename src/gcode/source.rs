@@ -66,7 +66,7 @@ pub const MAX_COMMAND: usize = 1024;
 /// become upper case, but for texts, quoted strings and the values of named commands.
 ///
 /// ```
-/// use layerd::gcode::source::{Batch, Prepare, PrepareOptions};
+/// use layerd_gcode::source::{Batch, Prepare, PrepareOptions};
 ///
 /// let mut prepare = Prepare::new(PrepareOptions::default());
 /// let mut batch = Batch::default();

@@ -4,10 +4,10 @@
 use std::path::{Path, PathBuf};
 
 use super::*;
-use crate::gcode::file::FileSource;
-use crate::gcode::modal::Move;
-use crate::gcode::recover_file::{Rest, rest_of};
-use crate::gcode::source::{Batch, Prepare, PrepareOptions};
+use crate::file::FileSource;
+use crate::modal::Move;
+use crate::recover_file::{Rest, rest_of};
+use crate::source::{Batch, Prepare, PrepareOptions};
 
 #[derive(Debug, PartialEq)]
 struct Laid {
@@ -60,7 +60,7 @@ fn commands(bytes: &[u8]) -> Vec<Vec<u8>> {
 
 fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("fixtures/gcode")
+        .join("../../fixtures/gcode")
         .join(name)
 }
 

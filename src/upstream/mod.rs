@@ -22,6 +22,10 @@ pub mod fetch;
 pub mod mqtt;
 pub mod reach;
 pub mod simplyprint;
+pub mod writes;
+
+/// Number of a printer in the agent.
+pub type PrinterKey = i64;
 
 /// What an upstream gets of the house.
 #[derive(Clone)]

@@ -224,7 +224,7 @@ fn work(core: &mut Core, printer: &mut Printer, counts: &Counts) {
         counts.events.fetch_add(1, Relaxed);
     }
     core.observe(now, P, printer.view(now));
-    while let Some(output) = core.poll(now.mono) {
+    while let Some(output) = core.poll(now) {
         if matches!(output, Output::Delivered(..)) {
             counts.arrived.fetch_add(1, Relaxed);
         }
@@ -273,8 +273,9 @@ async fn session(
             _ = second.tick() => work(core, printer, counts),
             () = tokio::time::sleep_until(tokio::time::Instant::from_std(due)) => {}
         }
-        let at = now().mono;
-        while core.poll(at).is_some_and(|output| {
+        let clock = now();
+        let at = clock.mono;
+        while core.poll(clock).is_some_and(|output| {
             counts
                 .arrived
                 .fetch_add(u64::from(matches!(output, Output::Delivered(..))), Relaxed);

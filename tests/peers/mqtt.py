@@ -11,7 +11,9 @@ import json
 import os
 import shutil
 import signal
+import random
 import socket
+import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -22,7 +24,7 @@ from mqtt_client import Client
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 PLATE = os.path.join(HERE, "../../fixtures/gcode/plate.gcode")
-SHORT = ["print", "outage", "kept", "leaves", "cloud-too", "encrypted", "websocket"]
+SHORT = ["print", "outage", "kept", "leaves", "cloud-too", "encrypted", "websocket", "killed"]
 
 
 def free_port():
@@ -146,6 +148,10 @@ class Case:
 
     def ready(self, printer="p"):
         self.until(f"{printer} operational", lambda: self.state(printer) == "operational")
+
+    def ready_anew(self, printer="p"):
+        """After a restart, which the broker's kept state does not tell from what was before."""
+        self.until("the daemon", lambda: [p["state"] for p in self.printers() if p["upstreams"].get("mqtt", {}).get("connected")] == ["operational"])
 
     def events(self, printer="p"):
         return [e["event"] for e in self.said(f"{printer}/event") if e["event"].startswith("job.")]
@@ -381,6 +387,80 @@ def secure(case):
         assert done.returncode == 1 and "upstream mqtt" in done.stdout and "ertificate" in done.stdout, done.stdout
 
 
+class Klipper:
+    """A printer that writes down every line that it carries out, and a disk that can be made to refuse."""
+
+    def __init__(self, case):
+        port, self.case, self.file = free_port(), case, case.path("executed")
+        with open(case.path("klipper.log"), "w") as log:
+            case.others.append(subprocess.Popen(
+                [case.binary, "simulate", "moonraker", "--port", str(port), "--startup", "0.1", "--executed", self.file],
+                stdin=subprocess.PIPE, stdout=log, stderr=log))
+        case.more = f'[printer.p]\ndriver = "moonraker"\nurl = "http://127.0.0.1:{port}"\n'
+        case.configure()
+        case.start_daemon()
+        case.ready()
+
+    def done(self, word):
+        """How often a line was carried out."""
+        with open(self.file) as f:
+            return sum(line.strip() == f"M117 {word}" for line in f)
+
+    def refusing(self):
+        """Until it is closed no write of the daemon comes through."""
+        disk = sqlite3.connect(self.case.path("state/layerd.db"), timeout=20, isolation_level=None)
+        disk.execute("BEGIN IMMEDIATE")
+        return disk
+
+    def killed(self):
+        self.case.end_daemon(signal.SIGKILL)
+
+    def again(self, word):
+        """The same command after a restart: its first new answer."""
+        before = len(self.case.results(word))
+        self.case.start_daemon()
+        self.case.ready_anew()
+        self.case.send("gcode", id=word, lines=[f"M117 {word}"])
+        # One that was under way has an answer by itself; the one to this message has the same words.
+        return self.case.until(f"an answer to {word}", lambda: self.case.results(word)[before:])[-1]
+
+
+def killed(case):
+    """The service is killed before and after the id of a command is on its disk, and at any moment: nothing runs twice."""
+    with case:
+        printer = Klipper(case)
+        disk = printer.refusing()
+        case.send("gcode", id="before", lines=["M117 before"])
+        # What comes behind it is answered, so that it was heard.
+        case.do("resume", outcome="refused", session="another")
+        assert printer.done("before") == 0, "it was carried out while nobody could know it again"
+        printer.killed()
+        disk.close()
+        assert printer.again("before")["outcome"] == "sent" and printer.done("before") == 1
+        case.do("gcode", outcome="sent", lines=["M117 after"], id="after")
+        printer.killed()
+        assert printer.again("after")["outcome"] in ("sent", "unverified") and printer.done("after") == 1
+        for n in range(int(os.environ.get("KILLS", 3))):
+            word = f"any{n}"
+            case.send("gcode", id=word, lines=[f"M117 {word}"])
+            time.sleep(random.uniform(0, 0.02))
+            printer.killed()
+            outcome = printer.again(word)["outcome"]
+            assert printer.done(word) == 1 if outcome == "sent" else printer.done(word) <= 1 and outcome == "unverified", outcome
+
+
+def full(case):
+    """A disk that refuses: what stops is done at once, everything else is refused in words and does not come later."""
+    with case:
+        printer = Klipper(case)
+        disk = printer.refusing()
+        case.do("heaters_off", outcome="verified")
+        assert case.do("gcode", outcome="refused", lines=["M117 late"])["code"] == "refused/not-kept"
+        disk.close()
+        case.until("a disk that takes it", lambda: case.results(case.send("gcode", lines=["M117 next"])) or printer.done("next"))
+        assert printer.done("late") == 0
+
+
 CASES = {
     "print": (whole_print, {}),
     "outage": (outage, {}),
@@ -389,6 +469,8 @@ CASES = {
     "cloud-too": (cloud_too, {"start": False, "speed": 20}),
     "encrypted": (secure, {}),
     "websocket": (secure, {}),
+    "killed": (killed, {"printers": (), "start": False}),
+    "full": (full, {"printers": (), "start": False}),
 }
 
 

@@ -1,10 +1,10 @@
 //! The part of the pass that reads comments: features, layers, objects, pictures, facts.
 
-use crate::gcode::analysis::{ObjectSource, Thumbnail};
-use crate::gcode::knowledge::features::{self, Role};
-use crate::gcode::layers;
-use crate::gcode::lex::{number_of, trim};
-use crate::gcode::lines::RawLine;
+use crate::analysis::{ObjectSource, Thumbnail};
+use crate::knowledge::features::{self, Role};
+use crate::layers;
+use crate::lex::{number_of, trim};
+use crate::lines::RawLine;
 
 use super::pass::Pass;
 use super::warn::Code as Warn;

@@ -1,10 +1,10 @@
 //! The part of the pass that reads arcs.
 
-use crate::gcode::arc::{Arc, step_of, turned};
-use crate::gcode::fast;
-use crate::gcode::lex::Micro;
-use crate::gcode::modal::{Move, to_mm};
-use crate::gcode::planner::Leg;
+use crate::arc::{Arc, step_of, turned};
+use crate::fast;
+use crate::lex::Micro;
+use crate::modal::{Move, to_mm};
+use crate::planner::Leg;
 
 use super::pass::Pass;
 use super::warn::Code as Warn;

@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
-use crate::gcode::analysis::{Analysis, Bounds, Filament, Heat, Layers, Motion, Slicer, Temps, Time};
-use crate::gcode::index::Index;
-use crate::gcode::knowledge::keys::Fact;
-use crate::gcode::knowledge::values;
-use crate::gcode::modal::to_mm;
-use crate::gcode::simplyprint::{Extra, SimplyPrint, round2};
+use crate::analysis::{Analysis, Bounds, Filament, Heat, Layers, Motion, Slicer, Temps, Time};
+use crate::index::Index;
+use crate::knowledge::keys::Fact;
+use crate::knowledge::values;
+use crate::modal::to_mm;
+use crate::simplyprint::{Extra, SimplyPrint, round2};
 
 use super::kept::Group;
 use super::pass::Pass;
@@ -118,7 +118,7 @@ impl Pass {
             .as_ref()
             .map(|s| s.name.clone())
             .unwrap_or_default();
-        if !self.meta.tail && self.extruded_any && crate::gcode::meta::always_has_tail(&name) {
+        if !self.meta.tail && self.extruded_any && crate::meta::always_has_tail(&name) {
             self.warnings.note(Warn::MissingEnd, Some(self.lines), None);
         }
         if self.extruded_any && !self.start_macro {

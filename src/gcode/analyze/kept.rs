@@ -1,9 +1,9 @@
 //! What the pass keeps: runs of extrusion, temperatures, heights, and the guess about E.
 
-use crate::gcode::analysis::Heat;
-use crate::gcode::area::Area;
-use crate::gcode::lex::Micro;
-use crate::gcode::modal::to_mm;
+use crate::analysis::Heat;
+use crate::area::Area;
+use crate::lex::Micro;
+use crate::modal::to_mm;
 
 /// Extrusion since the last change of object, role or layer-mark state.
 #[derive(Clone, Copy, Debug, Default)]

@@ -91,7 +91,7 @@ impl Default for Options {
 /// Analyzes a file that is pushed into it.
 ///
 /// ```
-/// use layerd::gcode::analyze::{Analyzer, Options};
+/// use layerd_gcode::analyze::{Analyzer, Options};
 ///
 /// let mut analyzer = Analyzer::new(Options::default());
 /// analyzer.push(b"G28\nM109 S210\nG1 X10 Y10 Z0.2 F3000\nG1 X30 ");

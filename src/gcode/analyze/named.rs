@@ -1,10 +1,10 @@
 //! The part of the pass that reads commands other than moves.
 
-use crate::gcode::analysis::ObjectSource;
-use crate::gcode::layers::{self, LayerStyle};
-use crate::gcode::lex::{Code, Extended, Micro, UNIT, number_of};
-use crate::gcode::lines::RawLine;
-use crate::gcode::modal::{HeaterOf, Step, to_mm};
+use crate::analysis::ObjectSource;
+use crate::layers::{self, LayerStyle};
+use crate::lex::{Code, Extended, Micro, UNIT, number_of};
+use crate::lines::RawLine;
+use crate::modal::{HeaterOf, Step, to_mm};
 
 use super::kept::Nozzle;
 use super::pass::Pass;
@@ -127,7 +127,7 @@ fn known_m(number: u32) -> bool {
 }
 
 impl Pass {
-    /// A code that only changes modes, or is not tracked by [`crate::gcode::modal`].
+    /// A code that only changes modes, or is not tracked by [`crate::modal`].
     pub(super) fn quiet(&mut self, code: &Code<'_>, known: bool, raw: &RawLine<'_>) {
         match (code.letter, code.number) {
             (b'G', 20) => {
@@ -188,7 +188,7 @@ impl Pass {
             let name = code.args.get(at + 1..).unwrap_or_default();
             let name = name.strip_prefix(b"\"").unwrap_or(name);
             let name = name.split(|b| *b == b'"').next().unwrap_or_default();
-            self.objects.name_current(crate::gcode::lex::trim(name));
+            self.objects.name_current(crate::lex::trim(name));
         }
     }
 

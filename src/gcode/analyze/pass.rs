@@ -1,17 +1,17 @@
 //! The hot part of the pass: moves.
 
-use crate::gcode::analysis::{Pause, Thumbnail};
-use crate::gcode::area::Area;
-use crate::gcode::fast;
-use crate::gcode::index::IndexBuilder;
-use crate::gcode::knowledge::features::Role;
-use crate::gcode::layers::LayerCount;
-use crate::gcode::lex::{self, Body, Code, Dialect, Micro};
-use crate::gcode::lines::{BOM, MAX_LINE, RawLine, end_of_line};
-use crate::gcode::meta::Meta;
-use crate::gcode::modal::{HeaterOf, MAX_TOOLS, Modal, Move, Plane, Step, to_mm};
-use crate::gcode::objects::Objects;
-use crate::gcode::planner::{Leg, Planner};
+use crate::analysis::{Pause, Thumbnail};
+use crate::area::Area;
+use crate::fast;
+use crate::index::IndexBuilder;
+use crate::knowledge::features::Role;
+use crate::layers::LayerCount;
+use crate::lex::{self, Body, Code, Dialect, Micro};
+use crate::lines::{BOM, MAX_LINE, RawLine, end_of_line};
+use crate::meta::Meta;
+use crate::modal::{HeaterOf, MAX_TOOLS, Modal, Move, Plane, Step, to_mm};
+use crate::objects::Objects;
+use crate::planner::{Leg, Planner};
 
 use super::Options;
 use super::kept::{EGuess, Group, Heated, Heights, Nozzle, Run};

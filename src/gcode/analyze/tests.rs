@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::gcode::analysis::ObjectSource;
+use crate::analysis::ObjectSource;
 
 fn analyze_with(text: &str, options: Options) -> Analysis {
     let mut analyzer = Analyzer::new(options);

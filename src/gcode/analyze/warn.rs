@@ -1,10 +1,10 @@
 //! Things to know before printing: one entry per kind, with the first line and a count.
 
-use crate::gcode::analysis::Warning;
+use crate::analysis::Warning;
 
 /// Kinds of warnings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::gcode) enum Code {
+pub(crate) enum Code {
     OutsideBed,
     TooHot,
     ColdExtrusion,
@@ -70,7 +70,7 @@ impl Code {
 
 /// All warnings of a file.
 #[derive(Clone, Debug, Default)]
-pub(in crate::gcode) struct Warnings {
+pub(crate) struct Warnings {
     seen: Vec<(Code, Option<u64>, Option<String>, u64)>,
 }
 

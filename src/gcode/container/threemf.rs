@@ -7,7 +7,7 @@ use zip::ZipArchive;
 
 use super::gzip::pump;
 use super::{ContainerError, check_ratio};
-use crate::gcode::analysis::Thumbnail;
+use crate::analysis::Thumbnail;
 
 /// Most entries of a project.
 const MAX_ENTRIES: usize = 10_000;

@@ -90,12 +90,12 @@ impl Picture {
     /// From what stands between a thumbnail's `begin` and `end`, or from a picture's own bytes.
     ///
     /// ```
-    /// use layerd::gcode::picture::{Kind, Picture};
+    /// use layerd_gcode::picture::{Kind, Picture};
     ///
     /// let comments = b"; cW9pZgAAAAEAAAABBADAAAAA\n; AAAAAAE=\n";
     /// let picture = Picture::cut(comments)?;
     /// assert_eq!((picture.kind, picture.width, picture.height), (Kind::Qoi, 1, 1));
-    /// # Ok::<(), layerd::gcode::picture::PictureError>(())
+    /// # Ok::<(), layerd_gcode::picture::PictureError>(())
     /// ```
     pub fn cut(found: &[u8]) -> Result<Picture, PictureError> {
         if kind_of(found).is_some() {

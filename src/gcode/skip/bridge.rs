@@ -3,9 +3,9 @@
 use std::io::Write as _;
 
 use super::{Habits, Origin, fed};
-use crate::gcode::fast;
-use crate::gcode::lex::{Micro, UNIT};
-use crate::gcode::modal::Modal;
+use crate::fast;
+use crate::lex::{Micro, UNIT};
+use crate::modal::Modal;
 
 /// How far the nozzle goes up over everything that stands.
 const LIFT: Micro = 3 * UNIT / 5;

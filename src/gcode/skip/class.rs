@@ -1,6 +1,6 @@
 //! What a line means to the filter.
 
-use crate::gcode::lex::{self, Body, Dialect};
+use crate::lex::{self, Body, Dialect};
 
 /// Kinds of lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

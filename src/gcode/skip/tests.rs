@@ -7,11 +7,11 @@ use std::sync::{Arc, OnceLock};
 use proptest::prelude::*;
 
 use super::*;
-use crate::gcode::analyze::{Analyzer, Options};
-use crate::gcode::index::Index;
-use crate::gcode::lines::{LineSink, RawLine, Splitter};
-use crate::gcode::modal::Move;
-use crate::gcode::source::{Batch, Prepare, PrepareOptions};
+use crate::analyze::{Analyzer, Options};
+use crate::index::Index;
+use crate::lines::{LineSink, RawLine, Splitter};
+use crate::modal::Move;
+use crate::source::{Batch, Prepare, PrepareOptions};
 
 /// One thing laid down, with everything that shapes it.
 #[derive(Clone, Debug, PartialEq)]
@@ -24,7 +24,7 @@ struct Laid {
     fan: Option<Micro>,
     targets: Vec<Option<Micro>>,
     bed: Option<Micro>,
-    limits: crate::gcode::limits::MotionLimits,
+    limits: crate::limits::MotionLimits,
     retracted: Micro,
 }
 
@@ -71,7 +71,7 @@ fn commands(file: &[u8]) -> Vec<(u64, Vec<u8>)> {
     struct Starts(Vec<u64>);
     impl LineSink for Starts {
         fn block(&mut self, block: &[u8], start: u64) {
-            crate::gcode::lines::each_line(block, start, |line| self.0.push(line.start));
+            crate::lines::each_line(block, start, |line| self.0.push(line.start));
         }
         fn line(&mut self, line: RawLine<'_>) {
             self.0.push(line.start);
@@ -162,7 +162,7 @@ fn plates() -> &'static [(String, Vec<u8>)] {
 
 /// The committed slices that have several objects.
 fn read_plates() -> Vec<(String, Vec<u8>)> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/gcode");
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/gcode");
     let mut plates = Vec::new();
     for entry in std::fs::read_dir(folder).expect("fixtures").flatten() {
         let name = entry.file_name().to_string_lossy().into_owned();
@@ -391,7 +391,7 @@ fn what_ends_the_print_goes_out_whichever_object_is_left_out() {
 #[test]
 #[ignore = "a report on many files: tests/long/run skips"]
 fn skip_report() {
-    let here = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/gcode");
+    let here = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/gcode");
     let more = std::env::var("REPORT").unwrap_or_default();
     let folders = std::iter::once(here).chain(more.split(':').filter(|f| !f.is_empty()).map(Into::into));
     let mut files: Vec<std::path::PathBuf> = folders

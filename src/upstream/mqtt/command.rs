@@ -138,6 +138,19 @@ impl Wanted {
             ) | Wanted::Power(false)
         )
     }
+
+    /// Whether it may move, heat or start something, so that it must not come after a word that stops.
+    pub fn rouses(&self) -> bool {
+        let quiet = matches!(
+            self,
+            Wanted::Skip(_)
+                | Wanted::Dismiss(_)
+                | Wanted::Command(
+                    Command::SkipObjects { .. } | Command::RefreshMaterials | Command::Reconnect
+                )
+        );
+        !quiet && !self.stops()
+    }
 }
 
 /// Reads a message.

@@ -1,6 +1,7 @@
 //! What is told to the broker and what its messages mean, for all printers of the host. Pure: time and chance are
 //! arguments; what is to be done comes out of [`Core::poll`], what is to be published out of [`Core::publish`].
 
+mod held;
 mod member;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -22,8 +23,7 @@ use crate::job::record::JobRecord;
 use crate::printer::model::Now;
 use crate::printer::outcome::{Outcome, Refusal};
 
-/// Number of a printer in the agent.
-pub type PrinterKey = i64;
+pub use crate::upstream::PrinterKey;
 
 /// The host changes slowly.
 const HOST_EVERY: Duration = Duration::from_secs(60);
@@ -77,8 +77,8 @@ pub enum Output {
     Put(PrinterKey, Entry),
     /// This is delivered.
     Delivered(PrinterKey, String),
-    /// Keep this for a printer.
-    Keep(PrinterKey, String),
+    /// Keep this for a printer, and say so by [`Core::kept`] with this number.
+    Keep(PrinterKey, u64, String),
     /// The broker keeps these topics for a printer (by name; empty: the host); `None`: none any more.
     Retained(String, Option<String>),
     /// Give the records of a printer's jobs from this number on to [`Core::records`].
@@ -134,6 +134,8 @@ pub struct Core {
     /// Whose entry travels under a token.
     flying: BTreeMap<u64, PrinterKey>,
     next_token: u64,
+    /// Number of the last document that was given out to be kept.
+    version: u64,
     /// Where the round of printers goes on, so that a busy one does not starve the others.
     turn: PrinterKey,
     out: VecDeque<Output>,
@@ -155,6 +157,7 @@ impl Core {
             birth_at: None,
             flying: BTreeMap::new(),
             next_token: 0,
+            version: 0,
             turn: PrinterKey::MIN,
             out: VecDeque::new(),
         }
@@ -325,6 +328,23 @@ impl Core {
         member.result(key, &asked.id, body, &mut self.out);
     }
 
+    /// The document of this number is on the disk, and with it the ids of the commands that waited for it: they are
+    /// carried out now, and never again.
+    pub fn kept(&mut self, key: PrinterKey, version: u64) {
+        if let Some(member) = self.members.get_mut(&key) {
+            let written = member.held.written(version);
+            self.out
+                .extend(written.into_iter().map(|asked| Output::Act(key, Box::new(asked))));
+        }
+    }
+
+    /// Nothing more is carried out: commands that wait for the disk are refused, and are new when they come again.
+    pub fn void(&mut self, now: Now, key: PrinterKey) {
+        if let Some(member) = self.members.get_mut(&key) {
+            member.void(now, key, held::Why::Stopping, &mut self.out);
+        }
+    }
+
     /// A picture was taken.
     pub fn picture(&mut self, key: PrinterKey, jpeg: Vec<u8>) {
         if let Some(member) = self.members.get_mut(&key) {
@@ -457,10 +477,7 @@ impl Core {
             return;
         }
         match member.gate.judge(&asked, now.wall, &self.settings.session) {
-            Verdict::Go => {
-                member.doc_changed = true;
-                self.out.push_back(Output::Act(key, Box::new(asked)));
-            }
+            Verdict::Go => member.take_up(now, key, asked, self.version, &mut self.out),
             Verdict::Again(Some(result)) => member.result(key, &asked.id, result, &mut self.out),
             // Its result is still to come, and comes once.
             Verdict::Again(None) => {}
@@ -481,7 +498,10 @@ impl Core {
     }
 
     /// What is to be done; until there is nothing more.
-    pub fn poll(&mut self, now: Instant) -> Option<Output> {
+    pub fn poll(&mut self, now: Now) -> Option<Output> {
+        for (key, member) in &mut self.members {
+            member.void(now, *key, held::Why::Late, &mut self.out);
+        }
         if let Some(output) = self.out.pop_front() {
             return Some(output);
         }
@@ -494,18 +514,19 @@ impl Core {
                 return Some(Output::Retained(member.name.clone(), member.retained.text()));
             }
             if std::mem::take(&mut member.doc_changed) {
-                return Some(Output::Keep(*key, member.doc()));
+                self.version += 1;
+                return Some(Output::Keep(*key, self.version, member.doc()));
             }
-            if member.looks.front().is_some_and(|at| *at <= now) {
-                member.looks.retain(|at| *at > now);
+            if member.looks.front().is_some_and(|at| *at <= now.mono) {
+                member.looks.retain(|at| *at > now.mono);
                 return Some(Output::LookUp(*key, member.cursor.job));
             }
             if connected
                 && member
                     .picture_due(every)
-                    .is_some_and(|at| at.is_none_or(|at| at <= now))
+                    .is_some_and(|at| at.is_none_or(|at| at <= now.mono))
             {
-                member.pictured = Some(now);
+                member.pictured = Some(now.mono);
                 return Some(Output::Picture(*key));
             }
         }
@@ -607,6 +628,7 @@ impl Core {
     /// When something is due.
     pub fn deadline(&self, now: Instant) -> Option<Instant> {
         let looks = self.members.values().filter_map(|m| m.looks.front().copied());
+        let looks = looks.chain(self.members.values().filter_map(|m| m.held.deadline()));
         if !self.connected {
             return looks.min();
         }

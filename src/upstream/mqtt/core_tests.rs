@@ -7,6 +7,9 @@ use super::*;
 use crate::printer::guard::Limits;
 use crate::printer::model::{Activity, Origin, State};
 
+#[path = "core_held_tests.rs"]
+mod held;
+
 const P: PrinterKey = 1;
 const COMMANDS: &str = "layerd/pi/p/command";
 
@@ -71,8 +74,40 @@ fn said(core: &mut Core, now: Now) -> Vec<Publish> {
     said
 }
 
+/// With a disk that takes everything at once.
 fn done(core: &mut Core, now: Now) -> Vec<Output> {
-    std::iter::from_fn(|| core.poll(now.mono)).collect()
+    let mut all = Vec::new();
+    while let Some(output) = core.poll(now) {
+        if let Output::Keep(key, version, _) = &output {
+            core.kept(*key, *version);
+        }
+        all.push(output);
+    }
+    all
+}
+
+/// With a disk that does not answer yet: what is carried out all the same, and the number of the last document.
+fn stuck(core: &mut Core, now: Now) -> (Vec<String>, Option<u64>) {
+    let (mut acts, mut last) = (Vec::new(), None);
+    while let Some(output) = core.poll(now) {
+        match output {
+            Output::Act(_, asked) => acts.push(asked.id.clone()),
+            Output::Keep(_, version, _) => last = Some(version),
+            _ => {}
+        }
+    }
+    (acts, last)
+}
+
+fn send(core: &mut Core, now: Now, id: &str, word: &str) {
+    let mut body = json!({"id": id, "command": word});
+    match word {
+        "gcode" => body["lines"] = json!("G28"),
+        "skip" => body["objects"] = json!([0]),
+        "power" => body["on"] = json!(false),
+        _ => {}
+    }
+    core.message(now, COMMANDS, body.to_string().as_bytes(), false, 0.5);
 }
 
 fn acts(core: &mut Core, now: Now) -> Vec<Asked> {
@@ -215,7 +250,7 @@ fn what_was_taken_up_before_a_restart_is_not_taken_up_again() {
     );
     let outputs = done(&mut core, begin);
     let kept = outputs.iter().rev().find_map(|o| match o {
-        Output::Keep(P, text) => Some(serde_json::from_str::<Doc>(text).expect("readable")),
+        Output::Keep(P, _, text) => Some(serde_json::from_str::<Doc>(text).expect("readable")),
         _ => None,
     });
     let mut next = Core::new(settings());
@@ -432,7 +467,7 @@ fn a_notice_is_told_when_it_opens_and_when_it_closes_also_over_a_restart() {
         .count();
     assert_eq!(opened, 1);
     let doc = outputs.iter().rev().find_map(|o| match o {
-        Output::Keep(_, text) => serde_json::from_str(text).ok(),
+        Output::Keep(_, _, text) => serde_json::from_str(text).ok(),
         _ => None,
     });
     let mut next = Core::new(settings());

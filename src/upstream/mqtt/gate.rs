@@ -62,10 +62,12 @@ impl Gate {
         open.map(|taken| taken.id.clone()).collect()
     }
 
-    /// The newest ones, to keep.
+    /// The newest ones and all that are under way, to keep.
     pub fn kept(&self, most: usize) -> Vec<Taken> {
         let from = self.0.len().saturating_sub(most);
-        self.0.iter().skip(from).cloned().collect()
+        let numbered = self.0.iter().enumerate();
+        let kept = numbered.filter(|(number, taken)| *number >= from || taken.result.is_none());
+        kept.map(|(_, taken)| taken.clone()).collect()
     }
 
     /// Judges a command that came just now. One that may go counts as taken up.
@@ -77,13 +79,19 @@ impl Gate {
             return Verdict::No(refusal);
         }
         if self.0.len() >= REMEMBERED {
-            self.0.pop_front();
+            let ended = self.0.iter().position(|taken| taken.result.is_some());
+            self.0.remove(ended.unwrap_or(0));
         }
         self.0.push_back(Taken {
             id: asked.id.clone(),
             result: None,
         });
         Verdict::Go
+    }
+
+    /// One that was taken up was not carried out after all: it is new when it comes again.
+    pub fn forget(&mut self, id: &str) {
+        self.0.retain(|taken| taken.id != id);
     }
 
     /// How one ended.
@@ -234,7 +242,14 @@ mod tests {
             assert_eq!(code(&mut gate, &asked(&n.to_string(), "pause", None), NOW), "go");
         }
         assert_eq!(gate.0.len(), REMEMBERED);
-        assert_eq!(gate.kept(50).len(), 50);
+        assert_eq!(gate.kept(50).len(), REMEMBERED, "all are under way");
+        let ids: Vec<String> = gate.0.iter().skip(1).map(|taken| taken.id.clone()).collect();
+        for id in &ids {
+            gate.ended(id, &json!({}));
+        }
+        assert_eq!(gate.kept(50).len(), 51, "the newest, and the one under way");
+        assert_eq!(code(&mut gate, &asked("new", "pause", None), NOW), "go");
+        assert_eq!(gate.unfinished().len(), 2, "one under way is forgotten last");
     }
 
     proptest! {

@@ -1,39 +1,20 @@
 //! What is kept in the database: per printer a document and what waits for delivery, and which topics the broker keeps.
 
-use std::collections::VecDeque;
-use std::time::Duration;
-
-use futures_util::future::BoxFuture;
+use std::collections::BTreeSet;
 
 use super::core::Doc;
 use super::outbox::Entry;
 use super::story::Cursor;
 use crate::job::record::JobRecord;
 use crate::job::store::{JobFilter, Store, StoreError};
+use crate::upstream::writes::Write;
 
 /// Name of this upstream in the database.
 pub const UPSTREAM: &str = "mqtt";
 /// Printers of which the broker keeps something; each has a setting of its own behind a slash.
 const RETAINED: &str = "mqtt/retained";
-/// A write that failed is tried again after this.
-const RETRY: Duration = Duration::from_secs(5);
-/// Writes that may wait for a disk that refuses them. When full the oldest goes, loudly.
-const WRITES_MAX: usize = 4096;
 /// Records of one printer looked at in one go: more prints than fit into any outage.
 const RECORDS: u32 = 100;
-
-/// One write.
-#[derive(Clone, Debug)]
-pub enum Write {
-    /// A document: printer, text.
-    Doc(String, String),
-    /// A thing to deliver: printer, entry.
-    Put(String, Entry),
-    /// Delivered: printer, key.
-    Done(String, String),
-    /// The topics that the broker keeps for a printer; `None`: none any more.
-    Retained(String, Option<String>),
-}
 
 /// The kept part of this upstream.
 #[derive(Clone, Debug)]
@@ -120,101 +101,24 @@ impl Keep {
             .and_then(|text| serde_json::from_str(&text).ok())
             .unwrap_or_default())
     }
-
-    async fn set_retained(&self, name: &str, topics: Option<&str>) -> Result<(), StoreError> {
-        let mut names = self.names().await?;
-        let known = names.iter().any(|n| n == name);
-        if known != topics.is_some() {
-            names.retain(|n| n != name);
-            names.extend(topics.map(|_| name.to_owned()));
-            let text = serde_json::to_string(&names).map_err(|e| StoreError::Bug(e.to_string()))?;
-            self.store.set_setting(RETAINED, Some(&text)).await?;
-        }
-        self.store
-            .set_setting(&format!("{RETAINED}/{name}"), topics)
-            .await
-    }
-
-    async fn write(&self, write: &Write) -> Result<(), StoreError> {
-        match write {
-            Write::Doc(name, body) => self.store.upstream_doc_put(UPSTREAM, name, body.clone()).await,
-            Write::Put(name, entry) => {
-                let body = serde_json::to_string(entry).map_err(|e| StoreError::Bug(e.to_string()))?;
-                self.store.outbox_put(UPSTREAM, name, &entry.key, body).await
-            }
-            Write::Done(name, key) => self.store.outbox_done(UPSTREAM, name, vec![key.clone()]).await,
-            Write::Retained(name, topics) => self.set_retained(name, topics.as_deref()).await,
-        }
-    }
 }
 
-/// Writes in order, one at a time; what fails is tried again.
-pub struct Writes {
-    keep: Keep,
-    waiting: VecDeque<Write>,
-    /// The write under way; kept over turns of the loop, so that a slow disk is not asked anew.
-    current: Option<BoxFuture<'static, ()>>,
-}
+/// Printers of which the broker keeps something, as the database has them.
+#[derive(Clone, Debug)]
+pub struct Names(pub BTreeSet<String>);
 
-impl Writes {
-    /// Nothing waits.
-    pub fn new(keep: Keep) -> Self {
-        Writes {
-            keep,
-            waiting: VecDeque::new(),
-            current: None,
-        }
-    }
-
-    /// One more.
-    pub fn push(&mut self, write: Write) {
-        if self.waiting.len() >= WRITES_MAX {
-            tracing::error!(
-                code = "mqtt/not-kept",
-                "the disk has refused writes for long; the oldest one for the broker is dropped"
-            );
-            self.waiting.pop_front();
-        }
-        self.waiting.push_back(write);
-    }
-
-    /// The next write is done; never resolves without one. Cancel-safe.
-    pub async fn next(&mut self) {
-        if self.current.is_none() {
-            let Some(write) = self.waiting.pop_front() else {
-                return std::future::pending().await;
-            };
-            self.current = Some(Box::pin(persist(self.keep.clone(), write)));
-        }
-        if let Some(current) = &mut self.current {
-            current.await;
-        }
-        self.current = None;
-    }
-
-    /// Writes what waits, at most for `limit`.
-    pub async fn flush(&mut self, limit: Duration) {
-        let all = async {
-            while self.current.is_some() || !self.waiting.is_empty() {
-                self.next().await;
-            }
+impl Names {
+    /// What is to be written when the broker keeps these topics for a printer; `None`: none any more.
+    pub fn writes(&mut self, name: String, topics: Option<String>) -> Vec<Write> {
+        let mut writes = vec![Write::Setting(format!("{RETAINED}/{name}"), topics.clone())];
+        let changed = match topics {
+            Some(_) => self.0.insert(name),
+            None => self.0.remove(&name),
         };
-        if tokio::time::timeout(limit, all).await.is_err() {
-            tracing::error!(
-                code = "mqtt/not-kept",
-                "the disk was too slow to keep everything for the broker"
-            );
+        if changed {
+            let names = serde_json::to_string(&self.0).ok();
+            writes.insert(0, Write::Setting(RETAINED.to_owned(), names));
         }
-    }
-}
-
-async fn persist(keep: Keep, write: Write) {
-    // A printer that has no number any more, or a mistake of ours, will not get better by waiting.
-    for _ in 0..100 {
-        match keep.write(&write).await {
-            Ok(()) | Err(StoreError::Bug(_)) => return,
-            Err(error) => tracing::error!(code = error.code(), "not kept for the broker yet: {error}"),
-        }
-        tokio::time::sleep(RETRY).await;
+        writes
     }
 }

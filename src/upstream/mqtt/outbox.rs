@@ -66,6 +66,12 @@ impl Outbox {
         Ok(gone)
     }
 
+    /// What is said under this key, if it waits.
+    pub fn body(&self, key: &str) -> Option<&Value> {
+        let waiting = self.0.iter().find(|w| w.entry.key == key)?;
+        Some(&waiting.entry.body)
+    }
+
     /// How many wait.
     pub fn len(&self) -> usize {
         self.0.len()

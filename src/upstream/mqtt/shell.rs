@@ -16,7 +16,7 @@ use uuid::Uuid;
 
 use super::core::{Core, Output, PrinterKey, Settings};
 use super::homeassistant::Home;
-use super::keep::{Keep, UPSTREAM, Write, Writes};
+use super::keep::{Keep, Names, UPSTREAM};
 use super::link::{self, Heard, Link, Login};
 use super::proto::{Qos, Will};
 use super::socket::{self, Socket, SocketError};
@@ -27,6 +27,7 @@ use crate::agent::clock;
 use crate::agent::handle::{PrinterHandle, Snapshot};
 use crate::agent::pairing::Pairing;
 use crate::config::model::Mqtt;
+use crate::config::secrets::Secret;
 use crate::host::health::Host;
 use crate::host::tls;
 use crate::printer::command::Command;
@@ -36,6 +37,7 @@ use crate::upstream::House;
 use crate::upstream::chatter::{Chatter, Line};
 use crate::upstream::fetch::{Fetcher, LANES};
 use crate::upstream::reach::Reach;
+use crate::upstream::writes::{Write, Writes};
 
 /// How often the list of printers and the host are looked at.
 const LOOK_AROUND: Duration = Duration::from_secs(2);
@@ -111,6 +113,7 @@ pub struct Shell {
     members: BTreeMap<PrinterKey, Member>,
     work: FuturesUnordered<BoxFuture<'static, Done>>,
     writes: Writes,
+    retained: Names,
     wire: Wire,
     ready: bool,
     opened_at: Option<Instant>,
@@ -151,7 +154,9 @@ impl Shell {
             .iter()
             .map(|p| p.name().to_owned())
             .collect();
-        for (name, left) in keep.retained().await.map_err(|e| e.to_string())? {
+        let retained = keep.retained().await.map_err(|e| e.to_string())?;
+        let known = retained.iter().map(|(name, _)| name.clone()).collect();
+        for (name, left) in retained {
             // Those that are here are asked for when they join.
             if !names.contains(&name) {
                 let is_host = name.is_empty();
@@ -186,7 +191,8 @@ impl Shell {
                 spool: house.agent.spool().clone(),
                 lanes: Arc::new(Semaphore::new(LANES)),
             },
-            writes: Writes::new(keep.clone()),
+            writes: Writes::new(house.agent.store().clone(), UPSTREAM, "the MQTT broker"),
+            retained: Names(known),
             keep,
             core,
             members: BTreeMap::new(),
@@ -218,7 +224,11 @@ impl Shell {
                 // Before the wire: a flood from the broker must not hold up a command, an emergency stop least of all.
                 Some(done) = self.work.next(), if !self.work.is_empty() => self.done(done),
                 happened = self.wire.next() => self.happened(happened),
-                () = self.writes.next() => {}
+                saved = self.writes.next() => {
+                    if let Some(saved) = saved.filter(|saved| saved.ok) {
+                        self.core.kept(saved.printer, saved.version);
+                    }
+                }
                 _ = around.tick() => self.look_around().await,
                 _ = look.tick() => self.look(),
                 () = tokio::time::sleep_until(due) => {}
@@ -244,8 +254,9 @@ impl Shell {
 
     /// Says and does what is due.
     fn turn(&mut self) {
-        let now = clock::now().mono;
-        while let Some(output) = self.core.poll(now) {
+        let clock = clock::now();
+        let now = clock.mono;
+        while let Some(output) = self.core.poll(clock) {
             self.act(output);
         }
         if let Wire::Up(_, link) = &mut self.wire {
@@ -260,7 +271,7 @@ impl Shell {
             }
         }
         // Publishing makes things to keep.
-        while let Some(output) = self.core.poll(now) {
+        while let Some(output) = self.core.poll(clock) {
             self.act(output);
         }
         self.publish_pairings();
@@ -292,20 +303,30 @@ impl Shell {
             }
             Output::Put(key, entry) => {
                 if let Some(name) = name(self, key) {
-                    self.writes.push(Write::Put(name, entry));
+                    self.writes.push(Write::put(name, &entry.key, &entry));
                 }
             }
             Output::Delivered(key, entry) => {
                 if let Some(name) = name(self, key) {
-                    self.writes.push(Write::Done(name, entry));
+                    let keys = vec![entry];
+                    self.writes.push(Write::Done { name, keys });
                 }
             }
-            Output::Keep(key, body) => {
-                if let Some(name) = name(self, key) {
-                    self.writes.push(Write::Doc(name, body));
+            Output::Keep(printer, version, body) => {
+                if let Some(name) = name(self, printer) {
+                    self.writes.push(Write::Doc {
+                        printer,
+                        name,
+                        version,
+                        body: Secret::new(body),
+                    });
                 }
             }
-            Output::Retained(name, topics) => self.writes.push(Write::Retained(name, topics)),
+            Output::Retained(name, topics) => {
+                for write in self.retained.writes(name, topics) {
+                    self.writes.push(write);
+                }
+            }
             Output::LookUp(key, from) => {
                 let Some(name) = name(self, key) else { return };
                 let keep = self.keep.clone();
@@ -475,6 +496,7 @@ impl Shell {
         for key in self.core.keys() {
             if !handles.iter().any(|h| h.id() == key) {
                 // What it still has to say about the printer needs its name.
+                self.core.void(clock::now(), key);
                 self.turn();
                 self.core.leave(key);
                 self.members.remove(&key);
@@ -561,6 +583,9 @@ impl Shell {
     /// The last words: results that are still to come have their time, then everybody hears that we are gone.
     async fn end(mut self) {
         self.look();
+        for key in self.core.keys() {
+            self.core.void(clock::now(), key);
+        }
         self.turn();
         if let Wire::Up(socket, mut link) =
             std::mem::replace(&mut self.wire, Wire::Rest(tokio::time::Instant::now()))

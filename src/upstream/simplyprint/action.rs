@@ -10,8 +10,7 @@ use super::outbox::Entry;
 use crate::config::secrets::Secret;
 use crate::printer::command::{Command, MaterialPlace};
 
-/// Number of a printer in the agent.
-pub type PrinterKey = i64;
+pub use crate::upstream::PrinterKey;
 
 /// A file to fetch.
 #[derive(Clone, Debug, PartialEq)]

@@ -1,6 +1,6 @@
 //! Whatever a broker sends is a packet or the end of the session, and whatever stands on a command topic is a command or a
 //! refusal: bytes to the link, texts to the decoder, and a life of the core, a message a line (`!` and a letter: a cut, a
-//! session, an hour, a kept one).
+//! session, an hour, a kept one, a disk that answers no more or again).
 #![no_main]
 
 use std::collections::BTreeSet;
@@ -86,7 +86,7 @@ fn life(text: &str) {
     let who = Who { name: "p", driver: "marlin", camera: false, limits: Limits::default() };
     core.observe(now, 1, View::of(who, &State::new(now), None, now));
     let mut carried = BTreeSet::new();
-    let mut kept = false;
+    let (mut kept, mut full, mut late) = (false, false, None);
     for line in text.lines().take(60) {
         match line {
             "!c" => core.lost(),
@@ -99,6 +99,7 @@ fn life(text: &str) {
                 now.wall += Duration::from_secs(3600);
             }
             "!k" => kept = true,
+            "!f" => full = !full,
             line => {
                 let (topic, payload) = match line.split_once(' ') {
                     Some((topic, payload)) if !line.starts_with('{') => (topic, payload),
@@ -106,13 +107,21 @@ fn life(text: &str) {
                 };
                 core.message(now, topic, payload.as_bytes(), kept, 0.5);
                 let mut said = 0;
-                while let Some(output) = core.poll(now.mono) {
+                if let (false, Some(version)) = (full, late.take()) {
+                    core.kept(1, version);
+                }
+                while let Some(output) = core.poll(now) {
                     said += 1;
                     assert!(said < 1000, "it works without an end");
-                    if let Output::Act(key, asked) = output {
-                        assert!(!kept, "what was kept is not carried out");
-                        assert!(carried.insert(asked.id.clone()), "twice: {}", asked.id);
-                        core.answered(now, key, &asked, &Outcome::Verified, None);
+                    match output {
+                        Output::Act(key, asked) => {
+                            assert!(!full || asked.what.stops(), "its id is not on the disk");
+                            assert!(carried.insert(asked.id.clone()), "twice: {}", asked.id);
+                            core.answered(now, key, &asked, &Outcome::Verified, None);
+                        }
+                        Output::Keep(_, version, _) if full => late = Some(version),
+                        Output::Keep(key, version, _) => core.kept(key, version),
+                        _ => {}
                     }
                 }
                 kept = false;

@@ -2,8 +2,7 @@
 
 #![allow(dead_code, missing_docs)]
 
-#[path = "../../../src/gcode/mod.rs"]
-pub mod gcode;
+pub use layerd_gcode as gcode;
 
 /// Secrets alone.
 #[path = "../../../src/config"]
@@ -63,6 +62,9 @@ pub mod drivers {
 /// What reads the words of a cloud and of a broker and judges them.
 #[path = "../../../src/upstream"]
 pub mod upstream {
+    /// As in `src/upstream/mod.rs`.
+    pub type PrinterKey = i64;
+
     pub mod mqtt {
         pub mod command;
         pub mod core;

@@ -3,8 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
 
+use jiff::Timestamp;
 use serde_json::{Value, json};
+use uuid::Uuid;
 
+use super::super::command::Asked;
 use super::super::gate::Gate;
 use super::super::homeassistant::Config;
 use super::super::level::Levels;
@@ -12,6 +15,7 @@ use super::super::outbox::{Entry, Kind, Outbox};
 use super::super::story::{self, Cursor};
 use super::super::topics;
 use super::super::view::{self, Mark};
+use super::held::{Held, Why};
 use super::{Doc, Output, PrinterKey, Publish, Settings, ToldNotice, kept};
 use crate::printer::model::Now;
 use crate::printer::notice::Notice;
@@ -21,6 +25,7 @@ use crate::printer::outcome::Refusal;
 const TAKEN_KEPT: usize = 50;
 /// Pictures of an idle printer are so much rarer.
 const IDLE_PICTURES: u32 = 10;
+
 /// What is kept at the broker for one printer, or for the host.
 #[derive(Clone, Debug, Default)]
 pub struct Retained {
@@ -88,6 +93,7 @@ pub struct Member {
     pub(super) retained: Retained,
     pub(super) outbox: Outbox,
     pub(super) gate: Gate,
+    pub(super) held: Held,
     pub(super) cursor: Cursor,
     pub(super) notices: Vec<ToldNotice>,
     pub(super) looks: VecDeque<Instant>,
@@ -111,6 +117,7 @@ impl Member {
             retained,
             outbox,
             gate: Gate::restore(doc.taken),
+            held: Held::default(),
             cursor: doc.cursor,
             notices: doc.notices,
             looks: VecDeque::from([now]),
@@ -135,12 +142,54 @@ impl Member {
     }
 
     pub(super) fn result(&mut self, key: PrinterKey, id: &str, body: Value, out: &mut VecDeque<Output>) {
-        let entry = Entry {
-            key: format!("result/{id}"),
-            kind: Kind::Result,
-            body,
-        };
-        self.push(key, entry, out);
+        let mut name = format!("result/{id}");
+        // One that was refused and came again has a second answer while the first may still wait.
+        if self.outbox.body(&name).is_some_and(|waits| *waits != body) {
+            let at = body.get("at").and_then(Value::as_str).unwrap_or_default();
+            name = format!("{name}/{at}");
+        }
+        let kind = Kind::Result;
+        self.push(
+            key,
+            Entry {
+                key: name,
+                kind,
+                body,
+            },
+            out,
+        );
+    }
+
+    /// A new command. What makes the printer stiller and cooler is carried out at once, and what came before it and
+    /// would rouse the printer is not carried out any more; everything else waits until its id is on the disk, for it
+    /// must not happen twice. `version` is the number of the last document that was given out.
+    pub(super) fn take_up(
+        &mut self,
+        now: Now,
+        key: PrinterKey,
+        asked: Asked,
+        version: u64,
+        out: &mut VecDeque<Output>,
+    ) {
+        if asked.what.stops() {
+            self.doc_changed = true;
+            out.push_back(Output::Act(key, Box::new(asked)));
+            self.void(now, key, Why::Overtaken, out);
+        } else if let Err(asked) = self.held.push(now.mono, version + 1, asked) {
+            self.gate.forget(&asked.id);
+            self.refuse(now, key, &asked.id, Some(asked.word), Why::full(), out);
+        } else {
+            self.doc_changed = true;
+        }
+    }
+
+    /// Commands that wait are refused, and are new when they come again.
+    pub(super) fn void(&mut self, now: Now, key: PrinterKey, why: Why, out: &mut VecDeque<Output>) {
+        for asked in self.held.void(now.mono, why) {
+            self.gate.forget(&asked.id);
+            self.doc_changed = true;
+            self.refuse(now, key, &asked.id, Some(asked.word), why.refusal(), out);
+        }
     }
 
     /// Commands that were under way when the daemon ended come to their end too; nobody knows which.
@@ -195,20 +244,8 @@ impl Member {
             .collect();
         for told in closed {
             self.notices.retain(|n| n.id != told.id);
-            let id = format!("notice/{}/closed", told.id);
-            let body = json!({
-                "id": id, "event": "notice.closed", "at": story::time_ms(now.wall), "notice": {"id": told.id, "key": told.key},
-            });
-            self.push(
-                key,
-                Entry {
-                    key: id,
-                    kind: Kind::Notice,
-                    body,
-                },
-                out,
-            );
-            self.doc_changed = true;
+            let notice = json!({"id": told.id, "key": told.key});
+            self.tell_notice(key, told.id, "closed", now.wall, notice, out);
         }
         for notice in open {
             if self.notices.iter().any(|told| told.id == notice.id) {
@@ -218,21 +255,26 @@ impl Member {
                 id: notice.id,
                 key: view::cut(&notice.key),
             });
-            let id = format!("notice/{}/opened", notice.id);
-            let body = json!({
-                "id": id, "event": "notice.opened", "at": story::time_ms(notice.at), "notice": view::notice(notice),
-            });
-            self.push(
-                key,
-                Entry {
-                    key: id,
-                    kind: Kind::Notice,
-                    body,
-                },
-                out,
-            );
-            self.doc_changed = true;
+            self.tell_notice(key, notice.id, "opened", notice.at, view::notice(notice), out);
         }
+    }
+
+    fn tell_notice(
+        &mut self,
+        key: PrinterKey,
+        id: Uuid,
+        what: &str,
+        at: Timestamp,
+        notice: Value,
+        out: &mut VecDeque<Output>,
+    ) {
+        let id = format!("notice/{id}/{what}");
+        let body = json!({
+            "id": id, "event": format!("notice.{what}"), "at": story::time_ms(at), "notice": notice,
+        });
+        let kind = Kind::Notice;
+        self.push(key, Entry { key: id, kind, body }, out);
+        self.doc_changed = true;
     }
 
     /// When the next picture is due: outer `None`: never, inner: at once.

@@ -22,12 +22,13 @@ use crate::printer::model::Now;
 use crate::upstream::chatter::Chatter;
 use crate::upstream::simplyprint::action::{Output, PrinterKey};
 use crate::upstream::simplyprint::extras;
-use crate::upstream::simplyprint::keep::{UPSTREAM, Write, Writes};
+use crate::upstream::simplyprint::keep::UPSTREAM;
 use crate::upstream::simplyprint::printer::{Permissions, PrinterCore, StartResult};
 use crate::upstream::simplyprint::session::{Oddities, Session};
 use crate::upstream::simplyprint::socket::{Received, Socket, SocketError};
 use crate::upstream::simplyprint::view::View;
 use crate::upstream::simplyprint::work::Done;
+use crate::upstream::writes::{Write, Writes};
 
 /// How often snapshots are looked at. A person does not notice it, and a printing printer publishes
 /// many times a second.
@@ -116,7 +117,7 @@ pub(super) struct Loop {
 impl Loop {
     pub(super) fn new(shell: Arc<Shell>, crew: Crew) -> Self {
         let now = Instant::now();
-        let writes = Writes::new(shell.keep.clone());
+        let writes = Writes::new(shell.house.agent.store().clone(), shell.keep.space(), "the cloud");
         Loop {
             session: Session::new(shell.mode),
             crew,
@@ -168,8 +169,8 @@ impl Loop {
                     }
                 }
                 saved = self.writes.next() => {
-                    if let Some((key, version)) = saved && let Some(core) = self.session.printer_mut(key) {
-                        core.saved(clock::now().mono, version, true);
+                    if let Some(saved) = saved && let Some(core) = self.session.printer_mut(saved.printer) {
+                        core.saved(clock::now().mono, saved.version, saved.ok);
                     }
                 }
                 _ = around.tick() => self.look_around().await,
@@ -214,7 +215,7 @@ impl Loop {
                 }
                 Output::Put(key, entry) => {
                     if let Some(name) = self.name_of(key) {
-                        self.writes.push(Write::Put { name, entry });
+                        self.writes.push(Write::put(name, &entry.key, &entry));
                     }
                 }
                 Output::Delivered(key, keys) => {
