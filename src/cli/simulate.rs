@@ -16,7 +16,8 @@ use crate::drivers::marlin::sim::{Injection, LineFaults, Options};
 const WORD_MAX: usize = 256;
 
 /// What can be typed while it runs.
-const WORDS: &str = "reset, kill [TEXT], runaway, runout, mute, unmute, press, unplug, plug, quit";
+const WORDS: &str = "state, reset, kill [TEXT], runaway, runout, mute, unmute, press, unplug, plug, \
+    damage CORRUPT DROP DROP_OK (lines per thousand), quit";
 
 /// Arguments of `simulate`.
 #[derive(Clone, Debug, clap::Args)]
@@ -81,6 +82,9 @@ pub struct MarlinArgs {
     /// The same seed gives the same damage
     #[arg(long, value_name = "N", default_value_t = 1)]
     seed: u64,
+    /// Write every command that is executed to this file
+    #[arg(long, value_name = "FILE")]
+    executed: Option<PathBuf>,
 }
 
 /// Reads a factor of time; also used by the demo.
@@ -109,7 +113,7 @@ fn marlin(globals: &Globals, args: &MarlinArgs) -> Done {
         ))
     })?;
     introduce(globals, args, &printer);
-    block_on(serve(&printer))??;
+    block_on(serve(&printer, args.seed))??;
     if !globals.json {
         let commands = printer.with(|sim| sim.executed_count());
         out::line(format!("{commands} commands were executed."));
@@ -138,6 +142,7 @@ fn options(args: &MarlinArgs) -> PtyOptions {
         link: args.link.clone(),
         baud: args.baud,
         only_baud: args.only_baud,
+        executed: args.executed.clone(),
     }
 }
 
@@ -159,7 +164,7 @@ fn introduce(globals: &Globals, args: &MarlinArgs, printer: &SimPty) {
     ));
 }
 
-async fn serve(printer: &SimPty) -> Result<(), Failure> {
+async fn serve(printer: &SimPty, seed: u64) -> Result<(), Failure> {
     let no_signals = |e: std::io::Error| Failure::new(format!("The system gives no signals: {e}."));
     let mut terminate = signal(SignalKind::terminate()).map_err(no_signals)?;
     let mut words = keyboard();
@@ -171,7 +176,7 @@ async fn serve(printer: &SimPty) -> Result<(), Failure> {
             word = words.recv(), if typed => match word {
                 Some(word) if word == "quit" => return Ok(()),
                 Some(word) => {
-                    if let Err(text) = obey(printer, &word) {
+                    if let Err(text) = obey(printer, &word, seed) {
                         out::err(text);
                     }
                 }
@@ -207,9 +212,23 @@ pub(super) fn keyboard() -> mpsc::Receiver<String> {
     words
 }
 
-fn obey(printer: &SimPty, word: &str) -> Result<(), String> {
+fn obey(printer: &SimPty, word: &str, seed: u64) -> Result<(), String> {
     let (verb, rest) = word.split_once(' ').unwrap_or((word, ""));
     let happening = match verb {
+        "state" => {
+            out::json(&printer.with(|sim| {
+                serde_json::json!({
+                    "executed": sim.executed_count(), "resets": sim.resets(), "killed": sim.is_killed(),
+                    "targets": [sim.tool_target_c(0), sim.bed_target_c()],
+                })
+            }));
+            return Ok(());
+        }
+        "damage" => {
+            let faults = damage(rest, seed).ok_or("damage CORRUPT DROP DROP_OK: three numbers up to 1000")?;
+            printer.with(|sim| sim.set_faults(faults));
+            return Ok(());
+        }
         "reset" => Injection::Reset,
         "kill" if rest.is_empty() => Injection::Kill("Error:Printer halted. kill() called!".to_owned()),
         "kill" => Injection::Kill(format!("Error:{rest}")),
@@ -238,6 +257,18 @@ fn obey(printer: &SimPty, word: &str) -> Result<(), String> {
     Ok(())
 }
 
+fn damage(text: &str, seed: u64) -> Option<LineFaults> {
+    let numbers: Result<Vec<u32>, _> = text.split_whitespace().map(str::parse).collect();
+    let [corrupt_in, drop_in, drop_ok] = <[u32; 3]>::try_from(numbers.ok()?).ok()?;
+    (corrupt_in.max(drop_in).max(drop_ok) <= 1000).then_some(LineFaults {
+        seed,
+        corrupt_in,
+        drop_in,
+        drop_ok,
+        ..LineFaults::default()
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
@@ -247,11 +278,27 @@ mod tests {
     #[test]
     fn what_is_typed_happens_and_nonsense_is_said() {
         let printer = SimPty::spawn(PtyOptions::default()).expect("a terminal");
-        obey(&printer, "reset").expect("known");
+        obey(&printer, "reset", 1).expect("known");
         assert!(printer.wait_until(Duration::from_secs(5), |sim| sim.resets() == 1));
-        obey(&printer, "kill MINTEMP triggered").expect("known");
+        obey(&printer, "kill MINTEMP triggered", 1).expect("known");
         assert!(printer.wait_until(Duration::from_secs(5), |sim| sim.is_killed()));
-        assert!(obey(&printer, "explode").expect_err("unknown").contains("runout"));
+        assert!(
+            obey(&printer, "explode", 1)
+                .expect_err("unknown")
+                .contains("runout")
+        );
+    }
+
+    #[test]
+    fn damage_is_three_numbers() {
+        let faults = damage("20 1 2", 7).expect("read");
+        assert_eq!(
+            (faults.seed, faults.corrupt_in, faults.drop_in, faults.drop_ok),
+            (7, 20, 1, 2)
+        );
+        for bad in ["", "1 2", "1 2 1001", "a b c", "1 2 3 4"] {
+            assert_eq!(damage(bad, 7), None, "{bad}");
+        }
     }
 
     #[test]

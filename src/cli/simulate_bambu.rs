@@ -15,7 +15,7 @@ use crate::drivers::bambu::sim::{Options, Sim};
 
 /// What can be typed while it runs.
 const WORDS: &str =
-    "state, log, set KEY JSON, drop, restart, devmode on|off, silent on|off, card on|off, quit";
+    "state, log, starts, set KEY JSON, drop, restart, devmode on|off, silent on|off, card on|off, quit";
 
 /// Arguments of `simulate bambu`.
 #[derive(Clone, Debug, clap::Args)]
@@ -131,6 +131,7 @@ fn obey(sim: &Sim, word: &str) -> Result<Value, String> {
     };
     match verb {
         "state" => return Ok(sim.shared.with(|p| p.whole().clone())),
+        "starts" => return Ok(json!(sim.shared.with(|p| p.started().to_vec()))),
         "log" => return Ok(json!(sim.shared.with(|p| p.log()))),
         "set" => {
             let (key, text) = rest.split_once(' ').ok_or("set KEY JSON")?;

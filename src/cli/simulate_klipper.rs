@@ -13,7 +13,7 @@ use super::{Globals, out};
 use crate::drivers::moonraker::sim::{Door, Options, SimPrinter};
 
 /// What can be typed while it runs.
-const WORDS: &str = "shutdown [TEXT], exit, start, restart, runout, filament, mute, unmute, quit";
+const WORDS: &str = "state, shutdown [TEXT], exit, start, restart, runout, filament, mute, unmute, quit";
 
 /// What both have.
 #[derive(Clone, Debug, clap::Args)]
@@ -136,6 +136,9 @@ fn introduce(globals: &Globals, door: &Door, printer: &SimPrinter) {
 fn obey(printer: &SimPrinter, word: &str) -> Result<(), String> {
     let (verb, rest) = word.split_once(' ').unwrap_or((word, ""));
     match verb {
+        "state" => out::json(&serde_json::Value::Object(
+            printer.with(|klipper| klipper.objects_now()),
+        )),
         "shutdown" => {
             let reason = if rest.is_empty() {
                 "MCU 'mcu' shutdown: Timer too close"

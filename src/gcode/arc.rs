@@ -16,6 +16,8 @@ const CLOSED: f64 = 1e-6;
 /// Arcs that bulge no more than this are drawn by their ends and their middle: off by a quarter of it, which is a
 /// tenth of the width of a line of plastic.
 const ONE_POINT_MM: f64 = 0.2;
+/// So far may an outline be off.
+const OUTLINE_OFF_MM: f64 = ONE_POINT_MM / 4.0;
 /// What an outline needs: pieces of at most a sixteenth of a half turn.
 const OUTLINE_STEP: f64 = FRAC_PI_2 / 8.0;
 
@@ -87,12 +89,14 @@ impl Arc {
         // Square of the end's distance from the centre less that of the start.
         let skew2 = chord2 - 2.0 * dot(d, centre);
         // The end is off the circle by at most an eighth of the chord, and an arc of half a turn lies within half
-        // a chord beside it: together less than three quarters of the sum of its sides.
+        // a chord beside it: together less than three quarters of the sum of its sides. One of 60° lies within a
+        // fourteenth: together less than a quarter.
         if !half || chord2 < 4.0 || 64.0 * skew2 * skew2 > radius2 * chord2 {
             return None;
         }
         let sum = (x1 - x0).abs() + (y1 - y0).abs();
-        let beside = sum - (sum >> 2) + 1;
+        let quarter = sum >> 2;
+        let beside = if chord2 <= radius2 { quarter } else { sum - quarter } + 1;
         Some([
             [x0.min(x1) - beside, y0.min(y1) - beside],
             [x0.max(x1) + beside, y0.max(y1) + beside],
@@ -113,6 +117,16 @@ impl Arc {
         let height = if clockwise { -height } else { height };
         let middle = [mm(x0 + x1) * 0.5 + dy * height, mm(y0 + y1) * 0.5 - dx * height];
         (height * height * chord2 <= ONE_POINT_MM * ONE_POINT_MM).then_some(middle)
+    }
+
+    /// Whether the ends of an arc that [`Arc::turns_little`] are outline enough.
+    #[inline]
+    pub fn is_flat(moved: &Move, offset: [Micro; 2]) -> bool {
+        let ([x0, y0, _], [x1, y1, _]) = (moved.from, moved.to);
+        let (d, centre) = ([mm(x1 - x0), mm(y1 - y0)], offset.map(mm));
+        let chord2 = dot(d, d);
+        // Bulge = chord² / (4 · radius · (1 + cos of half the angle)), and that cosine is over 0.86.
+        chord2 * chord2 <= dot(centre, centre) * (7.44 * OUTLINE_OFF_MM) * (7.44 * OUTLINE_OFF_MM)
     }
 
     /// Whether a level arc that has a [`Arc::rough_box`] goes round by at most 60°, so that it has a
@@ -573,6 +587,10 @@ mod tests {
                     let skew = (arc.to[0].hypot(arc.to[1]) - arc.radius).abs();
                     prop_assert!((length - arc.length_mm()).abs() < 1e-5 + 2.0 * skew, "{length} {arc:?}");
                     prop_assert!((angle - arc.sweep.abs()).abs() < 1e-5 + 2.0 * skew / arc.radius);
+                    if Arc::is_flat(&moved, offset) {
+                        let bulge = arc.radius * (1.0 - (arc.sweep * 0.5).cos());
+                        prop_assert!(bulge < OUTLINE_OFF_MM + skew, "{bulge}");
+                    }
                 }
                 if let Some([x, y]) = Arc::middle(&moved, clockwise, offset) {
                     let [on_x, on_y] = arc.points(1, 2).next().unwrap();

@@ -11,8 +11,8 @@ pub struct Hull {
     low: [f32; AXES],
     high_at: [[f32; 2]; AXES],
     low_at: [[f32; 2]; AXES],
-    /// Half widths of a box about the middle that lies within the hull: points in it change nothing.
-    pub inner: [f32; 4],
+    /// Points in here change nothing.
+    pub inner: Inner,
     grown: bool,
 }
 
@@ -55,6 +55,54 @@ const DIRECTIONS: ([f32; AXES], [f32; AXES]) = (
     ],
 );
 
+/// An octagon: bounds of X, Y, X + Y and Y - X.
+#[derive(Clone, Copy, Debug)]
+pub struct Inner {
+    low: [f32; 4],
+    high: [f32; 4],
+}
+
+impl Inner {
+    /// Holds nothing.
+    pub const NOWHERE: Inner = Inner {
+        low: [f32::MAX; 4],
+        high: [f32::MIN; 4],
+    };
+
+    /// Whether all points of a box lie in it.
+    #[inline]
+    pub fn holds(&self, [x0, y0]: [f32; 2], [x1, y1]: [f32; 2]) -> bool {
+        let (low, high) = ([x0, y0, x0 + y0, y0 - x1], [x1, y1, x1 + y1, y1 - x0]);
+        let lows = self
+            .low
+            .iter()
+            .zip(low)
+            .fold(true, |all, (bound, v)| all & (v > *bound));
+        let highs = self
+            .high
+            .iter()
+            .zip(high)
+            .fold(true, |all, (bound, v)| all & (v < *bound));
+        lows & highs
+    }
+
+    fn corners(&self) -> [[f32; 2]; 8] {
+        let ([x0, y0, s0, d0], [x1, y1, s1, d1]) = (self.low, self.high);
+        let (s0, s1) = (s0.max(x0 + y0), s1.min(x1 + y1));
+        let (d0, d1) = (d0.max(y0 - x1), d1.min(y1 - x0));
+        [
+            [x1, d0 + x1],
+            [x1, s1 - x1],
+            [s1 - y1, y1],
+            [y1 - d1, y1],
+            [x0, d1 + x0],
+            [x0, s0 - x0],
+            [s0 - y0, y0],
+            [y0 - d0, y0],
+        ]
+    }
+}
+
 impl Default for Hull {
     fn default() -> Self {
         Hull {
@@ -62,7 +110,7 @@ impl Default for Hull {
             low: [f32::MAX; AXES],
             high_at: [[0.0; 2]; AXES],
             low_at: [[0.0; 2]; AXES],
-            inner: [f32::MAX, f32::MIN, f32::MAX, f32::MIN],
+            inner: Inner::NOWHERE,
             grown: false,
         }
     }
@@ -107,22 +155,30 @@ impl Hull {
         self.grown = true;
     }
 
-    /// A box inside the polygon of the farthest points: shrunk from the whole until its corners fit.
+    /// An octagon inside the polygon of the farthest points: shrunk from the whole until its corners fit.
     fn fit_inner(&mut self) {
         let corners = self.corners();
-        let ([x1, .., _], [x0, .., _]) = (self.high, self.low);
-        let (y1, y0) = (
-            self.high.get(8).copied().unwrap_or(x1),
-            self.low.get(8).copied().unwrap_or(x0),
-        );
+        let of = |row: &[f32; AXES], at: usize, scale: f32| row.get(at).copied().unwrap_or(0.0) * scale;
+        // X, Y, X + Y, Y - X.
+        const ROWS: [(usize, f32); 4] = [
+            (0, 1.0),
+            (8, 1.0),
+            (4, std::f32::consts::SQRT_2),
+            (12, std::f32::consts::SQRT_2),
+        ];
+        let low = ROWS.map(|(at, scale)| of(&self.low, at, scale));
+        let high = ROWS.map(|(at, scale)| of(&self.high, at, scale));
+        let ([x0, y0, ..], [x1, y1, ..]) = (low, high);
         let (cx, cy) = ((x0 + x1) / 2.0, (y0 + y1) / 2.0);
+        let middle = [cx, cy, cx + cy, cy - cx];
         for share in [0.999f32, 0.95, 0.9, 0.8, 0.7, 0.55, 0.4, 0.2] {
-            let (hx, hy) = ((x1 - x0) / 2.0 * share, (y1 - y0) / 2.0 * share);
-            let fits = [(hx, hy), (-hx, hy), (hx, -hy), (-hx, -hy)]
-                .iter()
-                .all(|(dx, dy)| inside(&corners, [cx + dx, cy + dy]));
-            if fits {
-                self.inner = [cx - hx, cx + hx, cy - hy, cy + hy];
+            let mut inner = Inner { low, high };
+            for ((low, high), middle) in inner.low.iter_mut().zip(&mut inner.high).zip(middle) {
+                *low = middle + (*low - middle) * share;
+                *high = middle + (*high - middle) * share;
+            }
+            if inner.corners().iter().all(|corner| inside(&corners, *corner)) {
+                self.inner = inner;
                 return;
             }
         }
@@ -178,6 +234,37 @@ fn convex(points: &mut Vec<[f32; 2]>) -> Vec<[f32; 2]> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    proptest::proptest! {
+        #[test]
+        fn what_lies_in_the_inner_octagon_lies_in_the_hull(
+            points in proptest::collection::vec((-100.0f32..100.0, -60.0f32..60.0), 3..60),
+            x in -100.0f32..100.0, y in -60.0f32..60.0, width in 0.0f32..9.0, height in 0.0f32..9.0,
+        ) {
+            let mut hull = Hull::default();
+            let points: Vec<_> = points.into_iter().map(|(x, y)| [x, y]).collect();
+            hull.take(&points);
+            if hull.inner.holds([x, y], [x + width, y + height]) {
+                let corners = hull.corners();
+                for point in [[x, y], [x + width, y], [x, y + height], [x + width, y + height]] {
+                    proptest::prop_assert!(inside(&corners, point), "{point:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn an_octagon_fills_most_of_a_circle() {
+        let mut hull = Hull::default();
+        let points: Vec<_> = (0..5000)
+            .map(|i| (i as f32 * 0.001_256_637).sin_cos())
+            .map(|(s, c)| [c, s])
+            .collect();
+        hull.take(&points);
+        assert!(
+            hull.inner.holds([0.86, 0.0], [0.88, 0.01]) && hull.inner.holds([-0.62, -0.62], [-0.6, -0.6])
+        );
+    }
 
     #[test]
     fn a_circle_is_at_most_half_a_percent_too_small() {

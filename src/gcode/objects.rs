@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use super::analysis::{Object, ObjectSource};
 use super::area::Area;
-use super::hull::Hull;
+use super::hull::{Hull, Inner};
 use super::lex::{Micro, trim};
 use super::modal::to_mm;
 
@@ -40,7 +40,7 @@ pub struct Objects {
     current: Option<u32>,
     source: Option<ObjectSource>,
     points: Vec<[f32; 2]>,
-    inner: [f32; 4],
+    inner: Inner,
     extruded_any: bool,
     /// Objects that could not be told apart any more.
     pub overflow: bool,
@@ -56,7 +56,7 @@ impl Default for Objects {
             current: None,
             source: None,
             points: Vec::with_capacity(BUFFER),
-            inner: [f32::MAX, f32::MIN, f32::MAX, f32::MIN],
+            inner: Inner::NOWHERE,
             extruded_any: false,
             overflow: false,
             labels: Vec::new(),
@@ -178,7 +178,7 @@ impl Objects {
     pub fn enter(&mut self, index: Option<u32>, byte: u64) {
         self.flush();
         self.current = index;
-        self.inner = [f32::MAX, f32::MIN, f32::MAX, f32::MIN];
+        self.inner = Inner::NOWHERE;
         if let Some(track) = index.and_then(|i| self.tracks.get_mut(i as usize)) {
             track.first_byte.get_or_insert(byte);
             track.segments = track.segments.saturating_add(1);
@@ -191,8 +191,7 @@ impl Objects {
     /// A point of the extrusion of the object being printed, mm.
     #[inline]
     pub fn point(&mut self, x: f32, y: f32) {
-        let [x0, x1, y0, y1] = self.inner;
-        if x > x0 && x < x1 && y > y0 && y < y1 {
+        if self.inner.holds([x, y], [x, y]) {
             return;
         }
         self.points.push([x, y]);
@@ -204,9 +203,7 @@ impl Objects {
     /// Whether points of such a box change nothing, mm.
     #[inline]
     pub fn knows(&self, low: [f64; 2], high: [f64; 2]) -> bool {
-        let [x0, x1, y0, y1] = self.inner.map(f64::from);
-        let ([low_x, low_y], [high_x, high_y]) = (low, high);
-        self.current.is_none() || (low_x > x0) & (high_x < x1) & (low_y > y0) & (high_y < y1)
+        self.current.is_none() || self.inner.holds(low.map(|v| v as f32), high.map(|v| v as f32))
     }
 
     /// Where the object being printed lies so far; `None`: there is none.

@@ -22,6 +22,15 @@ const LINK_CODES: &[&str] = &[
     "marlin/no-ok",
 ];
 
+/// A print of ours stands still for good.
+pub const INTERRUPTED: Fault = Fault::new(
+    Severity::NeedsUser,
+    "job/interrupted",
+    "The print was interrupted.",
+    "layerd was stopped or ended while it ran. The heaters are switched off.",
+    "It does not go on by itself. Look at the part: `layerd recover PRINTER` goes on where it stood; or take it off and start again.",
+);
+
 /// Pauses kept; a printer that stutters must not grow the record.
 pub const PAUSES_MAX: usize = 200;
 
@@ -222,6 +231,7 @@ impl JobMachine {
                     Edge::Failed
                 }
                 JobEvent::Interrupted { .. } => {
+                    self.record.fault = Some(INTERRUPTED);
                     self.end(now, Interrupted);
                     Edge::Interrupted
                 }

@@ -57,7 +57,14 @@ class Keeper:
 
     def start(self, command, log):
         """Starts the service and waits until it is ready."""
-        env = dict(os.environ, NOTIFY_SOCKET=os.path.join(self.folder, "notify"),
+        process = self.launch(command, log)
+        if not self.ready.acquire(timeout=LIMIT):
+            raise AssertionError("the service did not become ready")
+        return process
+
+    def launch(self, command, log, environment=None):
+        """Starts the service with what is kept for it."""
+        env = dict(os.environ, **(environment or {}), NOTIFY_SOCKET=os.path.join(self.folder, "notify"),
                    PATH=self.folder + ":" + os.environ["PATH"])
         with self.lock:
             fds, names = list(self.kept.values()), list(self.kept)
@@ -65,11 +72,8 @@ class Keeper:
             moves = "".join(f"exec {3 + n}<&{fd} {fd}<&-; " if fd != 3 + n else "" for n, fd in enumerate(fds))
             if fds:
                 env.update(LISTEN_FDS=str(len(fds)), LISTEN_FDNAMES=":".join(names))
-            process = subprocess.Popen(["bash", "-c", moves + 'LISTEN_PID=$$ exec "$@"', "bash", *command],
-                                       env=env, pass_fds=fds, stdout=log, stderr=log)
-        if not self.ready.acquire(timeout=LIMIT):
-            raise AssertionError("the service did not become ready")
-        return process
+            return subprocess.Popen(["bash", "-c", moves + 'LISTEN_PID=$$ exec "$@"', "bash", *command],
+                                    env=env, pass_fds=fds, stdout=log, stderr=log)
 
     def end(self, process, how, job="restart"):
         """Ends it as `systemctl JOB` would, or by SIGKILL."""
@@ -78,9 +82,13 @@ class Keeper:
         process.wait(LIMIT)
         self.queue("")
 
-    def close(self):
-        self.inbox.close()
+    def forget(self):
+        """As when the service is stopped: systemd keeps nothing for it then."""
         with self.lock:
             for fd in self.kept.values():
                 os.close(fd)
             self.kept.clear()
+
+    def close(self):
+        self.inbox.close()
+        self.forget()

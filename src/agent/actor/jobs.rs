@@ -11,7 +11,7 @@ use super::{Actor, Means, again, told};
 use crate::agent::clock;
 use crate::drivers::Adopt;
 use crate::job::counters_file::CountersFile;
-use crate::job::machine::{HEATED, JobInput, JobMachine};
+use crate::job::machine::{HEATED, INTERRUPTED, JobInput, JobMachine};
 use crate::job::place::PlaceFile;
 use crate::job::record::{JobRecord, JobState};
 use crate::job::store::{JobFilter, Store};
@@ -341,7 +341,7 @@ impl Actor {
         }
         match &event {
             JobEvent::Failed { fault, .. } => self.tell_of_job(fault),
-            JobEvent::Interrupted { .. } => self.tell_of_job(&told::INTERRUPTED),
+            JobEvent::Interrupted { .. } => self.tell_of_job(&INTERRUPTED),
             // What was told of the job before is history now.
             JobEvent::Started { .. } if self.state.notices.iter().any(|n| n.key == told::JOB) => {
                 self.close_notice(told::JOB);

@@ -4,22 +4,13 @@
 use super::{Actor, Means};
 use crate::agent::clock;
 use crate::printer::event::Event;
-use crate::printer::fault::{Fault, Severity};
+use crate::printer::fault::Fault;
 use crate::printer::model::{Now, State};
 use crate::printer::notice::{Level, Notice};
 use crate::printer::reduce::reduce;
 
 /// One matter per printer: the last job.
 pub(super) const JOB: &str = "job";
-
-/// A print of ours stands still for good.
-pub(super) const INTERRUPTED: Fault = Fault::new(
-    Severity::NeedsUser,
-    "job/interrupted",
-    "The print was interrupted.",
-    "layerd was stopped or ended while it ran. The heaters are switched off.",
-    "It does not go on by itself. Look at the part: `layerd recover PRINTER` goes on where it stood; or take it off and start again.",
-);
 
 fn notice_of(fault: &Fault, now: Now) -> Notice {
     let mut notice = Notice::of_fault(fault, Level::Error, now.wall);

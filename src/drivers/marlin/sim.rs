@@ -321,6 +321,11 @@ impl Sim {
         &self.executed
     }
 
+    /// The same, and forgets it: for a record that is kept elsewhere.
+    pub fn take_executed(&mut self) -> Vec<Executed> {
+        std::mem::take(&mut self.executed)
+    }
+
     /// How many commands were executed.
     pub fn executed_count(&self) -> u64 {
         self.executed_count

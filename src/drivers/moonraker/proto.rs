@@ -122,6 +122,8 @@ pub struct Core {
     pub(super) can_skip: bool,
     limits: MachineLimits,
     heard: Option<Instant>,
+    /// The oldest question about the printer's state that is open, and when it was first seen so.
+    asked: Option<(u64, Instant)>,
     poll: Option<Instant>,
     tick: Option<Instant>,
     up: bool,
@@ -187,6 +189,7 @@ impl Core {
             can_skip: false,
             limits: MachineLimits::default(),
             heard: None,
+            asked: None,
             poll: None,
             tick: None,
             up: false,
@@ -207,6 +210,7 @@ impl Core {
         self.up = false;
         self.stale = true;
         self.heard = Some(now.mono);
+        self.asked = None;
         self.tick = Some(now.mono);
         self.poll = None;
         self.told.connection();
@@ -236,6 +240,7 @@ impl Core {
         }
         self.klippy = Klippy::Unknown;
         self.heard = None;
+        self.looks_away();
         self.orders_lost(now);
     }
 
@@ -267,7 +272,7 @@ impl Core {
         let silent = self
             .heard
             .map_or(Duration::ZERO, |at| now.mono.saturating_duration_since(at));
-        if silent >= SILENT {
+        if silent >= SILENT || self.is_ignored(now) {
             self.out.push_back(Output::Hangup(faults::SILENT));
             return;
         }
@@ -279,6 +284,24 @@ impl Core {
         }
         self.evaluate(now);
         self.tell_levels(now);
+    }
+
+    /// Whether a question that everything else rests on waits for too long: reports alone show that somebody is
+    /// there, not that we are heard.
+    fn is_ignored(&mut self, now: Now) -> bool {
+        let asked = self.calls.iter().find(|(_, call)| {
+            matches!(
+                call,
+                Call::ServerInfo | Call::PrinterInfo | Call::List | Call::Config | Call::Subscribe
+            )
+        });
+        self.asked = match (asked, self.asked) {
+            (Some((id, _)), Some((known, since))) if *id == known => Some((known, since)),
+            (Some((id, _)), _) => Some((*id, now.mono)),
+            (None, _) => None,
+        };
+        self.asked
+            .is_some_and(|(_, since)| now.mono.saturating_duration_since(since) >= SILENT)
     }
 
     /// Sends a call.

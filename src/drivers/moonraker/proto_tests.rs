@@ -289,6 +289,53 @@ fn a_print_of_somebody_else_is_followed_and_silence_ends_the_session() {
 }
 
 #[test]
+fn a_print_that_is_gone_after_a_broken_connection_was_not_cancelled_by_anybody() {
+    let mut rig = Rig::connected();
+    rig.printing();
+    rig.later(5);
+    rig.core.closed(rig.now);
+    rig.run();
+    // Its host was switched off and on.
+    rig.sim.state = "standby".to_owned();
+    rig.sim.file = String::new();
+    rig.core.opened(rig.now);
+    rig.run();
+    rig.later(2);
+    let failed = rig.events.iter().find_map(|e| match e {
+        Event::Job(JobEvent::Failed { fault, .. }) => Some(fault.code.to_string()),
+        _ => None,
+    });
+    assert_eq!(failed.as_deref(), Some("moonraker/end-not-seen"));
+    assert!(
+        !rig.events
+            .iter()
+            .any(|e| matches!(e, Event::Job(JobEvent::Cancelled { .. })))
+    );
+}
+
+#[test]
+fn a_moonraker_that_reports_and_answers_nothing_ends_the_session() {
+    let mut rig = Rig::connected();
+    rig.core.closed(rig.now);
+    rig.core.opened(rig.now);
+    let mut hung = None;
+    for second in 0..30 {
+        rig.now.mono += Duration::from_secs(1);
+        rig.core.frame(
+            rig.now,
+            r#"{"jsonrpc":"2.0","method":"notify_proc_stat_update","params":[{}]}"#,
+        );
+        rig.core.tick(rig.now);
+        while let Some(output) = rig.core.poll() {
+            if matches!(output, Output::Hangup(_)) && hung.is_none() {
+                hung = Some(second);
+            }
+        }
+    }
+    assert!(hung.is_some_and(|second| (14..=17).contains(&second)), "{hung:?}");
+}
+
+#[test]
 fn a_broken_connection_keeps_the_print_and_answers_what_waits() {
     let mut rig = Rig::connected();
     rig.printing();

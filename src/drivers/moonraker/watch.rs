@@ -70,6 +70,8 @@ pub struct Watch {
     adopt: Option<Adopt>,
     record: Option<Record>,
     lost: Option<Instant>,
+    /// The connection was broken since the print was seen last.
+    unseen: bool,
     paused: bool,
     cancelled: bool,
     last_total_s: f64,
@@ -116,6 +118,7 @@ impl Watch {
             adopt,
             record,
             lost: None,
+            unseen: false,
             paused: false,
             cancelled: false,
             last_total_s: 0.0,
@@ -142,6 +145,7 @@ impl Watch {
         self.paused = false;
         self.cancelled = false;
         self.lost = None;
+        self.unseen = false;
         self.last_total_s = 0.0;
         self.last_progress = 0.0;
         self.facts = Facts::default();
@@ -254,6 +258,11 @@ impl Core {
         self.activity(Activity::NotReady(words.to_owned()));
     }
 
+    /// The connection broke: how the print goes on is not seen.
+    pub(super) fn looks_away(&mut self) {
+        self.watch.unseen = true;
+    }
+
     /// The print is lost.
     fn fail(&mut self, fault: &Fault) {
         if let Some(adopt) = self.watch.adopt.take() {
@@ -336,6 +345,7 @@ impl Core {
                 }
             }
         }
+        self.watch.unseen = false;
         if running {
             self.watch.last_total_s = total_s;
             self.watch.last_progress = self.status.progress().unwrap_or(self.watch.last_progress);
@@ -429,6 +439,8 @@ impl Core {
             // A macro has reset the file already: the edge before fell between two status rounds.
             _ if self.watch.cancelled => (OutsideEnd::Cancelled, None),
             _ if self.watch.last_progress > 0.999 => (OutsideEnd::Done, None),
+            // Its host was switched off and on, for one; only who looks on knows of a cancel.
+            _ if self.watch.unseen => failed(faults::END_NOT_SEEN),
             _ if self.watch.last_total_s > 0.0 => (OutsideEnd::Cancelled, None),
             _ => failed(faults::END_NOT_SEEN),
         };

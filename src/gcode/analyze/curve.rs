@@ -32,8 +32,8 @@ impl Pass {
     /// An arc around a point given from its start, level in the plane of X and Y.
     #[inline]
     pub(super) fn round(&mut self, moved: &Move, clockwise: bool, centre: [Micro; 2]) {
-        if let Some(between) = self.between(moved, clockwise, centre)
-            && Arc::turns_little(moved, centre)
+        if Arc::turns_little(moved, centre)
+            && let Some(between) = self.between(moved, clockwise, centre)
         {
             self.curve_end(moved);
             if let Between::Middle([x, y]) = between {
@@ -69,7 +69,7 @@ impl Pass {
         let inside = self.run.area.holds(low, high) || known.area.holds(low, high);
         if !inside || far_x * far_x + far_y * far_y > known.radius2.max(self.run.radius2) {
             None
-        } else if self.objects.knows([x0, y0], [x1, y1]) {
+        } else if self.objects.knows([x0, y0], [x1, y1]) || Arc::is_flat(moved, centre) {
             Some(Between::Nothing)
         } else {
             Arc::middle(moved, clockwise, centre).map(Between::Middle)

@@ -26,7 +26,8 @@ pub struct Printer {
     seq: u64,
     out: Vec<String>,
     log: VecDeque<Value>,
-    starts: usize,
+    /// Names of the projects that were asked for: a record for tests.
+    started: Vec<String>,
     job: Option<Job>,
     since_report_s: f64,
     error_for_s: Option<f64>,
@@ -64,7 +65,7 @@ impl Printer {
             seq: 0,
             out: Vec::new(),
             log: VecDeque::new(),
-            starts: 0,
+            started: Vec::new(),
             job: None,
             since_report_s: 0.0,
             error_for_s: None,
@@ -80,7 +81,12 @@ impl Printer {
 
     /// How many prints of a project were asked for.
     pub fn starts(&self) -> usize {
-        self.starts
+        self.started.len()
+    }
+
+    /// Their names, oldest first.
+    pub fn started(&self) -> &[String] {
+        &self.started
     }
 
     /// What was asked of it lately, oldest first.
@@ -251,7 +257,10 @@ impl Printer {
                 .and_then(Value::as_str)
                 .unwrap_or_default()
                 .to_owned();
-            self.starts += usize::from(command == "project_file");
+            if command == "project_file" {
+                let name = body.get("subtask_name").and_then(Value::as_str);
+                self.started.push(name.unwrap_or_default().to_owned());
+            }
             if self.log.len() >= LOG_MAX {
                 self.log.pop_front();
             }

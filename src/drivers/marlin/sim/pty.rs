@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::fs;
-use std::io;
+use std::io::{self, Write as _};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -35,6 +35,8 @@ pub struct PtyOptions {
     pub baud: Option<u32>,
     /// Understand only this speed: with the port set to another, both sides hear garbage.
     pub only_baud: Option<u32>,
+    /// A file to which every command goes that is executed; [`Sim::executed`] then stays empty.
+    pub executed: Option<PathBuf>,
 }
 
 /// A running simulated printer; ends when dropped.
@@ -82,7 +84,9 @@ impl SimPty {
             link,
             baud,
             only_baud,
+            executed,
         } = options;
+        let record = executed.map(fs::File::create).transpose()?;
         let reset_on_open = sim.reset_on_open;
         let shared = Arc::new(Shared {
             inner: Mutex::new(Inner {
@@ -107,7 +111,7 @@ impl SimPty {
         pty.thread = Some(
             std::thread::Builder::new()
                 .name("sim-marlin".to_owned())
-                .spawn(move || run(&shared))?,
+                .spawn(move || run(&shared, record))?,
         );
         Ok(pty)
     }
@@ -297,15 +301,21 @@ fn garble(bytes: &mut Vec<u8>) {
     });
 }
 
-fn run(shared: &Shared) {
+fn run(shared: &Shared, mut record: Option<fs::File>) {
     let mut buffer = [0u8; 4096];
     while !shared.stop.load(Ordering::SeqCst) {
         let mut inner = shared.lock();
         let now = shared.started.elapsed();
         let (master, wants) = inner.pass(now);
         let deadline = inner.deadline(now);
+        let done = record.as_ref().map(|_| inner.sim.take_executed());
         drop(inner);
         shared.changed.notify_all();
+        if let (Some(file), Some(done)) = (&mut record, done.filter(|done| !done.is_empty())) {
+            let lines: String = done.iter().map(|one| format!("{}\n", one.text.trim())).collect();
+            // The record is for tests; a printer does not stop for a full disk.
+            let _ = file.write_all(lines.as_bytes());
+        }
 
         let ready = wait(
             &shared.wake,

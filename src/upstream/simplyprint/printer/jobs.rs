@@ -264,7 +264,11 @@ impl PrinterCore {
                 });
                 self.look_at_job(now);
             }
-            StartResult::Refused(why) => self.fail_start(now, &why),
+            StartResult::Refused(why) => {
+                self.fail_start(now, &why);
+                // Somebody else's print may be why.
+                self.look_at_job(now);
+            }
             // The job's own end tells; without one this does.
             StartResult::NotSeen(why) if self.doc.tracked.is_none() => self.fail_start(now, &why),
             StartResult::NotSeen(_) => {}
@@ -306,8 +310,13 @@ impl PrinterCore {
     /// Whether a start waits for its turn on this host: the printer's actor knows nothing of it yet, as
     /// far as can be seen.
     fn is_unasked(&self) -> bool {
+        self.is_unanswered() && self.view.job.is_none() && !self.looking_start
+    }
+
+    /// Whether a start was asked and the job has no identity yet.
+    fn is_unanswered(&self) -> bool {
         let waiting = |j: &JobDoc| j.phase == Phase::Starting && j.uid.is_none();
-        self.doc.job.as_ref().is_some_and(waiting) && self.view.job.is_none() && !self.looking_start
+        self.doc.job.as_ref().is_some_and(waiting)
     }
 
     /// Takes such a start back. It may have been asked in this very moment: then it is cancelled behind it.
@@ -358,6 +367,10 @@ impl PrinterCore {
             self.looking = None;
         }
         if !self.doc.is_claimed() || !self.seen || self.looking.is_some() || self.looking_start {
+            return;
+        }
+        if self.doc.tracked.is_none() && self.is_unanswered() {
+            // The printer may run before the answer to the start is here; whose job that is, only the answer tells.
             return;
         }
         let current = self.view.job.clone();

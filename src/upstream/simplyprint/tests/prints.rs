@@ -49,6 +49,52 @@ fn a_cloud_print_is_reported_in_the_order_that_the_cloud_relies_on() {
 }
 
 #[test]
+fn a_printer_that_is_quicker_than_the_answer_to_its_start_prints_the_clouds_job_all_the_same() {
+    let mut bench = Bench::ready();
+    bench.file(7, true);
+    bench.fetched();
+    let (number, uid) = (bench.number(), Uuid::new_v4());
+    bench.view.job = Some(job(uid, Some(bench.now.wall)));
+    bench.view.word = StateWord::Printing;
+    bench.observe();
+    assert!(
+        bench.of("job_info").is_empty(),
+        "whose job it is, nobody knows yet"
+    );
+    let now = bench.now;
+    bench.core().started(now, number, StartResult::Accepted(uid));
+    bench.turn();
+    bench.ends(uid, Flag::Finished);
+    bench.arrive();
+    let jobs = bench.of("job_info");
+    assert_eq!(
+        (&jobs[0]["started"], &jobs[jobs.len() - 1]["finished"]),
+        (&json!(true), &json!(true))
+    );
+    assert!(jobs.iter().all(|j| j["job_id"] == json!(7)), "{jobs:?}");
+}
+
+#[test]
+fn a_start_that_another_print_came_before_is_refused_and_the_other_one_is_told() {
+    let mut bench = Bench::ready();
+    bench.file(7, true);
+    bench.fetched();
+    let number = bench.number();
+    bench.view.job = Some(job(Uuid::new_v4(), Some(bench.now.wall)));
+    bench.view.word = StateWord::Printing;
+    bench.observe();
+    let now = bench.now;
+    bench
+        .core()
+        .started(now, number, StartResult::Refused("busy".to_owned()));
+    bench.turn();
+    let said = bench.of("file_progress").pop().expect("an error").clone();
+    assert_eq!((&said["state"], &said["job_id"]), (&json!("error"), &json!(7)));
+    let jobs = bench.of("job_info");
+    assert_eq!((&jobs[0]["started"], jobs[0].get("job_id")), (&json!(true), None));
+}
+
+#[test]
 fn two_steps_fetch_first_and_heat_later_and_a_cancel_between_them_heats_never() {
     let mut bench = Bench::ready();
     bench.file(7, false);

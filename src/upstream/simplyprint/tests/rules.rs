@@ -90,6 +90,12 @@ proptest! {
                     bench.view.job = Some(job(Uuid::new_v4(), Some(bench.now.wall)));
                     bench.view.word = StateWord::Printing;
                     bench.observe();
+                    // A start on its way comes too late, and that is answered.
+                    let now = bench.now;
+                    for number in 0..200 {
+                        bench.core().started(now, number, StartResult::Refused("busy".to_owned()));
+                    }
+                    bench.turn();
                 },
                 Step::Progress(percent) => {
                     if let Some(job) = &mut bench.view.job { job.percent = Some(percent); }
