@@ -518,6 +518,25 @@ async fn a_lost_connection_is_told_and_readings_age(bench: Bench) {
     bench.end().await;
 }
 
+async fn a_cancel_is_good_while_it_heats_and_while_it_is_paused(bench: Bench) {
+    assert_eq!(bench.ask(bench.job()).await, Outcome::Verified);
+    bench.word(StateWord::Printing).await;
+    assert_eq!(bench.ask(cancel()).await, Outcome::Verified, "while it heats");
+    bench.word(StateWord::Operational).await;
+    assert_eq!(bench.stand.targets_c(), (0.0, 0.0), "while it heats");
+
+    assert_eq!(bench.ask(bench.job()).await, Outcome::Verified);
+    bench.word(StateWord::Printing).await;
+    assert_eq!(bench.ask(Command::Pause).await, Outcome::Verified);
+    bench.word(StateWord::Paused).await;
+    assert_eq!(bench.ask(cancel()).await, Outcome::Verified, "while it is paused");
+    bench.word(StateWord::Operational).await;
+    assert_eq!(bench.stand.targets_c(), (0.0, 0.0), "while it is paused");
+    let edges = bench.seen.borrow().edges.clone();
+    assert_eq!(edges, ["Started", "Cancelled", "Started", "Paused", "Cancelled"]);
+    bench.end().await;
+}
+
 async fn an_emergency_stop_ends_the_print(bench: Bench) {
     assert_eq!(bench.ask(bench.job()).await, Outcome::Verified);
     bench.word(StateWord::Printing).await;
@@ -559,6 +578,11 @@ macro_rules! every_driver {
             #[tokio::test]
             async fn a_lost_connection_is_told_and_readings_age() {
                 super::a_lost_connection_is_told_and_readings_age(bench().await).await;
+            }
+
+            #[tokio::test]
+            async fn a_cancel_is_good_while_it_heats_and_while_it_is_paused() {
+                super::a_cancel_is_good_while_it_heats_and_while_it_is_paused(bench().await).await;
             }
 
             #[tokio::test]

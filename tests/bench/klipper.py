@@ -25,21 +25,8 @@ import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "peers"))
 sys.dont_write_bytecode = True
+from cost import cost  # noqa: E402
 from moonraker import CONF, TRUST, free_port  # noqa: E402
-
-
-def cost(pid):
-    """Resident and anonymous kB, processor seconds."""
-    found = {}
-    with open(f"/proc/{pid}/smaps_rollup") as f:
-        for line in f:
-            words = line.split()
-            found[words[0]] = words[1]
-    spent_ns = 0
-    for task in os.listdir(f"/proc/{pid}/task"):
-        with open(f"/proc/{pid}/task/{task}/schedstat") as f:
-            spent_ns += int(f.read().split()[0])
-    return int(found["Rss:"]), int(found["Anonymous:"]), spent_ns / 1e9
 
 
 class Relay:
@@ -113,7 +100,11 @@ class Host:
     def stop(self):
         for process in (self.moonraker, self.klippy):
             process.terminate()
-            process.wait(20)
+            try:
+                process.wait(20)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
 
 
 class Daemon:

@@ -87,9 +87,9 @@ def main():
     work = tempfile.mkdtemp(prefix="layerd-memory-")
     printers = subprocess.Popen([sys.executable, os.path.join(HERE, "quiet_printers.py"), work, str(o.most)], stdout=subprocess.PIPE, text=True)
     printers.stdout.readline()
+    daemon, rows = None, {}
     try:
-        rows = {}
-        for count in sorted({1, 2, 5, 10, o.most}):
+        for count in sorted({n for n in (1, 2, 5, 10) if n < o.most} | {o.most}):
             daemon = Daemon(os.path.abspath(o.layerd), work, count)
             daemon.until("operational", count)
             rss, anonymous = rows[count] = daemon.settled()
@@ -106,6 +106,8 @@ def main():
         each = (rows[o.most][1] - rows[1][1]) / (o.most - 1)
         print(f"each further idle printer: {each:.3f} MB anonymous")
     finally:
+        if daemon and daemon.process.poll() is None:
+            daemon.process.kill()
         printers.kill()
         shutil.rmtree(work, ignore_errors=True)
 

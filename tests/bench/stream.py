@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Streaming: layerd, a minimal C sender and OctoPrint's MachineCom against the same instant-ok printer.
+"""Streaming: layerd, a minimal C sender, OctoPrint's MachineCom and Printrun's printcore against the same instant-ok
+printer.
 
     cargo build --profile quick --bins --example ok-sink
     tests/bench/stream.py target/quick/layerd [--lines 200000] [--rounds 3]
@@ -7,7 +8,7 @@
 One table: lines a second by the sink's clock, as a multiple of the C sender's, and CPU microseconds a line
 of the sender, with the machine idle and with every core kept busy by other processes. What the sink
 received must equal the file. MachineCom takes part when a Python with the package octoprint is there
-(--octoprint-python; default: the one that tests/peers/run makes).
+(--octoprint-python; default: the one that tests/peers/run makes), printcore with --printrun-python.
 
     --slow 115200      instead: a line of that speed with 1 ms answer latency and ADVANCED_OK, window on and off
 """
@@ -150,7 +151,8 @@ def main():
     p.add_argument("--rounds", type=int, default=3)
     p.add_argument("--octoprint-python", default=os.path.join(ROOT, "target/peers/venv/bin/python"))
     p.add_argument("--octoprint-lines", type=int, default=20000, help="MachineCom needs minutes for what others do in seconds")
-    p.add_argument("--only", help="one of: c, layerd, machinecom")
+    p.add_argument("--printrun-python", help="one that has the package printrun")
+    p.add_argument("--only", help="one of: c, layerd, machinecom, printcore")
     p.add_argument("--load", choices=["idle", "busy", "both"], default="both")
     p.add_argument("--hogs", type=int, default=1, metavar="N", help="busy processes for each core")
     p.add_argument("--slow", type=int, metavar="BAUD")
@@ -167,10 +169,12 @@ def main():
         done = subprocess.run([ping_pong, os.path.join(work, "sink"), file], capture_output=True, text=True, check=True)
         return json.loads(done.stdout)["cpu_us_per_line"]
 
-    def machinecom(file):
-        port = os.path.realpath(os.path.join(work, "sink"))
-        done = subprocess.run([o.octoprint_python, os.path.join(HERE, "machinecom.py"), port, file], capture_output=True, text=True)
-        return json.loads(done.stdout.splitlines()[-1])["cpu_us_per_line"]
+    def python(interpreter, script):
+        def send(file):
+            port = os.path.realpath(os.path.join(work, "sink"))
+            done = subprocess.run([interpreter, os.path.join(HERE, script), port, file], capture_output=True, text=True)
+            return json.loads(done.stdout.splitlines()[-1])["cpu_us_per_line"]
+        return send
 
     def layerd(file, settings=""):
         daemon = Daemon(o.layerd, work, settings)
@@ -179,7 +183,9 @@ def main():
         finally:
             daemon.stop()
 
-    senders = {"C ping-pong": (c_sender, gcode), "layerd": (layerd, gcode), "MachineCom": (machinecom, short)}
+    senders = {"C ping-pong": (c_sender, gcode), "layerd": (layerd, gcode), "MachineCom": (python(o.octoprint_python, "machinecom.py"), short)}
+    if o.printrun_python:
+        senders["printcore"] = (python(o.printrun_python, "printcore.py"), short)
     sink_options = []
     first = ["chrt", "-f", "50"] if subprocess.run(["chrt", "-f", "50", "true"], capture_output=True).returncode == 0 else []
     if o.slow:
@@ -188,11 +194,11 @@ def main():
         o.load = "idle"
     elif o.only:
         senders = {name: s for name, s in senders.items() if name.lower().startswith(o.only)}
-    elif not os.path.exists(o.octoprint_python):
+    if "MachineCom" in senders and not os.path.exists(o.octoprint_python):
         print(f"MachineCom: skipped: no {o.octoprint_python} (tests/peers/run makes it)")
         del senders["MachineCom"]
 
-    print(f"{o.lines} lines (MachineCom {min(o.lines, o.octoprint_lines)}), median of {o.rounds}; {os.cpu_count()} cores")
+    print(f"{o.lines} lines (Python {min(o.lines, o.octoprint_lines)}), median of {o.rounds}; {os.cpu_count()} cores")
     for load in ("idle", "busy") if o.load == "both" else (o.load,):
         busy = [subprocess.Popen(["sh", "-c", "while :; do :; done"]) for _ in range(os.cpu_count() * o.hogs if load == "busy" else 0)]
         rows = {name: [] for name in senders}
