@@ -7,8 +7,10 @@ from daemon import ANONYMOUS_MAX_KB, FILES_MAX
 # Until what is shown agrees with the printers once nothing disturbs: the longest pause between two attempts to connect,
 # and what a connection takes after it.
 AGREE_S = 40
-# Rule 7 gives the heaters of an interrupted print a minute.
-COLD_S = 75
+# Rule 7 gives the heaters of an interrupted print a minute; and a Marlin whose line lost the question for its place after
+# a restart is asked again after 40 s: until then it is "not_ready", which is true.
+SLOW_S = 75
+SLOW = ("is idle and hot", "is shown not_ready")
 SETTLED = ("operational", "printing", "paused")
 # How long after its demand a print may begin: the file comes over a slow link first, and then a stall of twelve seconds.
 BEGIN_S = 90
@@ -92,7 +94,7 @@ def agree(world):
         except (OSError, ValueError, KeyError, TypeError) as error:
             wrong, before = [("the interface", f"does not answer: {error!r}")], {}
         taken = time.monotonic() - began
-        serious = [w for w in wrong if w[1] != "is idle and hot"]
+        serious = [w for w in wrong if not w[1].startswith(SLOW)]
         if serious and serious[0] != last:
             last = serious[0]
             world.note(f"{taken:.1f} s after calm {len(serious)} disagree, {' '.join(last)}")
@@ -100,7 +102,7 @@ def agree(world):
             agreed = taken
         if not wrong and looks > 1:
             return agreed
-        if taken > COLD_S or serious and taken > AGREE_S:
+        if taken > SLOW_S or serious and taken > AGREE_S:
             for name, words in wrong:
                 world.violate(f"{taken:.0f} s after calm {name} {words}")
             return taken
