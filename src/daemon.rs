@@ -16,7 +16,7 @@ use crate::api;
 use crate::api::socket::{SOCKET_NAME, SocketError};
 use crate::config::load::{self, Surroundings};
 use crate::config::model::{Common, OnStop, Origin, Preflight};
-use crate::config::{Config, Diagnostics};
+use crate::config::{Config, Diagnostics, Shown};
 use crate::drivers::{self, Build, REGISTRY, StopMode};
 use crate::host::fdstore::FdStore;
 use crate::host::health::{Host, watch_host};
@@ -74,6 +74,11 @@ pub fn read_config(path: &Path) -> Result<Configured, Diagnostics> {
 /// Reads a configuration text with the drivers there are.
 pub fn parse_config(text: &str, name: &str) -> Result<Configured, Diagnostics> {
     load::parse(text, name, &Surroundings::of_process(), &kinds(), &mut configure)
+}
+
+/// What of a configuration text others may see, and what they may not.
+pub fn shown_config(text: &str) -> Shown {
+    load::shown(text, &Surroundings::of_process(), &kinds(), &mut configure)
 }
 
 fn kinds() -> Vec<&'static str> {

@@ -65,6 +65,7 @@
 //! | the switch of a supply | [`power`]; emergency stops behind it: `agent::supply` |
 //! | a configuration key | [`config`], a driver's own in its `config.rs` |
 //! | a verb of the command line | `cli/<verb>.rs` |
+//! | what a support archive holds, and what is a secret in it | `cli/support/`, `config/shown.rs`, [`config::scrub`] |
 //! | a route of the local API | [`api`]; what `/openapi.json` and `/docs` say of it: `api/openapi/` |
 //! | which of the cloud's routes are none of ours | `api/cloud_only` |
 //! | what slicers send and see | `api/slicer/` |

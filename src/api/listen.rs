@@ -171,3 +171,59 @@ fn remedy(error: &io::Error) -> &'static str {
         _ => "Look at `listen` under [api].",
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::{Ipv4Addr, Ipv6Addr};
+
+    use jiff::Timestamp;
+
+    use super::*;
+    use crate::job::store::{ApiKeyRow, Store};
+
+    #[tokio::test]
+    async fn beyond_loopback_it_listens_only_once_there_is_a_key() {
+        let keys = Arc::new(Keys::default());
+        let (stop, mut tasks) = (CancellationToken::new(), tokio::task::JoinSet::new());
+        let mut open = |address: SocketAddr| {
+            let listening = Arc::new(Listening::default());
+            let place = Place {
+                address,
+                tls: None,
+                keys: Arc::clone(&keys),
+                listening: Arc::clone(&listening),
+            };
+            tasks.spawn(listen(place, Router::new(), stop.clone()));
+            listening
+        };
+        // A mapped address is none of loopback's: it is on the safe side.
+        let mapped = Ipv4Addr::LOCALHOST.to_ipv6_mapped();
+        let far = [open((Ipv4Addr::UNSPECIFIED, 0).into()), open((mapped, 0).into())];
+        let near = [
+            open((Ipv4Addr::LOCALHOST, 0).into()),
+            open((Ipv6Addr::LOCALHOST, 0).into()),
+        ];
+        let until = async |all: &[Arc<Listening>]| {
+            let deadline = tokio::time::Instant::now() + Duration::from_secs(20);
+            while all.iter().any(|l| l.addresses().is_empty()) {
+                assert!(tokio::time::Instant::now() < deadline, "it listens");
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        until(near.get(..1).unwrap_or_default()).await;
+        assert!(far.iter().all(|l| l.addresses().is_empty()), "nobody holds a key");
+        let store = Store::memory().expect("a store");
+        let row = ApiKeyRow {
+            id: 0,
+            name: "a".to_owned(),
+            sha256: "ab".repeat(32),
+            scopes: "read".to_owned(),
+            created: Timestamp::UNIX_EPOCH,
+            expires: None,
+        };
+        store.api_key_put(row).await.expect("kept");
+        keys.load(&store).await.expect("loaded");
+        until(far.get(..1).unwrap_or_default()).await;
+        stop.cancel();
+    }
+}

@@ -1,6 +1,7 @@
 //! `layerd check`: every mistake of the configuration, then whether everything can be reached.
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::time::Duration;
 
 use futures_util::future::join_all;
@@ -12,10 +13,11 @@ use super::{Globals, out};
 use crate::api::listen;
 use crate::api::socket::SOCKET_NAME;
 use crate::camera::lens::{Lens, Purpose, Source, Studio};
+use crate::config::Diagnostics;
 use crate::config::model::Common;
 use crate::daemon::{Configured, read_config};
 use crate::drivers::Reach;
-use crate::job::store::{FILE_NAME, Store};
+use crate::job::store::{FILE_NAME, Facts};
 use crate::power;
 use crate::printer::fault::Fault;
 use crate::upstream::mqtt;
@@ -44,14 +46,7 @@ pub fn run(globals: &Globals, args: &Args) -> Done {
         Ok(settings) => settings,
         Err(diagnostics) => {
             if globals.json {
-                let mistakes: Vec<Value> = diagnostics
-                    .mistakes()
-                    .iter()
-                    .map(|m| json!({"line": m.line, "column": m.column, "message": m.text}))
-                    .collect();
-                out::json(
-                    &json!({"ok": false, "file": diagnostics.file(), "mistakes": mistakes, "reach": []}),
-                );
+                out::json(&mistaken(&diagnostics));
             } else {
                 for line in diagnostics.to_string().lines() {
                     out::err(out::clean(line));
@@ -67,10 +62,7 @@ pub fn run(globals: &Globals, args: &Args) -> Done {
     };
     let good = looked.iter().all(|l| l.reach.is_ok());
     if globals.json {
-        let reach: Vec<Value> = looked.iter().map(row).collect();
-        out::json(&json!({
-            "ok": good, "file": path.display().to_string(), "mistakes": [], "warnings": [], "reach": reach,
-        }));
+        out::json(&found(path, &looked));
     } else {
         for one in &looked {
             match &one.reach {
@@ -85,6 +77,29 @@ pub fn run(globals: &Globals, args: &Args) -> Done {
         }
     }
     Ok(if good { Exit::Good } else { Exit::Failed })
+}
+
+/// What `check --json` says, for the support archive.
+pub async fn report(path: &Path) -> Value {
+    match read_config(path) {
+        Ok(settings) => found(path, &look(&settings).await),
+        Err(diagnostics) => mistaken(&diagnostics),
+    }
+}
+
+fn found(path: &Path, looked: &[Looked]) -> Value {
+    let good = looked.iter().all(|l| l.reach.is_ok());
+    let reach: Vec<Value> = looked.iter().map(row).collect();
+    json!({"ok": good, "file": path.display().to_string(), "mistakes": [], "warnings": [], "reach": reach})
+}
+
+fn mistaken(diagnostics: &Diagnostics) -> Value {
+    let mistakes: Vec<Value> = diagnostics
+        .mistakes()
+        .iter()
+        .map(|m| json!({"line": m.line, "column": m.column, "message": m.text}))
+        .collect();
+    json!({"ok": false, "file": diagnostics.file(), "mistakes": mistakes, "reach": []})
 }
 
 fn row(looked: &Looked) -> Value {
@@ -199,13 +214,9 @@ async fn keys(settings: &Configured) -> usize {
         return answer.get("data").and_then(Value::as_array).map_or(0, Vec::len);
     }
     let path = settings.agent.state_dir.join(FILE_NAME);
-    if !path.exists() {
-        return 0;
-    }
-    let Ok(store) = Store::open(&path) else { return 0 };
-    let found = store.api_keys().await.map_or(0, |keys| keys.len());
-    let _ = store.close(REACH_LIMIT).await;
-    found
+    let facts = Facts::read(&path, REACH_LIMIT, 0).ok();
+    let keys = facts.and_then(|facts| facts.rows("api_keys")).unwrap_or(0);
+    usize::try_from(keys).unwrap_or(usize::MAX)
 }
 
 /// The switch and the camera of a printer, where there are some. Nothing is switched.

@@ -16,6 +16,9 @@ pub const QUICK: Duration = Duration::from_secs(30);
 /// for a daemon that hangs.
 pub const LONG: Duration = Duration::from_secs(3600);
 
+/// Most bytes of a text at the top.
+const TOP_MAX: usize = 4 << 20;
+
 /// Most pages of printers that are read.
 const PAGES_MAX: u32 = 40;
 
@@ -66,6 +69,20 @@ impl Client {
         Ok(first.map(str::to_owned))
     }
 
+    /// GET of a path at the top, as text, whatever its status says; at most [`TOP_MAX`] bytes of it.
+    pub async fn top(&self, path: &str, limit: Duration) -> Result<String, Failure> {
+        let request = self.http.get(format!("http://localhost/{path}")).timeout(limit);
+        let mut answer = request.send().await.map_err(|e| self.no_answer(&e))?;
+        let mut bytes = Vec::new();
+        while let Some(chunk) = answer.chunk().await.map_err(|e| self.no_answer(&e))? {
+            bytes.extend_from_slice(&chunk);
+            if bytes.len() > TOP_MAX {
+                break;
+            }
+        }
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
+    }
+
     /// POST of a JSON body.
     pub async fn post(
         &self,
@@ -111,6 +128,11 @@ impl Client {
 
     /// Every printer, in the order of the configuration.
     pub async fn printers(&self) -> Result<Vec<Listed>, Failure> {
+        Ok(self.rows().await?.iter().filter_map(listed).collect())
+    }
+
+    /// Every printer as the cloud's API shows it, in the order of the configuration.
+    pub async fn rows(&self) -> Result<Vec<Value>, Failure> {
         let mut all = Vec::new();
         for page in 1..=PAGES_MAX {
             let page = page.to_string();
@@ -122,9 +144,10 @@ impl Client {
                 .and_then(Value::as_array)
                 .cloned()
                 .unwrap_or_default();
-            all.extend(rows.iter().filter_map(listed));
+            let last = rows.is_empty();
+            all.extend(rows);
             let total = answer.get("total").and_then(Value::as_u64).unwrap_or(0);
-            if rows.is_empty() || all.len() as u64 >= total {
+            if last || all.len() as u64 >= total {
                 break;
             }
         }

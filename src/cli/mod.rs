@@ -37,6 +37,7 @@ mod simulate;
 mod simulate_bambu;
 mod simulate_cloud;
 mod simulate_klipper;
+mod support;
 mod trust;
 
 use client::Client;
@@ -157,6 +158,8 @@ enum Verb {
     Cool,
     /// Whether this machine and this binary can do the work; needs no network and no printer
     SelfTest,
+    /// One archive for a bug report, without secrets: versions, configuration, states, logs, raw traffic
+    Support(support::Args),
     /// A stand-in for a printer, to try this or another host on
     Simulate(simulate::Args),
     /// Accept the certificate that a Bambu Lab printer shows now
@@ -241,6 +244,7 @@ fn dispatch(cli: &Cli) -> Done {
         Verb::Drain(args) => drain::run(globals, args),
         Verb::Cool => cool::run(globals),
         Verb::SelfTest => self_test::run(globals),
+        Verb::Support(args) => support::run(globals, args),
         Verb::Simulate(args) => simulate::run(globals, args),
         Verb::Trust(args) => trust::run(globals, args),
         Verb::Completions(args) => generate::completions(args),

@@ -165,6 +165,16 @@ fn introduce(globals: &Globals, args: &MarlinArgs, printer: &SimPty) {
 }
 
 async fn serve(printer: &SimPty, seed: u64) -> Result<(), Failure> {
+    let mut hear = |word: &str| {
+        if let Err(text) = obey(printer, word, seed) {
+            out::err(text);
+        }
+    };
+    until_ended(&mut hear).await
+}
+
+/// Hands each typed line on, until "quit" is typed or a signal ends it.
+pub(super) async fn until_ended(hear: &mut dyn FnMut(&str)) -> Result<(), Failure> {
     let no_signals = |e: std::io::Error| Failure::new(format!("The system gives no signals: {e}."));
     let mut terminate = signal(SignalKind::terminate()).map_err(no_signals)?;
     let mut words = keyboard();
@@ -175,11 +185,7 @@ async fn serve(printer: &SimPty, seed: u64) -> Result<(), Failure> {
             _ = terminate.recv() => return Ok(()),
             word = words.recv(), if typed => match word {
                 Some(word) if word == "quit" => return Ok(()),
-                Some(word) => {
-                    if let Err(text) = obey(printer, &word, seed) {
-                        out::err(text);
-                    }
-                }
+                Some(word) => hear(&word),
                 // Nobody types (a service, a script): only a signal ends it.
                 None => typed = false,
             },
@@ -188,7 +194,7 @@ async fn serve(printer: &SimPty, seed: u64) -> Result<(), Failure> {
 }
 
 /// Lines from the keyboard. Bounded (8); a full queue lets the keyboard wait.
-pub(super) fn keyboard() -> mpsc::Receiver<String> {
+fn keyboard() -> mpsc::Receiver<String> {
     let (send, words) = mpsc::channel(8);
     // The thread waits in a read that cannot be broken off; it ends with the process.
     let reader = move || {

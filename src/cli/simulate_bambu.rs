@@ -3,12 +3,11 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use serde_json::{Value, json};
-use tokio::signal::unix::{SignalKind, signal};
 
 use super::client::block_on;
 use super::exit::{Done, Exit, Failure};
 use super::scratch::Scratch;
-use super::simulate::{keyboard, speed};
+use super::simulate::{speed, until_ended};
 use super::{Globals, out};
 use crate::drivers::bambu::sim::kind::Kind;
 use crate::drivers::bambu::sim::{Options, Sim};
@@ -101,24 +100,11 @@ async fn serve(globals: &Globals, args: &Args, options: Options) -> Result<(), F
             args.host, args.host, args.code,
         ));
     }
-    let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
-    let mut words = keyboard();
-    let mut typed = true;
-    loop {
-        tokio::select! {
-            _ = tokio::signal::ctrl_c() => return Ok(()),
-            _ = terminate.recv() => return Ok(()),
-            word = words.recv(), if typed => match word {
-                Some(word) if word == "quit" => return Ok(()),
-                Some(word) => match obey(&sim, &word) {
-                    Ok(answer) => out::json(&answer),
-                    Err(text) => out::json(&json!({ "error": text })),
-                },
-                // Nobody types (a service, a script): only a signal ends it.
-                None => typed = false,
-            },
-        }
-    }
+    let mut hear = |word: &str| match obey(&sim, word) {
+        Ok(answer) => out::json(&answer),
+        Err(text) => out::json(&json!({ "error": text })),
+    };
+    until_ended(&mut hear).await
 }
 
 /// Does what was typed; the answer is one line of JSON, so that a script can type too.

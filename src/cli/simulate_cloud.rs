@@ -7,12 +7,11 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::broadcast::error::RecvError;
 
 use super::client::block_on;
 use super::exit::{Done, Exit, Failure};
-use super::simulate::keyboard;
+use super::simulate::until_ended;
 use super::{Globals, out};
 use crate::upstream::simplyprint::sim::{Options, Said, SimCloud};
 
@@ -67,33 +66,26 @@ async fn serve(globals: &Globals, args: &CloudArgs, files: BTreeMap<String, Path
             cloud.api_url()
         ));
     }
-    let no_signals = |e: std::io::Error| Failure::new(format!("The system gives no signals: {e}."));
-    let mut terminate = signal(SignalKind::terminate()).map_err(no_signals)?;
-    let mut words = keyboard();
-    let mut typed = true;
-    loop {
-        tokio::select! {
-            _ = tokio::signal::ctrl_c() => break,
-            _ = terminate.recv() => break,
-            heard = said.recv() => match heard {
+    let mut hear = |word: &str| {
+        if let Err(text) = obey(&cloud, word) {
+            out::err(text);
+        }
+    };
+    let listen = async {
+        loop {
+            match said.recv().await {
                 Ok(said) => show(globals, &said),
                 Err(RecvError::Lagged(_)) => {}
-                Err(RecvError::Closed) => break,
-            },
-            word = words.recv(), if typed => match word {
-                Some(word) if word == "quit" => break,
-                Some(word) => {
-                    if let Err(text) = obey(&cloud, &word) {
-                        out::err(text);
-                    }
-                }
-                // Nobody types (a service, a script): only a signal ends it.
-                None => typed = false,
-            },
+                Err(RecvError::Closed) => return Ok(()),
+            }
         }
-    }
+    };
+    let ended = tokio::select! {
+        ended = until_ended(&mut hear) => ended,
+        ended = listen => ended,
+    };
     cloud.stop().await;
-    Ok(Exit::Good)
+    ended.map(|()| Exit::Good)
 }
 
 fn show(globals: &Globals, said: &Said) {

@@ -4,11 +4,10 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
 use serde_json::json;
-use tokio::signal::unix::{SignalKind, signal};
 
 use super::client::block_on;
 use super::exit::{Done, Exit, Failure};
-use super::simulate::{keyboard, speed};
+use super::simulate::{speed, until_ended};
 use super::{Globals, out};
 use crate::drivers::moonraker::sim::{Door, Options, SimPrinter};
 
@@ -88,28 +87,14 @@ async fn serve(globals: &Globals, door: Door, files: PathBuf, args: &PrinterArgs
         .await
         .map_err(|e| Failure::new(format!("The simulated printer cannot be set up: {e}.")))?;
     introduce(globals, &door, &printer);
-    let no_signals = |e: std::io::Error| Failure::new(format!("The system gives no signals: {e}."));
-    let mut terminate = signal(SignalKind::terminate()).map_err(no_signals)?;
-    let mut words = keyboard();
-    let mut typed = true;
-    loop {
-        tokio::select! {
-            _ = tokio::signal::ctrl_c() => break,
-            _ = terminate.recv() => break,
-            word = words.recv(), if typed => match word {
-                Some(word) if word == "quit" => break,
-                Some(word) => {
-                    if let Err(text) = obey(&printer, &word) {
-                        out::err(text);
-                    }
-                }
-                // Nobody types (a service, a script): only a signal ends it.
-                None => typed = false,
-            },
+    let mut hear = |word: &str| {
+        if let Err(text) = obey(&printer, word) {
+            out::err(text);
         }
-    }
+    };
+    let ended = until_ended(&mut hear).await;
     printer.stop().await;
-    Ok(Exit::Good)
+    ended.map(|()| Exit::Good)
 }
 
 fn introduce(globals: &Globals, door: &Door, printer: &SimPrinter) {

@@ -21,6 +21,17 @@ pub struct Diagnostics {
     line_starts: Vec<usize>,
     mistakes: Vec<Mistake>,
     source: String,
+    plain: Vec<(Range<usize>, Plain)>,
+    secret: Vec<Range<usize>>,
+}
+
+/// How much of a value people may see who are not the owner.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Plain {
+    /// All of it.
+    Whole,
+    /// Of an address only where it leads: a login, a path or a parameter in it may be a secret.
+    Host,
 }
 
 impl Diagnostics {
@@ -34,7 +45,31 @@ impl Diagnostics {
             line_starts,
             mistakes: Vec::new(),
             source: source.to_owned(),
+            plain: Vec::new(),
+            secret: Vec::new(),
         }
+    }
+
+    /// Notes that the value at this place is no secret: whoever knows its key has read it as such. What
+    /// nobody vouches for is a secret.
+    pub fn vouch(&mut self, span: Range<usize>, plain: Plain) {
+        self.plain.push((span, plain));
+    }
+
+    /// Takes back what was said of the value at this place.
+    pub fn conceal(&mut self, span: Range<usize>) {
+        self.plain.retain(|(other, _)| *other != span);
+        self.secret.push(span);
+    }
+
+    /// The values that are no secret, in the order in which they were read.
+    pub fn plain(&self) -> &[(Range<usize>, Plain)] {
+        &self.plain
+    }
+
+    /// The values that were read as secrets.
+    pub fn secret(&self) -> &[Range<usize>] {
+        &self.secret
     }
 
     /// Adds a mistake at a place of the source.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use toml::de::DeTable;
 
-use super::diagnose::Diagnostics;
+use super::diagnose::{Diagnostics, Plain};
 use super::section::Section;
 use super::template::{self, Moment, Snippets, Template};
 
@@ -89,6 +89,7 @@ pub fn read_snippets(table: &DeTable<'_>, out: &mut Diagnostics) -> Snippets {
             );
             continue;
         }
+        out.vouch(value.span(), Plain::Whole);
         snippets.insert(name.to_owned(), text.to_owned());
     }
     for (key, value) in table {

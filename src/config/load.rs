@@ -13,6 +13,7 @@ use super::lifecycle::{self, Shared};
 use super::model::{Agent, Api, Camera, Common, Config, OnStop, Origin, Preflight, Printer, Reach, V1};
 use super::peripherals;
 use super::section::{Section, did_you_mean};
+use super::shown::Shown;
 use super::upstreams;
 
 /// Largest configuration file.
@@ -23,6 +24,9 @@ const NAME_MAX: usize = 64;
 
 /// Where the socket and the line memory live.
 const RUNTIME_DIR: &str = "/run/layerd";
+
+/// Where the database and the files live.
+const STATE_DIR: &str = "/var/lib/layerd";
 
 /// What the environment says, for defaults.
 #[derive(Clone, Debug, Default)]
@@ -58,17 +62,27 @@ impl Surroundings {
 /// The runtime directory that a file names, whatever else is wrong with it: where a client finds the
 /// daemon's socket.
 pub fn runtime_dir(text: &str, around: &Surroundings) -> PathBuf {
+    directory(text, "runtime_dir")
+        .or_else(|| around.runtime_dir.clone())
+        .unwrap_or_else(|| PathBuf::from(RUNTIME_DIR))
+}
+
+/// The state directory that a file names, whatever else is wrong with it.
+pub fn state_dir(text: &str, around: &Surroundings) -> PathBuf {
+    directory(text, "state_dir")
+        .or_else(|| around.state_dir.clone())
+        .unwrap_or_else(|| PathBuf::from(STATE_DIR))
+}
+
+fn directory(text: &str, name: &str) -> Option<PathBuf> {
     let (root, _) = DeTable::parse_recoverable(text);
     let named = root
         .get_ref()
         .iter()
         .find(|(key, _)| key.get_ref() == "agent")
         .and_then(|(_, agent)| agent.get_ref().as_table())
-        .and_then(|agent| agent.iter().find(|(key, _)| key.get_ref() == "runtime_dir"))
-        .and_then(|(_, dir)| dir.get_ref().as_str().map(PathBuf::from));
-    named
-        .or_else(|| around.runtime_dir.clone())
-        .unwrap_or_else(|| PathBuf::from(RUNTIME_DIR))
+        .and_then(|agent| agent.iter().find(|(key, _)| key.get_ref() == name));
+    named.and_then(|(_, dir)| dir.get_ref().as_str().map(PathBuf::from))
 }
 
 /// Makes a driver of a printer's table: kind, common keys, table.
@@ -137,8 +151,39 @@ pub fn parse<D>(
     kinds: &[&'static str],
     configure: Configure<'_, D>,
 ) -> Result<Config<D>, Diagnostics> {
-    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let text = without_mark(text);
     let mut out = Diagnostics::new(file, text);
+    match read(text, &mut out, around, kinds, configure) {
+        Some(config) => Ok(config),
+        None => Err(out),
+    }
+}
+
+/// What of a text others may see, and what they may not. For texts with mistakes too.
+pub fn shown<D>(
+    text: &str,
+    around: &Surroundings,
+    kinds: &[&'static str],
+    configure: Configure<'_, D>,
+) -> Shown {
+    let text = without_mark(text);
+    let mut out = Diagnostics::new("", text);
+    read(text, &mut out, around, kinds, configure);
+    Shown::of(text, &out)
+}
+
+/// Some editors put a mark in front.
+fn without_mark(text: &str) -> &str {
+    text.strip_prefix('\u{feff}').unwrap_or(text)
+}
+
+fn read<D>(
+    text: &str,
+    out: &mut Diagnostics,
+    around: &Surroundings,
+    kinds: &[&'static str],
+    configure: Configure<'_, D>,
+) -> Option<Config<D>> {
     let (root, errors) = DeTable::parse_recoverable(text);
     for error in &errors {
         // `message` only: the long form repeats the source, secrets and all.
@@ -157,12 +202,12 @@ pub fn parse<D>(
     };
     let mut shared = Shared::default();
     if let Some((_, table)) = table("snippets") {
-        shared.snippets = lifecycle::read_snippets(table, &mut out);
+        shared.snippets = lifecycle::read_snippets(table, out);
     }
     shared.defaults.snippets = Arc::new(shared.snippets.clone());
     if let Some((span, table)) = table("gcode") {
         let (snippets, defaults) = (&shared.snippets, shared.defaults.clone());
-        shared.defaults = with("gcode", span, table, &mut out, |s| {
+        shared.defaults = with("gcode", span, table, out, |s| {
             lifecycle::read(s, snippets, &defaults)
         });
     }
@@ -174,10 +219,10 @@ pub fn parse<D>(
             continue;
         };
         match name {
-            "agent" => agent = Some(with(name, span, table, &mut out, |s| read_agent(s, around))),
-            "api" => api = Some(with(name, span, table, &mut out, read_api)),
+            "agent" => agent = Some(with(name, span, table, out, |s| read_agent(s, around))),
+            "api" => api = Some(with(name, span, table, out, read_api)),
             "snippets" | "gcode" => {}
-            "host" => host_allow = with(name, span, table, &mut out, read_host),
+            "host" => host_allow = with(name, span, table, out, read_host),
             "upstream" => {
                 for (key, value) in table {
                     let kind: &str = key.get_ref();
@@ -187,12 +232,12 @@ pub fn parse<D>(
                                 "upstream.simplyprint",
                                 key.span(),
                                 table,
-                                &mut out,
+                                out,
                                 upstreams::read_simplyprint,
                             ));
                         }
                         ("mqtt", Some(table)) => {
-                            mqtt = with("upstream.mqtt", key.span(), table, &mut out, upstreams::read_mqtt);
+                            mqtt = with("upstream.mqtt", key.span(), table, out, upstreams::read_mqtt);
                         }
                         _ => out.at(
                             key.span(),
@@ -205,16 +250,16 @@ pub fn parse<D>(
                 }
             }
             "printer" => {
-                check_addresses(table, &mut out);
+                check_addresses(table, out);
                 for (key, value) in table {
                     let name: &str = key.get_ref();
-                    check_name(name, key.span(), &mut out);
+                    check_name(name, key.span(), out);
                     let Some(table) = value.get_ref().as_table() else {
                         out.at(key.span(), format!("`{name}` must be a table: [printer.{name}]."));
                         continue;
                     };
                     if let Some(printer) =
-                        read_printer(name, key.span(), table, &mut out, kinds, &shared, configure)
+                        read_printer(name, key.span(), table, out, kinds, &shared, configure)
                     {
                         printers.push((key.span().start, printer));
                     }
@@ -234,16 +279,13 @@ pub fn parse<D>(
     }
     printers.sort_by_key(|(at, _)| *at);
     if !out.is_empty() {
-        return Err(out);
+        return None;
     }
     let empty = DeTable::new();
-    let agent = agent.unwrap_or_else(|| {
-        with("agent", root_span.clone(), &empty, &mut out, |s| {
-            read_agent(s, around)
-        })
-    });
-    let api = api.unwrap_or_else(|| with("api", root_span, &empty, &mut out, read_api));
-    Ok(Config {
+    let agent =
+        agent.unwrap_or_else(|| with("agent", root_span.clone(), &empty, out, |s| read_agent(s, around)));
+    let api = api.unwrap_or_else(|| with("api", root_span, &empty, out, read_api));
+    Some(Config {
         agent,
         api,
         host_allow,
@@ -317,7 +359,7 @@ fn read_agent(section: &mut Section<'_>, around: &Surroundings) -> Agent {
         state_dir: section
             .path("state_dir")
             .or_else(|| around.state_dir.clone())
-            .unwrap_or_else(|| PathBuf::from("/var/lib/layerd")),
+            .unwrap_or_else(|| PathBuf::from(STATE_DIR)),
         runtime_dir: section
             .path("runtime_dir")
             .or_else(|| around.runtime_dir.clone())

@@ -5,8 +5,10 @@ pub mod lifecycle;
 pub mod load;
 pub mod model;
 mod peripherals;
+pub mod scrub;
 pub mod secrets;
 pub mod section;
+mod shown;
 pub mod template;
 #[cfg(test)]
 mod tests;
@@ -16,3 +18,4 @@ pub use diagnose::Diagnostics;
 pub use model::Config;
 pub use secrets::Secret;
 pub use section::Section;
+pub use shown::Shown;

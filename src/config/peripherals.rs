@@ -152,6 +152,8 @@ fn required(section: &mut Section<'_>, key: &'static str) -> Option<String> {
 /// An address over HTTP.
 fn address(section: &mut Section<'_>, key: &'static str) -> Option<String> {
     let text = section.string(key)?;
+    // Logins stand in such addresses, and words that work like a password in their paths.
+    section.conceal_path(key);
     let rest = text
         .strip_prefix("http://")
         .or_else(|| text.strip_prefix("https://"));
@@ -167,6 +169,7 @@ fn address(section: &mut Section<'_>, key: &'static str) -> Option<String> {
 
 fn command(section: &mut Section<'_>, key: &'static str) -> Option<Vec<String>> {
     let words = section.strings(key);
+    section.conceal(key);
     if !section.has(key) || words.as_ref().is_some_and(Vec::is_empty) {
         let example = "[\"/usr/local/bin/printer-power\", \"on\"]";
         section.mistake(

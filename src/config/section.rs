@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::diagnose::Diagnostics;
+use super::diagnose::{Diagnostics, Plain};
 use super::secrets::Secret;
 
 /// One table of the configuration while it is read.
@@ -99,7 +99,23 @@ impl<'a> Section<'a> {
     pub fn secret(&mut self, key: &'static str) -> Option<Secret> {
         let secret = self.typed(key, "a text in quotes", |v| v.as_str().map(Secret::new));
         self.secret |= secret.is_some();
+        self.conceal(key);
         secret
+    }
+
+    /// What stands there is not for others' eyes, though it is no secret by its kind.
+    pub fn conceal(&mut self, key: &str) {
+        if let Some(entry) = self.entries.iter().find(|e| e.key == key) {
+            self.out.conceal(entry.value.span());
+        }
+    }
+
+    /// Of the address that stands there others may see only where it leads.
+    pub fn conceal_path(&mut self, key: &str) {
+        if let Some(entry) = self.entries.iter().find(|e| e.key == key) {
+            self.out.conceal(entry.value.span());
+            self.out.vouch(entry.value.span(), Plain::Host);
+        }
     }
 
     /// Whether a secret stood in this table itself: then nobody else may read the file.
@@ -289,9 +305,11 @@ impl<'a> Section<'a> {
         let entry = self.entries.iter_mut().find(|e| e.key == key)?;
         entry.taken = true;
         let value = read(entry.value.get_ref());
-        if value.is_none() {
-            self.out
-                .at(entry.value.span(), format!("`{key}` must be {what}."));
+        match value {
+            Some(_) => self.out.vouch(entry.value.span(), Plain::Whole),
+            None => self
+                .out
+                .at(entry.value.span(), format!("`{key}` must be {what}.")),
         }
         value
     }

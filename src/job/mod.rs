@@ -3,6 +3,7 @@
 pub mod ahead;
 pub mod analysis_pool;
 pub mod counters_file;
+pub mod download;
 pub mod file_name;
 pub mod housekeeping;
 pub mod incoming;

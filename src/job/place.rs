@@ -2,7 +2,7 @@
 //! second's progress costs the card nothing. After a crash it is newer than what the database has.
 
 use std::fs;
-use std::io::{self, Read as _};
+use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -12,6 +12,18 @@ use crate::printer::event::Checkpoint;
 
 /// A larger file is not ours.
 const SIZE_MAX: u64 = 64 * 1024;
+
+/// For the daemon's eyes only.
+fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut options = fs::OpenOptions::new();
+    options.write(true).create(true).truncate(true);
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::OpenOptionsExt;
+        options.mode(0o600);
+    }
+    options.open(path)?.write_all(bytes)
+}
 
 #[derive(Debug, Serialize, Deserialize)]
 struct Kept {
@@ -41,7 +53,7 @@ impl PlaceFile {
             uid,
             place: place.clone(),
         };
-        fs::write(&self.part, serde_json::to_vec(&kept)?)?;
+        write_private(&self.part, &serde_json::to_vec(&kept)?)?;
         fs::rename(&self.part, &self.path)
     }
 

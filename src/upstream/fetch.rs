@@ -4,15 +4,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-use reqwest::header::{CONTENT_RANGE, ETAG, HeaderMap, IF_RANGE, LAST_MODIFIED, LOCATION, RANGE};
-use reqwest::{Client, Response, StatusCode, Url};
+use reqwest::header::{CONTENT_RANGE, ETAG, HeaderMap, HeaderValue, IF_RANGE, LAST_MODIFIED, RANGE};
+use reqwest::{Client, Response, StatusCode};
 use tokio::sync::Semaphore;
 
-use super::reach::Reach;
+use super::reach::{Forbidden, Reach};
 use crate::config::secrets::Secret;
 use crate::job::ahead::Ahead;
 use crate::job::analysis_pool::AnalysisPool;
+use crate::job::download;
 use crate::job::incoming::Incoming;
 use crate::job::spool::Spool;
 
@@ -20,14 +20,10 @@ use crate::job::spool::Spool;
 const ROUNDS: u32 = 4;
 /// How often a broken transfer goes on where it broke.
 const RESUMES: u32 = 20;
-/// Redirects that are followed.
-const REDIRECTS: usize = 5;
 /// First wait between rounds; doubles.
 const WAIT: Duration = Duration::from_secs(1);
 /// Longest fetch in all.
 const LONGEST: Duration = Duration::from_secs(6 * 3600);
-/// How long the head of an answer may take.
-const HEAD_LIMIT: Duration = Duration::from_secs(45);
 
 /// What is needed to fetch.
 #[derive(Clone, Debug)]
@@ -48,14 +44,7 @@ pub struct Fetcher {
 pub const LANES: usize = 4;
 
 /// Why one attempt ended.
-enum Trouble {
-    /// The server says no; the next address may say yes.
-    Status(StatusCode),
-    /// The connection broke, or never came to be.
-    Broken(String),
-    /// It will not get better.
-    Final(String),
-}
+type Trouble = download::Trouble<Forbidden>;
 
 /// A file that is partly here.
 struct Part {
@@ -104,7 +93,6 @@ impl Fetcher {
             for url in urls {
                 match self.one(url.reveal(), name, size, so_far).await {
                     Ok(sha256) => return Ok(sha256),
-                    Err(Trouble::Final(why)) => return Err(format!("Failed to download file: {why}")),
                     Err(Trouble::Status(status)) => {
                         hopeless &= status.is_client_error()
                             && status != StatusCode::TOO_MANY_REQUESTS
@@ -115,6 +103,9 @@ impl Fetcher {
                         hopeless = false;
                         last = format!("Failed to download file: Network Error: {why}");
                     }
+                    // It will not get better.
+                    Err(Trouble::Spool(fault)) => return Err(format!("Failed to download file: {fault}")),
+                    Err(why) => return Err(format!("Failed to download file: {why}.")),
                 }
             }
             if hopeless {
@@ -132,14 +123,16 @@ impl Fetcher {
         size: Option<u64>,
         so_far: &(impl Fn(i64) + Send + Sync),
     ) -> Result<String, Trouble> {
-        let url = self
-            .reach
-            .url(url)
-            .map_err(|why| Trouble::Final(format!("{why}.")))?;
+        let url = self.reach.url(url).map_err(Trouble::Forbidden)?;
         let mut part: Option<Part> = None;
         let mut resumes = 0;
         loop {
-            let answer = self.ask(&url, part.as_ref()).await?;
+            let asked = part.as_ref().map(Part::rest).unwrap_or_default();
+            let (_, answer) = download::ask(&self.http, &self.reach, &url, &asked).await?;
+            let status = answer.status();
+            if status != StatusCode::OK && (status != StatusCode::PARTIAL_CONTENT || part.is_none()) {
+                return Err(Trouble::Status(status));
+            }
             let goes_on = part
                 .as_ref()
                 .is_some_and(|p| continues(&answer, p.incoming.written(), p.total));
@@ -158,7 +151,7 @@ impl Fetcher {
                             now.ahead.finish(&stored.sha256, stored.size).await;
                             Ok(stored.sha256)
                         }
-                        Err(fault) => Err(Trouble::Final(fault.to_string())),
+                        Err(fault) => Err(Trouble::Spool(fault)),
                     };
                 }
                 Err(Trouble::Broken(why)) => {
@@ -174,44 +167,6 @@ impl Fetcher {
         }
     }
 
-    /// Sends a request and follows redirects within the guard.
-    async fn ask(&self, url: &Url, part: Option<&Part>) -> Result<Response, Trouble> {
-        let mut url = url.clone();
-        for _ in 0..=REDIRECTS {
-            let mut request = self.http.get(url.clone());
-            if let Some(part) = part
-                && let Some(validator) = &part.validator
-            {
-                request = request
-                    .header(RANGE, format!("bytes={}-", part.incoming.written()))
-                    .header(IF_RANGE, validator);
-            }
-            let answer = tokio::time::timeout(HEAD_LIMIT, request.send()).await;
-            let answer = answer
-                .map_err(|_| Trouble::Broken("no answer".to_owned()))?
-                .map_err(|e| broken(&e))?;
-            let status = answer.status();
-            if status.is_redirection() && status != StatusCode::NOT_MODIFIED {
-                let to = answer
-                    .headers()
-                    .get(LOCATION)
-                    .and_then(|v| v.to_str().ok())
-                    .and_then(|v| url.join(v).ok())
-                    .ok_or(Trouble::Status(status))?;
-                self.reach
-                    .judge(&to)
-                    .map_err(|why| Trouble::Final(format!("the file server sent us away: {why}.")))?;
-                url = to;
-                continue;
-            }
-            if status == StatusCode::OK || (status == StatusCode::PARTIAL_CONTENT && part.is_some()) {
-                return Ok(answer);
-            }
-            return Err(Trouble::Status(status));
-        }
-        Err(Trouble::Final("too many redirects.".to_owned()))
-    }
-
     async fn begin(&self, answer: &Response, name: &str, size: Option<u64>) -> Result<Part, Trouble> {
         if answer.status() == StatusCode::PARTIAL_CONTENT {
             // Not the part that was asked for.
@@ -221,15 +176,28 @@ impl Fetcher {
         if let (Some(said), Some(total)) = (size, total)
             && said != total
         {
-            return Err(Trouble::Final(wrong_size(said, total)));
+            return Err(Trouble::Unlike(wrong_size(said, total)));
         }
         let incoming = self.spool.incoming(name, total.or(size)).await;
         Ok(Part {
-            incoming: incoming.map_err(|fault| Trouble::Final(fault.to_string()))?,
+            incoming: incoming.map_err(Trouble::Spool)?,
             ahead: Ahead::new(self.pool.clone()),
             validator: validator(answer.headers()),
             total: total.or(size),
         })
+    }
+}
+
+impl Part {
+    /// Asks for what is still missing.
+    fn rest(&self) -> HeaderMap {
+        let validator = self.validator.as_deref();
+        let validator = validator.and_then(|v| HeaderValue::from_str(v).ok());
+        let range = HeaderValue::from_str(&format!("bytes={}-", self.incoming.written())).ok();
+        let both = validator.zip(range);
+        both.into_iter()
+            .flat_map(|(validator, range)| [(RANGE, range), (IF_RANGE, validator)])
+            .collect()
     }
 }
 
@@ -241,58 +209,36 @@ async fn receive(
     so_far: &(impl Fn(i64) + Send + Sync),
 ) -> Result<(), Trouble> {
     let mut told = -1;
-    loop {
-        let chunk: Option<Bytes> = answer.chunk().await.map_err(|e| broken(&e))?;
-        let Some(chunk) = chunk else { break };
-        let fault = part.incoming.write(chunk).await.err();
-        if let Some(fault) = fault {
-            return Err(Trouble::Final(fault.to_string()));
+    let (ahead, total) = (&mut part.ahead, part.total);
+    let look = |incoming: &Incoming| {
+        ahead.turn(incoming);
+        let here = incoming.written();
+        if let Some(total) = total.filter(|total| here > *total) {
+            return Err(wrong_size(total, here));
         }
-        part.ahead.turn(&part.incoming);
-        let here = part.incoming.written();
-        if part.total.is_some_and(|total| here > total) {
-            return Err(Trouble::Final(wrong_size(part.total.unwrap_or(0), here)));
-        }
-        if let Some(total) = part.total.filter(|t| *t > 0) {
+        if let Some(total) = total.filter(|t| *t > 0) {
             let percent = i64::try_from(here.saturating_mul(100) / total).unwrap_or(100);
             if percent != told {
                 told = percent;
                 so_far(percent);
             }
         }
-    }
+        Ok(())
+    };
+    download::pour(&mut answer, &mut part.incoming, look).await?;
     let here = part.incoming.written();
-    if part.total.is_some_and(|total| here < total) {
-        return Err(Trouble::Broken(format!(
-            "{here} of {} bytes came",
-            part.total.unwrap_or(0)
-        )));
+    if let Some(total) = total.filter(|total| here < *total) {
+        return Err(Trouble::Broken(format!("{here} of {total} bytes came")));
     }
     match size {
-        Some(said) if said != here => Err(Trouble::Final(wrong_size(said, here))),
-        _ if here == 0 => Err(Trouble::Final("the file is empty.".to_owned())),
+        Some(said) if said != here => Err(Trouble::Unlike(wrong_size(said, here))),
+        _ if here == 0 => Err(Trouble::Unlike("the file is empty".to_owned())),
         _ => Ok(()),
     }
 }
 
 fn wrong_size(said: u64, seen: u64) -> String {
-    format!("its size is {seen} bytes, not {said} as announced.")
-}
-
-/// The connection's trouble without the address, which is signed.
-fn broken(error: &reqwest::Error) -> Trouble {
-    let mut source: &dyn std::error::Error = error;
-    while let Some(deeper) = source.source() {
-        if deeper.downcast_ref::<super::reach::Forbidden>().is_some() {
-            return Trouble::Final(format!("{deeper}."));
-        }
-        source = deeper;
-    }
-    Trouble::Broken(if error.is_timeout() {
-        "the server fell silent".to_owned()
-    } else {
-        source.to_string()
-    })
+    format!("its size is {seen} bytes, not {said} as announced")
 }
 
 /// A validator that is good for `If-Range`: a strong tag, else a date.

@@ -199,7 +199,7 @@ async fn a_redirect_leads_nowhere_inside() {
     }
     let (got, times, _) = fetch(vec![Answer::Redirect("/again")], None).await;
     assert!(got.expect_err("refused").contains("too many redirects"));
-    assert_eq!(times, REDIRECTS + 1);
+    assert_eq!(times, download::REDIRECTS + 1);
 }
 
 #[tokio::test]

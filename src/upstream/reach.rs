@@ -1,20 +1,14 @@
 //! Which addresses a URL from an upstream may lead to: the internet, and hosts that the owner named. Never this
 //! machine, this network or a provider's metadata service, also not by a redirect or a name.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
-use std::time::Duration;
 
-use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+use reqwest::dns::{Name, Resolve, Resolving};
 use reqwest::{Client, Url};
 use rustls::ClientConfig;
 
-/// How long a connection may take to open.
-const CONNECT_LIMIT: Duration = Duration::from_secs(15);
-/// How long a name may take to resolve.
-const RESOLVE_LIMIT: Duration = Duration::from_secs(10);
-/// Silence after which a transfer is broken off.
-const READ_LIMIT: Duration = Duration::from_secs(30);
+use crate::job::download::{self, Rule};
 
 /// An address that was not asked for.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -57,11 +51,19 @@ impl Reach {
         Ok(url)
     }
 
-    /// The same for a URL that is read already (a redirect).
+    /// A client that resolves names through this guard and shares the TLS settings.
     ///
     /// # Errors
-    /// [`Forbidden`].
-    pub fn judge(&self, url: &Url) -> Result<(), Forbidden> {
+    /// When the client cannot be made.
+    pub fn client(&self, tls: ClientConfig) -> reqwest::Result<Client> {
+        download::client(tls, self).build()
+    }
+}
+
+impl Rule for Reach {
+    type Forbidden = Forbidden;
+
+    fn judge(&self, url: &Url) -> Result<(), Forbidden> {
         if !matches!(url.scheme(), "http" | "https") {
             return Err(Forbidden::Scheme);
         }
@@ -75,39 +77,12 @@ impl Reach {
             _ => Ok(()),
         }
     }
-
-    /// A client that resolves names through this guard, follows no redirect by itself and shares the
-    /// TLS settings.
-    ///
-    /// # Errors
-    /// When the client cannot be made.
-    pub fn client(&self, tls: ClientConfig) -> reqwest::Result<Client> {
-        Client::builder()
-            .tls_backend_preconfigured(tls)
-            .redirect(reqwest::redirect::Policy::none())
-            .connect_timeout(CONNECT_LIMIT)
-            .read_timeout(READ_LIMIT)
-            .pool_idle_timeout(Duration::from_secs(20))
-            .pool_max_idle_per_host(1)
-            .dns_resolver(self.clone())
-            .user_agent(concat!("layerd/", env!("CARGO_PKG_VERSION")))
-            .build()
-    }
 }
 
 impl Resolve for Reach {
     fn resolve(&self, name: Name) -> Resolving {
         let trusted = self.trusts(name.as_str());
-        let name = name.as_str().to_owned();
-        Box::pin(async move {
-            let found =
-                tokio::time::timeout(RESOLVE_LIMIT, tokio::net::lookup_host((name.as_str(), 0))).await??;
-            let allowed: Vec<SocketAddr> = found.filter(|a| trusted || is_public(a.ip())).collect();
-            if allowed.is_empty() {
-                return Err(Forbidden::Private.into());
-            }
-            Ok(Box::new(allowed.into_iter()) as Addrs)
-        })
+        download::resolve(&name, move |ip| trusted || is_public(ip), Forbidden::Private)
     }
 }
 

@@ -1,9 +1,10 @@
 //! Many hosts in one process, each with a session, a core and a printing printer of its own, on a real broker:
 //!
-//!     mqtt-fleet PORT AGENTS SECONDS SPREAD_S
+//!     mqtt-fleet PORT AGENTS SECONDS SPREAD_S EVENT_S
 //!
-//! Prints one JSON line a second: `{"t", "up", "published", "bytes", "events", "arrived", "rss_kb", "attempts"}` (counts
-//! since the start), and ends after so many seconds.
+//! Prints four JSON lines a second: `{"t", "up", "published", "bytes", "events", "arrived", "rss_kb", "attempts"}` (counts
+//! since the start) and `acknowledged`, the ids of events that the broker has acknowledged since the last line, each with
+//! the time (Unix, s). Ends after so many seconds. A host has an event every EVENT_S seconds on average.
 
 #![allow(
     clippy::unwrap_used,
@@ -14,8 +15,8 @@
 )]
 
 use std::io::Write;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
@@ -46,6 +47,17 @@ struct Counts {
     events: AtomicU64,
     arrived: AtomicU64,
     attempts: AtomicU64,
+    acknowledged: Mutex<Vec<(String, f64)>>,
+}
+
+impl Counts {
+    fn delivered(&self, output: &Output) {
+        if let Output::Delivered(_, id) = output {
+            self.arrived.fetch_add(1, Relaxed);
+            let at = Timestamp::now().as_microsecond() as f64 / 1e6;
+            self.acknowledged.lock().unwrap().push((id.clone(), at));
+        }
+    }
 }
 
 fn now() -> Now {
@@ -60,10 +72,11 @@ struct Printer {
     state: State,
     record: JobRecord,
     began: Instant,
+    event_s: u64,
 }
 
 impl Printer {
-    fn new(number: u64) -> Self {
+    fn new(number: u64, event_s: u64) -> Self {
         let now = now();
         let mut state = State::new(now);
         reduce(&mut state, now, Event::Up);
@@ -92,7 +105,12 @@ impl Printer {
         record.id = 1;
         // Each host is somewhere else in its print.
         let began = now.mono - Duration::from_secs(fastrand::u64(0..7200));
-        Printer { state, record, began }
+        Printer {
+            state,
+            record,
+            began,
+            event_s,
+        }
     }
 
     /// A second later: two noisy temperatures, a print of four hours with 400 layers, a pause now and then.
@@ -116,7 +134,7 @@ impl Printer {
                 ..Progress::default()
             };
         }
-        let happens = fastrand::u32(0..30) == 0;
+        let happens = fastrand::u64(0..self.event_s) == 0;
         if happens {
             let what = if self.record.timeline.len().is_multiple_of(2) {
                 "paused: requested"
@@ -142,7 +160,7 @@ impl Printer {
     }
 }
 
-async fn agent(number: u64, port: u16, spread: Duration, counts: Arc<Counts>) {
+async fn agent(number: u64, port: u16, spread: Duration, event_s: u64, counts: Arc<Counts>) {
     let topics = Topics::new("layerd", &format!("h{number:05}"));
     let mut core = Core::new(Settings {
         topics: topics.clone(),
@@ -154,7 +172,7 @@ async fn agent(number: u64, port: u16, spread: Duration, counts: Arc<Counts>) {
         version: env!("CARGO_PKG_VERSION"),
         session: "fleet".to_owned(),
     });
-    let mut printer = Printer::new(number);
+    let mut printer = Printer::new(number, event_s);
     core.join(now(), P, "p", Doc::default(), Vec::new());
     core.observe(now(), P, printer.view(now()));
     core.observe_host(&json!({"cpu_percent": 12, "memory_percent": 30, "disk_free_mb": 20_000}));
@@ -225,9 +243,7 @@ fn work(core: &mut Core, printer: &mut Printer, counts: &Counts) {
     }
     core.observe(now, P, printer.view(now));
     while let Some(output) = core.poll(now) {
-        if matches!(output, Output::Delivered(..)) {
-            counts.arrived.fetch_add(1, Relaxed);
-        }
+        counts.delivered(&output);
     }
 }
 
@@ -275,12 +291,9 @@ async fn session(
         }
         let clock = now();
         let at = clock.mono;
-        while core.poll(clock).is_some_and(|output| {
-            counts
-                .arrived
-                .fetch_add(u64::from(matches!(output, Output::Delivered(..))), Relaxed);
-            true
-        }) {}
+        while let Some(output) = core.poll(clock) {
+            counts.delivered(&output);
+        }
         while up
             && link.has_room()
             && let Some(said) = core.publish(at)
@@ -309,8 +322,8 @@ async fn main() {
         .skip(1)
         .map(|w| w.parse().expect("numbers"))
         .collect();
-    let [port, agents, seconds, spread_s] = words[..] else {
-        panic!("mqtt-fleet PORT AGENTS SECONDS SPREAD_S");
+    let [port, agents, seconds, spread_s, event_s] = words[..] else {
+        panic!("mqtt-fleet PORT AGENTS SECONDS SPREAD_S EVENT_S");
     };
     let counts = Arc::new(Counts::default());
     let began = Instant::now();
@@ -320,12 +333,17 @@ async fn main() {
             number,
             port as u16,
             Duration::from_secs(spread_s),
+            event_s,
             counts.clone(),
         ));
     }
     let mut tick = tokio::time::interval(Duration::from_millis(250));
-    while began.elapsed() < Duration::from_secs(seconds) {
+    loop {
         tick.tick().await;
+        let over = began.elapsed() >= Duration::from_secs(seconds);
+        if over {
+            fleet.shutdown().await;
+        }
         let line = json!({
             "t": (began.elapsed().as_secs_f64() * 100.0).round() / 100.0,
             "up": counts.up.load(Relaxed),
@@ -335,8 +353,11 @@ async fn main() {
             "arrived": counts.arrived.load(Relaxed),
             "attempts": counts.attempts.load(Relaxed),
             "rss_kb": rss_kb(),
+            "acknowledged": std::mem::take(&mut *counts.acknowledged.lock().unwrap()),
         });
         let _ = writeln!(std::io::stdout(), "{line}");
+        if over {
+            return;
+        }
     }
-    fleet.shutdown().await;
 }

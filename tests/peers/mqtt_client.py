@@ -32,7 +32,8 @@ class Client:
         self.socket.sendall(packet(0x82, struct.pack(">H", 1) + b"".join(text(f) + bytes([qos]) for f in filters)))
         self.ready = threading.Event()
         self.socket.settimeout(None)
-        threading.Thread(target=self.listen, daemon=True).start()
+        self.thread = threading.Thread(target=self.listen, daemon=True)
+        self.thread.start()
         assert self.ready.wait(10), "the broker does not take the subscription"
 
     def exactly(self, size):
@@ -77,6 +78,12 @@ class Client:
     def all(self):
         with self.lock:
             return list(self.heard)
+
+    def to_the_end(self):
+        """Everything that came until the broker ended the session, which it has: also what nobody has read yet."""
+        self.thread.join(30)
+        assert not self.thread.is_alive(), "the session goes on"
+        return self.all()
 
     def close(self):
         self.socket.close()

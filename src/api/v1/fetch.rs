@@ -4,26 +4,21 @@
 
 use std::time::Duration;
 
-use axum::http::StatusCode;
-use axum::http::header::LOCATION;
-use reqwest::{Client, Response, Url};
+use axum::http::{HeaderMap, StatusCode};
+use reqwest::{Client, Url};
 
 use crate::api::Api;
 use crate::api::envelope::Problem;
 use crate::api::webhooks::target::{Forbidden, Target};
 use crate::host::tls;
+use crate::job::download::{self, Trouble};
 use crate::job::store::UploadRow;
 use crate::printer::fault::Fault;
 
 /// Files that are fetched at once.
 pub const LANES: usize = 2;
 
-/// Redirects that are followed.
-const REDIRECTS: usize = 5;
-
-/// How long a connection may take to open, a server may be silent, and a whole file may take.
-const CONNECT_LIMIT: Duration = Duration::from_secs(15);
-const SILENCE: Duration = Duration::from_secs(30);
+/// How long a whole file may take.
 const LONGEST: Duration = Duration::from_secs(30 * 60);
 
 /// Fetches a file into the spool.
@@ -50,7 +45,8 @@ async fn whole(api: &Api, target: Target, url: Url, name: Option<&str>) -> Resul
             "No file can be fetched: see the log.",
         )
     })?;
-    let (url, mut answer) = ask(&client, target, url).await?;
+    let asked = download::ask(&client, &target, &url, &HeaderMap::new()).await;
+    let (url, mut answer) = asked.map_err(trouble)?;
     let last = || {
         url.path_segments()
             .and_then(|mut all| all.next_back())
@@ -63,56 +59,26 @@ async fn whole(api: &Api, target: Target, url: Url, name: Option<&str>) -> Resul
         .incoming(name, answer.content_length())
         .await
         .map_err(refused)?;
-    loop {
-        let next = tokio::time::timeout(SILENCE, answer.chunk()).await;
-        match next.map_err(|_| failed("the server fell silent"))? {
-            Ok(Some(bytes)) => incoming.write(bytes).await.map_err(refused)?,
-            Ok(None) => break,
-            Err(_) => return Err(failed("the transfer broke off")),
-        }
-    }
+    let poured = download::pour(&mut answer, &mut incoming, |_| Ok(())).await;
+    poured.map_err(trouble)?;
     if incoming.written() == 0 {
         return Err(failed("the file is empty"));
     }
     incoming.finish().await.map_err(refused)
 }
 
-async fn ask(client: &Client, target: Target, mut url: Url) -> Result<(Url, Response), Problem> {
-    for _ in 0..=REDIRECTS {
-        let answer = tokio::time::timeout(SILENCE, client.get(url.clone()).send()).await;
-        let answer = answer
-            .map_err(|_| failed("the server does not answer"))?
-            .map_err(|_| failed("the server cannot be reached, or its address is not allowed"))?;
-        if !answer.status().is_redirection() {
-            return if answer.status().is_success() {
-                Ok((url, answer))
-            } else {
-                Err(failed(&format!(
-                    "the server answers {}",
-                    answer.status().as_u16()
-                )))
-            };
-        }
-        let to = answer.headers().get(LOCATION).and_then(|v| v.to_str().ok());
-        let to = to.and_then(|to| url.join(to).ok());
-        let to = to.ok_or_else(|| failed("the server leads nowhere"))?;
-        url = target.url(to.as_str()).map_err(|e| forbidden(&e))?;
-    }
-    Err(failed("the server leads on and on"))
-}
-
 fn client(target: Target) -> Result<Client, String> {
     let tls = tls::client_config().map_err(|e| e.to_string())?;
-    Client::builder()
-        .tls_backend_preconfigured((*tls).clone())
-        .redirect(reqwest::redirect::Policy::none())
-        .no_proxy()
-        .connect_timeout(CONNECT_LIMIT)
-        .pool_max_idle_per_host(0)
-        .dns_resolver(target)
-        .user_agent(concat!("layerd/", env!("CARGO_PKG_VERSION")))
-        .build()
-        .map_err(|e| e.to_string())
+    let client = download::client((*tls).clone(), &target).no_proxy();
+    client.build().map_err(|e| e.to_string())
+}
+
+fn trouble(trouble: Trouble<Forbidden>) -> Problem {
+    match trouble {
+        Trouble::Forbidden(error) => forbidden(&error),
+        Trouble::Spool(fault) => refused(fault),
+        other => failed(&other.to_string()),
+    }
 }
 
 fn failed(why: &str) -> Problem {

@@ -2,14 +2,12 @@
 //! addresses that only machines in a data centre have. Other machines of this network are what webhooks
 //! are for.
 
-use std::net::{IpAddr, SocketAddr};
-use std::time::Duration;
+use std::net::IpAddr;
 
 use reqwest::Url;
-use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+use reqwest::dns::{Name, Resolve, Resolving};
 
-/// How long a name may take to resolve.
-const RESOLVE_LIMIT: Duration = Duration::from_secs(10);
+use crate::job::download::{self, Rule};
 
 /// Longest address.
 const URL_MAX: usize = 2000;
@@ -84,18 +82,18 @@ impl Target {
     }
 }
 
+impl Rule for Target {
+    type Forbidden = Forbidden;
+
+    fn judge(&self, url: &Url) -> Result<(), Forbidden> {
+        self.url(url.as_str()).map(drop)
+    }
+}
+
 impl Resolve for Target {
     fn resolve(&self, name: Name) -> Resolving {
-        let (rule, name) = (*self, name.as_str().to_owned());
-        Box::pin(async move {
-            let found =
-                tokio::time::timeout(RESOLVE_LIMIT, tokio::net::lookup_host((name.as_str(), 0))).await??;
-            let allowed: Vec<SocketAddr> = found.filter(|a| rule.allows(a.ip())).collect();
-            if allowed.is_empty() {
-                return Err(Forbidden::Inside.into());
-            }
-            Ok(Box::new(allowed.into_iter()) as Addrs)
-        })
+        let rule = *self;
+        download::resolve(&name, move |ip| rule.allows(ip), Forbidden::Inside)
     }
 }
 

@@ -10,6 +10,7 @@
 
 mod api_keys;
 mod error;
+mod facts;
 mod files;
 mod flush;
 mod jobs;
@@ -30,6 +31,7 @@ mod writer;
 
 pub use api_keys::{API_KEYS_MAX, ApiKeyRow};
 pub use error::StoreError;
+pub use facts::Facts;
 pub use files::{AnalysisText, UploadRow};
 pub use jobs::{JobFilter, JobSort, StartSeen};
 pub use notices::NoticeRow;
