@@ -97,7 +97,13 @@ def klipper(world, event):
         world.later(event["for"], printer.heal)
     elif how == "mute":
         printer.type("mute")
-        world.later(event["for"], lambda: printer.type("unmute"))
+
+        def speak():
+            # What was said to deaf ears is lost, which on a real line only the end of the connection can do.
+            world.links.all[event["who"]].set("cut")
+            printer.type("unmute")
+            world.links.all[event["who"]].set("open")
+        world.later(event["for"], speak)
     elif how == "shutdown":
         printer.type("shutdown")
         world.later(event["for"], lambda: printer.type("restart"))
