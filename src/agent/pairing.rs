@@ -14,6 +14,8 @@ pub struct Pairing {
     pub id: Option<i64>,
     /// Its name there.
     pub name: Option<String>,
+    /// What is wrong there, in words.
+    pub trouble: Option<String>,
 }
 
 /// All of them, by printer number and upstream.

@@ -47,7 +47,10 @@ pub(super) fn upstreams(api: &Api, printer: &PrinterHandle) -> Value {
 
 /// How a printer stands with an upstream; `code` claims it there.
 fn standing(pairing: &Pairing) -> Value {
-    json!({"connected": pairing.connected, "code": pairing.code, "id": pairing.id, "name": pairing.name})
+    json!({
+        "connected": pairing.connected, "code": pairing.code, "id": pairing.id, "name": pairing.name,
+        "trouble": pairing.trouble,
+    })
 }
 
 /// A column that is told only when it is asked for by name.

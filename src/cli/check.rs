@@ -155,7 +155,7 @@ async fn look(settings: &Configured) -> Vec<Looked> {
         });
     }
     if let Some(broker) = settings.mqtt.as_ref().filter(|m| m.enabled) {
-        let asked = mqtt::shell::reachable(broker, &settings.agent.name);
+        let asked = mqtt::socket::reachable(broker, &settings.agent.name);
         let reach = tokio::time::timeout(REACH_LIMIT, asked).await;
         let reach = reach.unwrap_or_else(|_| Err(format!("no answer within {} s", REACH_LIMIT.as_secs())));
         all.push(Looked {

@@ -193,9 +193,11 @@ class Case:
     def printers(self):
         done = subprocess.run([self.binary, "--config", self.path("layerd.toml"), "--json", "printers"], capture_output=True, text=True)
         try:
-            return json.loads(done.stdout)
+            told = json.loads(done.stdout)
         except ValueError:
             return []
+        # One that is not up yet is told of as an object.
+        return told if isinstance(told, list) else []
 
 
 def whole_print(case):
@@ -278,6 +280,10 @@ def kept_commands(case):
         assert case.state() == "operational" and not case.events() and not case.results("last-week")
         with open(case.path("broker.log")) as f:
             assert f.read().count(" as layerd-test-") == 1, "the session ended"
+        trouble = lambda: case.printers()[0]["upstreams"]["mqtt"]["trouble"]
+        assert trouble() is None
+        case.client.publish("layerd/test/host", json.dumps({"version": "1", "session": "of another host"}))
+        case.until("a word about the other host", trouble)
         # A broker that keeps ten megabytes for us would end every session of a lesser client.
         case.client.publish("layerd/test/p/command", b"z" * 10_000_000, True)
         case.end_daemon()

@@ -468,11 +468,15 @@ impl Core {
         };
         let commands = self.pending.iter().map(Pending::deadline);
         let start = self.starting.as_ref().and_then(Starting::deadline);
+        // What is decided by the printer's state waits until that is known: a moment that has passed before would be
+        // due again and again, and nothing else would have its turn.
         let job = self.job.as_ref().and_then(Tracked::deadline);
+        let job = job.filter(|_| self.fresh && self.status.state.is_free());
+        let outside = self.outside_from.filter(|_| self.fresh);
         commands
             .chain(start)
             .chain(job)
-            .chain(self.outside_from)
+            .chain(outside)
             .chain([quiet])
             .min()
     }

@@ -105,6 +105,9 @@ impl Rig {
         self.now.mono += Duration::from_secs(s);
         self.core.tick(self.now);
         self.drain();
+        // What is due was done: else it would be due at once again, and nothing else had its turn.
+        let due = self.core.deadline().is_some_and(|due| due <= self.now.mono);
+        assert!(!due || !self.hangups.is_empty(), "due again at once");
     }
 
     /// The last order of this name.
@@ -145,6 +148,23 @@ impl Rig {
         let sent = self.sent("project_file").expect("sent");
         sent["subtask_id"].as_str().expect("a number").to_owned()
     }
+}
+
+#[test]
+fn a_start_whose_connection_broke_does_not_keep_the_next_connection_from_hearing_the_printer() {
+    let mut rig = Rig::up();
+    rig.ask(1, Command::Start(job(Uuid::from_u128(5))));
+    assert_eq!(rig.uploads, 1);
+    rig.core.disconnected(rig.now);
+    rig.drain();
+    assert!(matches!(rig.replies.as_slice(), [(1, Outcome::Refused(_))]));
+    rig.now.mono += Duration::from_secs(3600);
+    rig.core.connected(rig.now);
+    rig.drain();
+    rig.pass(1);
+    rig.hear(IDLE);
+    assert!(rig.core.is_ready());
+    rig.pass(1);
 }
 
 #[test]

@@ -1,17 +1,21 @@
 //! What is told to the broker and what its messages mean, for all printers of the host. Pure: time and chance are
 //! arguments; what is to be done comes out of [`Core::poll`], what is to be published out of [`Core::publish`].
 
+mod farewell;
 mod held;
 mod member;
+mod twin;
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
+use self::farewell::Farewell;
 use self::member::{Announced, Member, Retained};
+use self::twin::Twin;
 use super::command::{self, Asked, Bad};
 use super::gate::{Taken, Verdict};
 use super::homeassistant::Home;
@@ -31,8 +35,6 @@ const HOST_EVERY: Duration = Duration::from_secs(60);
 const LOOKS: [Duration; 3] = [Duration::ZERO, Duration::from_millis(700), Duration::from_secs(4)];
 /// When Home Assistant begins, hosts answer within this time and not all at once.
 const BIRTH_SPREAD: Duration = Duration::from_secs(5);
-/// Topics of a printer that has left which are cleared at once.
-const CLEAR_AT_ONCE: usize = 8;
 
 /// As it is configured.
 #[derive(Clone, Debug)]
@@ -87,6 +89,8 @@ pub enum Output {
     Picture(PrinterKey),
     /// For the log.
     Note(String),
+    /// What is wrong with our place at the broker, for people; `None`: nothing any more.
+    Trouble(Option<String>),
 }
 
 /// What is kept of a printer over a restart.
@@ -109,15 +113,6 @@ pub struct ToldNotice {
     key: String,
 }
 
-/// Topics that the broker is to forget.
-#[derive(Debug)]
-struct Farewell {
-    /// Of which printer; empty: of the host.
-    name: String,
-    topics: BTreeSet<String>,
-    flying: BTreeMap<u64, String>,
-}
-
 /// All printers of the host.
 #[derive(Debug)]
 pub struct Core {
@@ -128,8 +123,10 @@ pub struct Core {
     status_due: bool,
     host: Value,
     host_told: Option<(Value, Instant)>,
+    host_ever_told: bool,
     host_announced: Announced,
     host_retained: Retained,
+    twin: Twin,
     birth_at: Option<Instant>,
     /// Whose entry travels under a token.
     flying: BTreeMap<u64, PrinterKey>,
@@ -152,8 +149,10 @@ impl Core {
             status_due: false,
             host: Value::Null,
             host_told: None,
+            host_ever_told: false,
             host_announced: Announced::default(),
             host_retained: Retained::default(),
+            twin: Twin::default(),
             birth_at: None,
             flying: BTreeMap::new(),
             next_token: 0,
@@ -171,43 +170,6 @@ impl Core {
             version: settings.version,
             host: &settings.host,
         })
-    }
-
-    /// What the broker keeps from an earlier run for a printer (by name; empty: the host). What is not published any
-    /// more, and all of printers that have left, is cleared as soon as there is a session.
-    pub fn left_over(&mut self, name: &str, topics: Vec<String>, stays: bool) {
-        let own = if name.is_empty() {
-            vec![self.settings.topics.status(), self.settings.topics.host_level()]
-        } else {
-            vec![self.settings.topics.of(name, "")]
-        };
-        let home = Self::home(&self.settings);
-        let ours = |topic: &String| {
-            let level = own.iter().any(|own| topic.starts_with(own.as_str()));
-            level || home.as_ref().is_some_and(|home| home.announces(name, topic))
-        };
-        let (kept, gone): (BTreeSet<String>, BTreeSet<String>) =
-            topics.into_iter().partition(|topic| stays && ours(topic));
-        let retained = match name {
-            "" => Some(&mut self.host_retained),
-            name => self
-                .members
-                .values_mut()
-                .find(|m| m.name == name)
-                .map(|m| &mut m.retained),
-        };
-        if let Some(retained) = retained {
-            retained.topics.extend(kept);
-            // Until they are cleared they are known.
-            retained.topics.extend(gone.iter().cloned());
-        }
-        if !gone.is_empty() {
-            self.farewells.push(Farewell {
-                name: name.to_owned(),
-                topics: gone,
-                flying: BTreeMap::new(),
-            });
-        }
     }
 
     /// A printer is there, with what was kept of it.
@@ -236,11 +198,8 @@ impl Core {
             return;
         };
         self.flying.retain(|_, owner| *owner != key);
-        self.farewells.push(Farewell {
-            name: member.name,
-            topics: member.retained.topics,
-            flying: BTreeMap::new(),
-        });
+        self.farewells
+            .push(Farewell::new(&member.name, member.retained.topics));
     }
 
     /// The printers that are here.
@@ -268,9 +227,11 @@ impl Core {
         }
         member.tell_notices(now, key, &view.notices, &mut self.out);
         if let Some(home) = Self::home(&self.settings) {
-            member
+            let absent = member
                 .announced
                 .set(home.printer_configs(&member.name, &view.facts));
+            let lost = member.announced.lost(now.mono, absent, view.settled);
+            self.take_back(key, lost);
         }
     }
 
@@ -390,34 +351,7 @@ impl Core {
             self.out.extend(entry.map(|entry| Output::Delivered(key, entry)));
             return;
         }
-        let Some(at) = self.farewells.iter().position(|f| f.flying.contains_key(&token)) else {
-            return;
-        };
-        let Some(farewell) = self.farewells.get_mut(at) else {
-            return;
-        };
-        let topic = farewell.flying.remove(&token);
-        let over = farewell.topics.is_empty() && farewell.flying.is_empty();
-        let name = farewell.name.clone();
-        let retained = match name.as_str() {
-            "" => Some(&mut self.host_retained),
-            name => self
-                .members
-                .values_mut()
-                .find(|m| m.name == *name)
-                .map(|m| &mut m.retained),
-        };
-        match (retained, topic) {
-            (Some(retained), Some(topic)) => {
-                retained.topics.remove(&topic);
-                retained.changed = true;
-            }
-            (None, _) if over => self.out.push_back(Output::Retained(name, None)),
-            _ => {}
-        }
-        if over {
-            self.farewells.remove(at);
-        }
+        self.cleared(token);
     }
 
     /// A message came. `chance` is 0–1.
@@ -429,6 +363,9 @@ impl Core {
                 self.birth_at = Some(now.mono + BIRTH_SPREAD.mul_f64(chance.clamp(0.0, 1.0)));
             }
             return;
+        }
+        if topic == self.settings.topics.host_level() {
+            return self.host_heard(now, payload, retain);
         }
         let Some(name) = self.settings.topics.commanded(topic) else {
             return self.note(format!(
@@ -487,6 +424,23 @@ impl Core {
         }
     }
 
+    /// A host of our name tells of itself; mostly it is we.
+    fn host_heard(&mut self, now: Now, payload: &[u8], retain: bool) {
+        let told: Value = serde_json::from_slice(payload).unwrap_or_default();
+        let session = told.get("session").and_then(Value::as_str);
+        let Some(session) = session.filter(|s| *s != self.settings.session && s.len() <= command::ID_MAX)
+        else {
+            return;
+        };
+        if self.twin.heard(now.mono, session, retain, self.host_ever_told) {
+            self.out.push_back(Output::Trouble(Some(format!(
+                "Another host publishes as {:?} at this broker: the two overwrite each other's printers, and commands reach \
+                 both. Give one of them another `host` under [upstream.mqtt], and another `client_id` where one is set.",
+                self.settings.topics.host(),
+            ))));
+        }
+    }
+
     /// A message was too large to look at.
     pub fn too_large(&mut self, topic: Option<&str>, bytes: usize) {
         let topic = topic.map_or_else(|| "?".to_owned(), view::cut);
@@ -501,6 +455,9 @@ impl Core {
     pub fn poll(&mut self, now: Now) -> Option<Output> {
         for (key, member) in &mut self.members {
             member.void(now, *key, held::Why::Late, &mut self.out);
+        }
+        if self.twin.is_gone(now.mono) {
+            self.out.push_back(Output::Trouble(None));
         }
         if let Some(output) = self.out.pop_front() {
             return Some(output);
@@ -559,6 +516,7 @@ impl Core {
             .is_none_or(|(told, at)| *told != self.host && now.saturating_duration_since(*at) >= HOST_EVERY);
         if due && !self.host.is_null() {
             self.host_told = Some((self.host.clone(), now));
+            self.host_ever_told = true;
             let topic = self.settings.topics.host_level();
             self.host_retained.note(&topic);
             return Some(kept(topic, self.host.to_string().into_bytes()));
@@ -602,22 +560,6 @@ impl Core {
             }
         }
         None
-    }
-
-    fn farewell(&mut self) -> Option<Publish> {
-        let token = self.token();
-        let farewell = self
-            .farewells
-            .iter_mut()
-            .find(|f| !f.topics.is_empty() && f.flying.len() < CLEAR_AT_ONCE)?;
-        let topic = farewell.topics.pop_first()?;
-        farewell.flying.insert(token, topic.clone());
-        Some(Publish {
-            topic,
-            payload: Vec::new(),
-            retain: true,
-            token: Some(token),
-        })
     }
 
     /// The last words of an orderly stop.

@@ -1,3 +1,5 @@
+use std::collections::BTreeSet;
+
 use jiff::Timestamp;
 use proptest::prelude::*;
 
@@ -378,6 +380,112 @@ fn a_printer_that_leaves_is_forgotten_also_by_a_broker_that_was_away() {
         done(&mut next, begin).contains(&Output::Retained("p".to_owned(), None)),
         "and then it is over"
     );
+}
+
+#[test]
+fn an_entity_that_a_printer_has_lost_is_taken_back_and_one_of_a_printer_that_is_away_is_not() {
+    const CAMERA: &str = "homeassistant/camera/layerd_pi_p/camera/config";
+    let begin = now();
+    let mut core = core(begin);
+    core.connected();
+    assert!(said(&mut core, begin).iter().any(|p| p.topic == CAMERA));
+    let mut view = look(&view::tests::printing(begin), begin);
+    view.facts.camera = false;
+    let cleared = |core: &mut Core, s| -> Vec<Publish> {
+        let now = later(begin, s);
+        let all = said(core, now).into_iter();
+        all.filter(|p| p.payload.is_empty() && p.topic == CAMERA)
+            .collect()
+    };
+    let away = View {
+        settled: false,
+        ..view.clone()
+    };
+    for (s, view) in [(1, &view), (100, &away), (130, &view), (249, &view)] {
+        core.observe(later(begin, s), P, view.clone());
+        assert!(cleared(&mut core, s).is_empty(), "not seen for long enough: {s}");
+    }
+    core.observe(later(begin, 250), P, view.clone());
+    let gone = cleared(&mut core, 250);
+    assert_eq!(gone.len(), 1);
+    core.arrived(gone[0].token.expect("acknowledged"));
+    let kept = |core: &mut Core, now| {
+        done(core, now).into_iter().rev().find_map(|o| match o {
+            Output::Retained(name, Some(text)) if name == "p" => Some(text.contains(CAMERA)),
+            _ => None,
+        })
+    };
+    assert_eq!(
+        kept(&mut core, later(begin, 250)),
+        Some(false),
+        "nobody keeps it any more"
+    );
+    // It comes back, and goes again; what is there again before it was cleared stays.
+    core.observe(later(begin, 260), P, look(&view::tests::printing(begin), begin));
+    assert!(
+        said(&mut core, later(begin, 260))
+            .iter()
+            .any(|p| p.topic == CAMERA && !p.payload.is_empty())
+    );
+    core.lost();
+    core.observe(later(begin, 270), P, view.clone());
+    core.observe(later(begin, 400), P, view);
+    core.observe(later(begin, 401), P, look(&view::tests::printing(begin), begin));
+    core.connected();
+    let all = said(&mut core, later(begin, 402));
+    assert!(all.iter().any(|p| p.topic == CAMERA) && all.iter().all(|p| !p.payload.is_empty()));
+}
+
+#[test]
+fn an_entity_of_an_earlier_run_that_is_no_more_is_taken_back() {
+    const OLD: &str = "homeassistant/camera/layerd_pi_p/second/config";
+    let begin = now();
+    let mut core = core(begin);
+    core.left_over("p", vec![OLD.to_owned(), "layerd/pi/p/job".to_owned()], true);
+    core.connected();
+    let view = look(&view::tests::printing(begin), begin);
+    core.observe(begin, P, view.clone());
+    assert!(said(&mut core, begin).iter().all(|p| p.topic != OLD));
+    core.observe(later(begin, 130), P, view);
+    let cleared: Vec<Publish> = said(&mut core, later(begin, 130))
+        .into_iter()
+        .filter(|p| p.payload.is_empty())
+        .collect();
+    assert_eq!((cleared.len(), cleared[0].topic.as_str()), (1, OLD));
+}
+
+#[test]
+fn another_host_of_our_name_is_told_once_and_when_it_is_gone() {
+    let begin = now();
+    let mut core = core(begin);
+    let troubles = |core: &mut Core, now| -> Vec<bool> {
+        let all = done(core, now).into_iter();
+        all.filter_map(|o| match o {
+            Output::Trouble(words) => Some(words.is_some()),
+            _ => None,
+        })
+        .collect()
+    };
+    let host = |session: &str| json!({"version": "1", "session": session}).to_string();
+    // Kept by the broker since our last run, and then our own words.
+    core.message(begin, "layerd/pi/host", host("s0").as_bytes(), true, 0.5);
+    core.connected();
+    said(&mut core, begin);
+    core.message(begin, "layerd/pi/host", host("s1").as_bytes(), false, 0.5);
+    core.message(begin, "layerd/pi/host", b"nonsense", false, 0.5);
+    assert!(troubles(&mut core, begin).is_empty());
+    for s in [60, 120] {
+        core.message(
+            later(begin, s),
+            "layerd/pi/host",
+            host("s2").as_bytes(),
+            false,
+            0.5,
+        );
+    }
+    assert_eq!(troubles(&mut core, later(begin, 120)), [true]);
+    assert!(troubles(&mut core, later(begin, 719)).is_empty());
+    assert_eq!(troubles(&mut core, later(begin, 720)), [false]);
 }
 
 #[test]

@@ -19,7 +19,7 @@ use super::homeassistant::Home;
 use super::keep::{Keep, Names, UPSTREAM};
 use super::link::{self, Heard, Link, Login};
 use super::proto::{Qos, Will};
-use super::socket::{self, Socket, SocketError};
+use super::socket::{self, Socket, SocketError, client_id};
 use super::topics::{self, Topics};
 use super::view::{View, Who};
 use super::work::{self, Done};
@@ -119,6 +119,7 @@ pub struct Shell {
     opened_at: Option<Instant>,
     failures: u32,
     told_why: Option<String>,
+    trouble: Option<String>,
     chatter: Chatter,
     host: Option<Arc<Host>>,
 }
@@ -170,6 +171,8 @@ impl Shell {
                 .as_deref()
                 .map(|prefix| (Home::birth(prefix), Qos::Zero)),
         );
+        // To hear of another host of our name.
+        filters.push((topics.host_level(), Qos::Zero));
         if !config.commands {
             filters.remove(0);
         }
@@ -202,6 +205,7 @@ impl Shell {
             opened_at: None,
             failures: 0,
             told_why: None,
+            trouble: None,
             chatter: Chatter::new(Instant::now()),
             host: None,
             house,
@@ -346,6 +350,16 @@ impl Shell {
                     self.work.push(Box::pin(work::picture(member.handle.clone())));
                 }
             }
+            Output::Trouble(trouble) => {
+                match &trouble {
+                    Some(words) => tracing::error!(code = "mqtt/same-name", "{words}"),
+                    None => tracing::info!("the other host of our name at the MQTT broker is gone"),
+                }
+                self.trouble = trouble;
+                for member in self.members.values_mut() {
+                    member.connected = None;
+                }
+            }
             Output::Note(words) => match self.chatter.line(Instant::now()) {
                 Line::Drop => {}
                 Line::Log => tracing::warn!(code = "mqtt/passed-over", "{words}"),
@@ -413,10 +427,16 @@ impl Shell {
                     tracing::info!("connected to the MQTT broker");
                 }
             }
-            Heard::NotAllowed(filter) => tracing::error!(
-                code = "mqtt/not-allowed",
-                "the broker does not let us listen to {filter}: no commands come from there. Look at its access list"
-            ),
+            Heard::NotAllowed(filter) => {
+                let lost = match filter.ends_with(topics::COMMAND) {
+                    true => ": no commands come from there",
+                    false => "",
+                };
+                tracing::error!(
+                    code = "mqtt/not-allowed",
+                    "the broker does not let us listen to {filter}{lost}. Look at its access list"
+                );
+            }
             Heard::Message(message) => {
                 let chance = fastrand::f64();
                 self.core.message(
@@ -574,6 +594,7 @@ impl Shell {
                     code: None,
                     id: None,
                     name: None,
+                    trouble: self.trouble.clone(),
                 };
                 self.house.agent.pairings().set(*key, UPSTREAM, Some(pairing));
             }
@@ -602,72 +623,6 @@ impl Shell {
             self.house.agent.pairings().set(*key, UPSTREAM, None);
         }
     }
-}
-
-/// Connects as the daemon would, under another name, and says goodbye; what was found, in words.
-///
-/// # Errors
-/// Why it does not work, in words.
-pub async fn reachable(config: &Mqtt, name: &str) -> Result<String, String> {
-    let tls = socket::encryption(config)?;
-    let mut socket = Socket::open(&config.broker, tls)
-        .await
-        .map_err(|e| e.to_string())?;
-    let host = config.host.as_deref().unwrap_or(name);
-    let topics = Topics::new(&config.topic, host);
-    let client_id = config
-        .client_id
-        .clone()
-        .unwrap_or_else(|| client_id(topics.host()));
-    let password = config.password.as_ref().map(|p| p.reveal());
-    let mut link = Link::new(
-        Instant::now(),
-        Login {
-            client_id: &format!("{client_id}-check"),
-            user: config.user.as_deref().map(|user| (user, password)),
-            will: None,
-            keep_alive: config.keep_alive,
-            filters: if config.commands {
-                vec![(topics.commands(), Qos::One)]
-            } else {
-                Vec::new()
-            },
-        },
-    );
-    let mut deaf = false;
-    loop {
-        if !link.waiting().is_empty() {
-            socket.readiness().await.map_err(|e| e.to_string())?;
-            if socket.send(link.waiting().to_vec()) {
-                link.written(Instant::now(), link.waiting().len());
-            }
-        }
-        let bytes = socket.receive().await.map_err(|e| e.to_string())?;
-        let heard = link.input(Instant::now(), &bytes).map_err(|e| e.to_string())?;
-        deaf |= heard.iter().any(|h| matches!(h, Heard::NotAllowed(_)));
-        if heard.contains(&Heard::Ready) {
-            break;
-        }
-    }
-    link.goodbye();
-    socket.close(link.waiting().to_vec()).await;
-    let place = format!(
-        "the broker at {}:{} takes us in",
-        config.broker.host, config.broker.port
-    );
-    match deaf {
-        true => Err(format!(
-            "{place}, but does not let us listen to {}. Look at its access list",
-            topics.commands()
-        )),
-        false => Ok(place),
-    }
-}
-
-/// A name that no other host has: two with one name would throw each other out for ever.
-fn client_id(host: &str) -> String {
-    let machine = super::super::machine().unwrap_or_default();
-    format!("layerd-{host}-{}", machine.get(..6).unwrap_or("0"))
 }
 
 fn host_level(name: &str, host: &Host) -> serde_json::Value {

@@ -3,7 +3,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use futures_util::stream::{SplitSink, SplitStream};
@@ -23,6 +23,9 @@ use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::{WebSocketStream, client_async_with_config};
 use tokio_util::task::AbortOnDropHandle;
 
+use super::link::{Heard, Link, Login};
+use super::proto::Qos;
+use super::topics::Topics;
 use crate::config::model::{Broker, Mqtt};
 use crate::host::tls;
 
@@ -291,4 +294,70 @@ async fn within<T>(step: impl Future<Output = T>) -> Result<T, SocketError> {
     tokio::time::timeout(OPEN_LIMIT, step)
         .await
         .map_err(|_| SocketError::Silent)
+}
+
+/// Connects as the daemon would, under another name, and says goodbye; what was found, in words.
+///
+/// # Errors
+/// Why it does not work, in words.
+pub async fn reachable(config: &Mqtt, name: &str) -> Result<String, String> {
+    let tls = encryption(config)?;
+    let mut socket = Socket::open(&config.broker, tls)
+        .await
+        .map_err(|e| e.to_string())?;
+    let host = config.host.as_deref().unwrap_or(name);
+    let topics = Topics::new(&config.topic, host);
+    let client_id = config
+        .client_id
+        .clone()
+        .unwrap_or_else(|| client_id(topics.host()));
+    let password = config.password.as_ref().map(|p| p.reveal());
+    let mut link = Link::new(
+        Instant::now(),
+        Login {
+            client_id: &format!("{client_id}-check"),
+            user: config.user.as_deref().map(|user| (user, password)),
+            will: None,
+            keep_alive: config.keep_alive,
+            filters: if config.commands {
+                vec![(topics.commands(), Qos::One)]
+            } else {
+                Vec::new()
+            },
+        },
+    );
+    let mut deaf = false;
+    loop {
+        if !link.waiting().is_empty() {
+            socket.readiness().await.map_err(|e| e.to_string())?;
+            if socket.send(link.waiting().to_vec()) {
+                link.written(Instant::now(), link.waiting().len());
+            }
+        }
+        let bytes = socket.receive().await.map_err(|e| e.to_string())?;
+        let heard = link.input(Instant::now(), &bytes).map_err(|e| e.to_string())?;
+        deaf |= heard.iter().any(|h| matches!(h, Heard::NotAllowed(_)));
+        if heard.contains(&Heard::Ready) {
+            break;
+        }
+    }
+    link.goodbye();
+    socket.close(link.waiting().to_vec()).await;
+    let place = format!(
+        "the broker at {}:{} takes us in",
+        config.broker.host, config.broker.port
+    );
+    match deaf {
+        true => Err(format!(
+            "{place}, but does not let us listen to {}. Look at its access list",
+            topics.commands()
+        )),
+        false => Ok(place),
+    }
+}
+
+/// A name that no other host has: two with one name would throw each other out for ever.
+pub fn client_id(host: &str) -> String {
+    let machine = crate::upstream::machine().unwrap_or_default();
+    format!("layerd-{host}-{}", machine.get(..6).unwrap_or("0"))
 }

@@ -125,6 +125,8 @@ pub struct Mark {
 pub struct View {
     /// A person could reach it.
     pub online: bool,
+    /// It can be seen what it has.
+    pub settled: bool,
     /// Its levels; those of which nothing is known are not there.
     pub levels: BTreeMap<Group, Value>,
     /// For home automations.
@@ -158,6 +160,11 @@ impl View {
         levels.insert(Group::Info, info(who, state));
         View {
             online: !state.offline,
+            settled: state.is_up()
+                && !matches!(
+                    state.word(),
+                    StateWord::Offline | StateWord::Error | StateWord::NotReady
+                ),
             levels,
             facts: facts(who, state),
             notices: state.notices.iter().take(NOTICES_MAX).cloned().collect(),

@@ -24,9 +24,10 @@ sys.path.insert(0, os.path.join(HERE, "../../peers"))
 import checks  # noqa: E402
 import plan  # noqa: E402
 from deeds import do  # noqa: E402
+from printers import FOREIGN_PYTHON  # noqa: E402
 from world import World, until  # noqa: E402
 
-NAMES = {"marlin": ["m1", "m2", "m3", "m4"], "klipper": ["k1", "k2", "k3", "k4"], "bambu": ["b1", "b2", "b3", "b4"]}
+NAMES = {"marlin": ["m1", "m2", "m3", "m4"], "klipper": ["k1", "k2", "k3", "k4"], "bambu": ["b1", "b2", "b3", "b4"], "foreign": []}
 SPEED = 10
 # Rules of the double that do not hold here: it takes a file that is refused by a busy printer for the current job, and
 # counts a rate by arrival, also behind a link that was stalled.
@@ -132,6 +133,8 @@ def keep(world, out, seed):
 
 def run(given):
     folder = tempfile.mkdtemp(prefix="layerd-chaos-")
+    if os.path.exists(FOREIGN_PYTHON):
+        NAMES["foreign"] = ["o1"]
     world = World(os.path.abspath(given.layerd), given.double and os.path.abspath(given.double), folder, NAMES, SPEED)
     began, rounds, events, states = time.monotonic(), 0, 0, {}
     try:
@@ -146,7 +149,7 @@ def run(given):
     except (AssertionError, OSError, KeyError, ValueError, concurrent.futures.TimeoutError) as error:
         world.violate(f"{type(error).__name__}: {error}")
     finally:
-        if world.violations:
+        if world.violations or given.keep:
             try:
                 kept = keep(world, given.out, given.seed)
             except OSError as error:
@@ -157,9 +160,11 @@ def run(given):
     if world.violations:
         print(f"-- the last events of seed {given.seed}", *world.story[-60:], sep="\n")
         print("-- violations", *world.violations, sep="\n")
+    if world.violations or given.keep:
         print(f"-- the rest is in {kept}")
     highest = max((m[3] for m in world.daemon.memory), default=0) if world.daemon else 0
-    print(f"   did {dict(sorted(world.counts.items()))}; not delivered {world.refused}; at most {highest} kB anonymous")
+    moves = sum(job.next for job in world.jobs.values())
+    print(f"   {moves} moves executed and judged; did {dict(sorted(world.counts.items()))}; not delivered {world.refused}; at most {highest} kB anonymous")
     print(f"seed {given.seed}: {minutes:.1f} minutes, {rounds} rounds, {events} events, {len(world.jobs)} prints {dict(states)}, "
           f"{len(world.violations)} violations", flush=True)
     return 1 if world.violations else 0
@@ -172,6 +177,7 @@ def main():
     parser.add_argument("--minutes", type=float, default=5)
     parser.add_argument("--rounds", type=int, help="so many rounds, however long they take")
     parser.add_argument("--double", help="the cloud's double; without it there is no cloud")
+    parser.add_argument("--keep", action="store_true", help="keep everything, also when nothing was wrong")
     parser.add_argument("--out", default="tests/long/out/chaos")
     given = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))

@@ -1,8 +1,9 @@
 """What each event of the plan does."""
 import random
 import socket
+import time
 
-OBJECTS = {"marlin": ["0", "1"], "klipper": ["0", "1"], "bambu": ["104", "121"]}
+OBJECTS = {"marlin": ["0", "1"], "foreign": ["0", "1"], "klipper": ["0", "1"], "bambu": ["104", "121"]}
 
 
 def do(world, event):
@@ -30,7 +31,8 @@ def do(world, event):
 
 def start(world, job):
     """The same start may come here twice: it has the same identity then."""
-    who, body = job.printer, {}
+    who = job.printer
+    job.asked.append(time.time())
     if job.way == "cloud" and world.cloud:
         if not world.cloud.step(who, {"file": job.name, "job_id": job.number, "auto_start": True}):
             raise ConnectionError("the cloud does not see the printer")
@@ -39,8 +41,8 @@ def start(world, job):
     if job.way == "mqtt" and world.broker:
         world.broker.send(who, {"command": "start", "file": file}, id=f"s{job.number}")
         return
-    body = {"file_id": file, "layerd": {"start_id": f"s{job.number}"}}
-    world.api.act(who, "CreateJob", body)
+    answer = world.api.act(who, "CreateJob", {"file_id": file, "layerd": {"start_id": f"s{job.number}"}})
+    job.answers.append((answer.get("layerd") or {}).get("outcome", "accepted"))
 
 
 def command(world, event, number):
@@ -95,7 +97,13 @@ def klipper(world, event):
         world.later(event["for"], printer.heal)
     elif how == "mute":
         printer.type("mute")
-        world.later(event["for"], lambda: printer.type("unmute"))
+
+        def speak():
+            # What was said to deaf ears is lost, which on a real line only the end of the connection can do.
+            world.links.all[event["who"]].set("cut")
+            printer.type("unmute")
+            world.links.all[event["who"]].set("open")
+        world.later(event["for"], speak)
     elif how == "shutdown":
         printer.type("shutdown")
         world.later(event["for"], lambda: printer.type("restart"))

@@ -1,5 +1,6 @@
 """TCP links that can be cut, stalled and slowed down, on an event loop of their own."""
 import asyncio
+import socket
 import threading
 
 BLOCK = 16384
@@ -77,6 +78,12 @@ class Links:
         """The port that leads to `port`."""
         self.all[name] = Link(self.loop, port)
         return self.all[name].port
+
+    @staticmethod
+    def free_port():
+        with socket.socket() as one:
+            one.bind(("127.0.0.1", 0))
+            return one.getsockname()[1]
 
     def heal(self):
         for link in self.all.values():

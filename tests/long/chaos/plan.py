@@ -12,8 +12,8 @@ COMMANDS = ["pause", "pause", "resume", "resume", "resume", "cancel", "skip", "g
 def round_events(seed, number, names):
     """The events of a round, ordered by tick. `names`: printers by kind."""
     dice = random.Random(f"{seed}/{number}")
-    every = [name for kind in names.values() for name in kind]
     network = names["klipper"] + names["bambu"]
+    every = names["marlin"] + network
     out = [start(dice, dice.randrange(8), name) for name in every]
     trouble = [
         (30, lambda t: command(dice, t, dice.choice(every))),
@@ -32,6 +32,13 @@ def round_events(seed, number, names):
         out.append(daemon(dice, dice.randrange(10, STORM - 25)))
     if dice.random() < 0.3:
         out.append({"tick": dice.randrange(8, STORM - 20), "do": "disk_full", "for": dice.randrange(4, 20)})
+    # With dice of its own: what happens to the others is the same where it is missing.
+    dice = random.Random(f"{seed}/{number}/foreign")
+    for name in names["foreign"]:
+        out.append(start(dice, dice.randrange(8), name))
+        out += [command(dice, dice.randrange(6, STORM), name) for _ in range(dice.randrange(5))]
+        if dice.random() < 0.3:
+            out.append({"tick": dice.randrange(10, STORM), "do": "serial", "who": name, "how": "unplug", "for": dice.choice([2, 12])})
     return sorted(out, key=lambda event: event["tick"])
 
 

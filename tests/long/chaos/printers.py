@@ -2,11 +2,16 @@
 import json
 import os
 import queue
+import re
 import secrets
 import subprocess
 import threading
 
 ANSWER_S = 20
+HERE = os.path.dirname(os.path.abspath(__file__))
+FOREIGN = os.path.join(HERE, "../../peers/octoprint_printer.py")
+# As tests/peers/run makes it.
+FOREIGN_PYTHON = os.path.join(HERE, "../../../target/peers/venv/bin/python")
 
 
 class Simulator:
@@ -95,6 +100,41 @@ class Marlin(Simulator):
         self.type("damage 0 0 0")
         if state["killed"]:
             self.type("reset")
+
+
+class Foreign(Simulator):
+    """OctoPrint's virtual printer on a line that is never quite good. It knows no words: the cable is its process."""
+    kind = "foreign"
+    target = re.compile(r"(M104|M109|M140|M190) (?:T\d )?S([\d.]+)")
+    words = ("--corrupt-every", "97", "--drop-line-every", "701", "--drop-ok-every", "997", "--advanced-ok", "--lifetime", "36000")
+
+    def start(self, links):
+        self.power_on()
+        return f'driver = "marlin"\nport = "{self.path("port")}"\nbaud = 115200\nbed = [250, 220, 210]\nidle_heaters_off_min = 1\n'
+
+    def power_on(self):
+        with open(self.path("log"), "a") as log:
+            self.process = subprocess.Popen([FOREIGN_PYTHON, FOREIGN, "--link", self.path("port"), "--executed", self.record(),
+                                             "--move-scale", str(self.speed), "--heat-scale", str(self.speed), *self.words],
+                                            stdout=subprocess.PIPE, stderr=log, text=True)
+        assert self.process.stdout.readline().startswith("PTY "), "OctoPrint's printer does not start"
+
+    def type(self, word):
+        if word == "unplug":
+            self.end()
+        elif word == "plug" and self.process.poll() is not None:
+            self.power_on()
+
+    def truth(self):
+        targets = {}
+        with open(self.records[-1]) as f:
+            for line in f:
+                if found := self.target.match(line.strip()):
+                    targets[found[1] in ("M104", "M109")] = float(found[2])
+        return {"word": None, "hot": any(targets.values())}
+
+    def heal(self):
+        self.type("plug")
 
 
 class Klipper(Simulator):

@@ -57,6 +57,8 @@ class Job:
         self.path = os.path.join(folder, self.name)
         # Objects that somebody wanted left out, whether or not it was heard.
         self.skips, self.cancelled = set(), False
+        # When it was demanded (wall clock), and what the interface answered.
+        self.asked, self.answers = [], []
         self.next = 0
         if kind == "bambu":
             project(self.path, number, size)

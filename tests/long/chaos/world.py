@@ -1,5 +1,6 @@
 """Everything that runs in a chaos: printers, links, cloud, broker, daemon; and what was demanded of them."""
 import concurrent.futures
+import contextlib
 import glob
 import heapq
 import json
@@ -14,12 +15,12 @@ from daemon import Daemon
 from doors import Api, Broker, Cloud
 from links import Links
 from plan import TICK_S
-from printers import Bambu, Klipper, Marlin
+from printers import Bambu, Foreign, Klipper, Marlin
 from programs import Job, Judge
 
 CLOUD_JOBS = 5000
 STATE_MB = 1500
-KINDS = {"marlin": Marlin, "klipper": Klipper, "bambu": Bambu}
+KINDS = {"marlin": Marlin, "klipper": Klipper, "bambu": Bambu, "foreign": Foreign}
 
 
 def until(what, done, seconds, every=0.1):
@@ -71,14 +72,14 @@ class World:
             config += "[upstream.simplyprint]\nmode = \"multi\"\n"
         self.word = os.urandom(9).hex()
         if shutil.which("mosquitto"):
-            self.broker = Broker(self.folder, self.free_port())
+            self.broker = Broker(self.folder, self.links.free_port())
             self.broker.start()
             port = self.links.to("broker", self.broker.port)
             with open(self.path("word"), "w") as f:
                 f.write(self.word + "\n")
             os.chmod(self.path("word"), 0o600)
             config += f'[upstream.mqtt]\nurl = "mqtt://127.0.0.1:{port}"\nuser = "pi"\npassword_file = "{self.path("word")}"\nreconnect_spread_s = 1\n'
-        self.api_port = self.free_port()
+        self.api_port = self.links.free_port()
         with open(self.path("layerd.toml"), "w") as f:
             f.write(f'[agent]\nname = "chaos"\nstate_dir = "{self.path("state")}"\nruntime_dir = "{self.path("run")}"\n'
                     f'[api]\nlisten = ["127.0.0.1:{self.api_port}"]\nloopback_key = true\n{config}')
@@ -93,13 +94,6 @@ class World:
               lambda: {row["state"] for row in self.api.printers().values()} == {"operational"}, 60)
         if self.cloud:
             until("the cloud to know every printer", lambda: self.cloud.know(self.documents()) == len(self.printers), 60)
-
-    @staticmethod
-    def free_port():
-        import socket
-        with socket.socket() as s:
-            s.bind(("127.0.0.1", 0))
-            return s.getsockname()[1]
 
     def end(self):
         self.pool.shutdown(wait=False, cancel_futures=True)
@@ -117,7 +111,7 @@ class World:
             subprocess.run(["umount", self.path("state")], check=False)
 
     def database(self):
-        return sqlite3.connect(f"file:{self.path('state/layerd.db')}?mode=ro", uri=True, timeout=10)
+        return contextlib.closing(sqlite3.connect(f"file:{self.path('state/layerd.db')}?mode=ro", uri=True, timeout=10))
 
     def documents(self):
         """What layerd keeps of its identities in the cloud."""

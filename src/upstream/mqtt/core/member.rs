@@ -25,6 +25,8 @@ use crate::printer::outcome::Refusal;
 const TAKEN_KEPT: usize = 50;
 /// Pictures of an idle printer are so much rarer.
 const IDLE_PICTURES: u32 = 10;
+/// An entity that a printer has not had for so long is taken back.
+const LOST_AFTER: Duration = Duration::from_secs(120);
 
 /// What is kept at the broker for one printer, or for the host.
 #[derive(Clone, Debug, Default)]
@@ -49,13 +51,17 @@ impl Retained {
 /// A device of Home Assistant.
 #[derive(Clone, Debug, Default)]
 pub struct Announced {
-    pub(super) configs: BTreeMap<String, Value>,
-    pub(super) due: VecDeque<String>,
+    /// What each entity is; null: announced by an earlier run.
+    configs: BTreeMap<String, Value>,
+    due: VecDeque<String>,
+    /// Entities that the printer has not any more, and since when.
+    absent: BTreeMap<String, Instant>,
 }
 
 impl Announced {
-    /// What is new or has changed is due.
-    pub(super) fn set(&mut self, configs: Vec<Config>) {
+    /// What is new or has changed is due. Gives the entities that are announced and not among these.
+    pub(super) fn set(&mut self, configs: Vec<Config>) -> Vec<String> {
+        let topics: BTreeSet<String> = configs.iter().map(|config| config.topic.clone()).collect();
         for Config { topic, body } in configs {
             if self.configs.get(&topic) != Some(&body) {
                 if !self.due.contains(&topic) {
@@ -64,10 +70,42 @@ impl Announced {
                 self.configs.insert(topic, body);
             }
         }
+        let absent = self.configs.keys().filter(|topic| !topics.contains(*topic));
+        absent.cloned().collect()
+    }
+
+    /// Takes out the entities that the printer lost long ago. While it cannot be `seen` nobody knows what it has.
+    pub(super) fn lost(&mut self, now: Instant, absent: Vec<String>, seen: bool) -> BTreeSet<String> {
+        self.absent.retain(|topic, _| seen && absent.contains(topic));
+        for topic in absent.into_iter().filter(|_| seen) {
+            self.absent.entry(topic).or_insert(now);
+        }
+        let long = |since: &Instant| now.saturating_duration_since(*since) >= LOST_AFTER;
+        let gone: BTreeSet<String> = self
+            .absent
+            .extract_if(.., |_, since| long(since))
+            .map(|(topic, _)| topic)
+            .collect();
+        self.configs.retain(|topic, _| !gone.contains(topic));
+        self.due.retain(|topic| !gone.contains(topic));
+        gone
+    }
+
+    /// An earlier run has announced these.
+    pub(super) fn known<'t>(&mut self, topics: impl Iterator<Item = &'t String>) {
+        for topic in topics {
+            self.configs.entry(topic.clone()).or_insert(Value::Null);
+        }
+    }
+
+    /// Whether an entity is announced in this run.
+    pub(super) fn announces(&self, topic: &str) -> bool {
+        self.configs.get(topic).is_some_and(|body| !body.is_null())
     }
 
     pub(super) fn again(&mut self) {
-        self.due = self.configs.keys().cloned().collect();
+        let ours = self.configs.iter().filter(|(_, body)| !body.is_null());
+        self.due = ours.map(|(topic, _)| topic.clone()).collect();
     }
 
     pub(super) fn take(&mut self) -> Option<(String, Vec<u8>)> {

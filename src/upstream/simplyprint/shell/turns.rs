@@ -523,6 +523,7 @@ impl Loop {
                 code: member.code.clone(),
                 id: Some(doc.id).filter(|id| *id > 0),
                 name: doc.name.clone(),
+                trouble: None,
             };
             if member.pairing.as_ref() != Some(&pairing) {
                 let board = self.shell.house.agent.pairings();

@@ -1,0 +1,38 @@
+#!/usr/bin/env python3
+"""The judge of what was executed has to find what is planted here; run before each chaos."""
+import tempfile
+
+from programs import Job, Judge, moves
+
+
+def complaints(printer, lines, skip=()):
+    with tempfile.TemporaryDirectory() as folder:
+        jobs = {n: Job(n, "m1", "marlin", "api", 120, folder) for n in (1, 2)}
+    jobs[1].skips |= set(skip)
+    judge = Judge(printer, jobs)
+    return [wrong for line in lines if (wrong := judge.hear(line))], Judge.missing(jobs[1])
+
+
+def main():
+    one, two = ([line for line, _ in moves(n, 120)] for n in (1, 2))
+    kept = [line for line, item in moves(1, 120) if item != 1]
+    good, rest = complaints("m1", ["M104 S200", "G28", *one, "M104 S0", *two])
+    assert not good and rest is None, good
+    assert complaints("m1", one[:50]) == ([], one[50])
+    assert complaints("m1", kept, skip=[1]) == ([], None)
+    planted = {
+        "a move twice": complaints("m1", one[:10] + one[9:]),
+        "a move left out": complaints("m1", one[:10] + one[11:]),
+        "an object left out unasked": complaints("m1", kept),
+        "the wrong object left out": complaints("m1", kept, skip=[2]),
+        "moves in another order": complaints("m1", one[:10] + [one[11], one[10]]),
+        "the same print again": complaints("m1", one + one),
+        "a print that goes on behind another": complaints("m1", one[:10] + two[:5] + one[10:]),
+        "a print for another printer": complaints("m2", one),
+        "a print that nobody demanded": complaints("m1", [line for line, _ in moves(3, 40)]),
+    }
+    for what, (found, _) in planted.items():
+        assert found, f"the judge does not see: {what}"
+
+
+main()
