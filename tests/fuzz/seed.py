@@ -136,6 +136,16 @@ def seeds(target: str):
             yield name, b"\x0f" + text
     elif target == "containers":
         yield from containers()
+    elif target == "skip_recover":
+        for name, text in texts():
+            yield name, b"\x00\x02" + text
+    elif target == "marlin":
+        for path in sorted((GCODE.parent / "marlin").rglob("*")):
+            if path.is_file():
+                yield path.stem, b"\x00" + b"\n".join(line[2:] for line in path.read_bytes().splitlines() if line.startswith(b"<"))
+    elif target == "scrub":
+        yield "json", b'12345678\n{"access_code":"12345678","token": "ab\\"c"} http://u:12345678@h/x?k=12345678 M587 P"x" Bearer 12345678'
+        yield "pem", b"abcd\n-----BEGIN PRIVATE KEY-----\nabcd\n-----END PRIVATE KEY-----\nabcd 1abcd1"
     elif target == "klipper":
         yield from conversations()
     elif target == "bambu":

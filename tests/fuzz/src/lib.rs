@@ -4,9 +4,10 @@
 
 pub use layerd_gcode as gcode;
 
-/// Secrets alone.
+/// Secrets, and how they are taken out of texts.
 #[path = "../../../src/config"]
 pub mod config {
+    pub mod scrub;
     pub mod secrets;
 }
 
@@ -43,6 +44,13 @@ pub mod drivers {
         pub mod report;
         pub mod stages;
         pub mod status;
+    }
+
+    pub mod marlin {
+        pub mod answer;
+        pub mod dialect;
+        pub mod scan;
+        pub mod temps;
     }
 
     pub mod moonraker {
