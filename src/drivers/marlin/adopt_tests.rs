@@ -3,9 +3,10 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::super::bench::Bench;
+use super::super::proto::Phase;
 use super::super::settings::Settings;
 use super::super::sim::{Injection, LineFaults, Options};
-use crate::printer::command::Command;
+use crate::printer::command::{CancelReason, Command};
 use crate::printer::event::{Event, JobEvent};
 use crate::printer::model::Activity;
 
@@ -270,5 +271,67 @@ proptest! {
         let between: Vec<&str> = text.lines().skip(last + 1).take((told as usize).saturating_sub(last + 1)).collect();
         prop_assert!(told as usize > last, "told line {told}, executed {}", last + 1);
         prop_assert!(between.iter().all(|l| !l.starts_with("G1")), "told line {told}, executed {}: {between:?}", last + 1);
+    }
+}
+
+#[test]
+fn a_damaged_word_of_ours_that_makes_the_printer_wait_is_taken_back() {
+    let mut b = Bench::up(fast(), settings());
+    b.start(&program(600));
+    assert!(b.run(3600, |b| b.sim.executed_count() > 60));
+    b.request(Command::Cancel(CancelReason::default()));
+    b.die_and_come_back(settings(), false);
+    assert!(b.run(60, |b| b.saw_job(|j| matches!(j, JobEvent::Interrupted { .. }))));
+    // What is left of `M104 S0` on a bad line.
+    let now = b.t;
+    b.sim.feed(now, b"M1d4 S0\n");
+    assert!(b.run(30, |b| b.core.phase() != Phase::Hello), "{}", b.core.link());
+    assert!(b.run(30, |b| !b.sim.is_heating()));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+
+    /// However the service died and however bad the line was: once the line is good, and whoever is asked has answered, the
+    /// printer serves again.
+    #[test]
+    fn after_a_death_on_a_bad_line_the_printer_is_ready_again(
+        seed in any::<u64>(),
+        rates in (0u32..150, 0u32..60, 0u32..60),
+        command in 0u8..4,
+        before_ms in 0u64..1500,
+        after_ms in 0u64..4000,
+        window in any::<bool>(),
+        pause in any::<bool>(),
+    ) {
+        let mut b = Bench::up(Options { advanced_ok: window, ..fast() }, settings());
+        b.start(&program(600));
+        prop_assert!(b.run(3600, |b| b.sim.executed_count() > 60));
+        let (corrupt_in, drop_in, drop_ok) = rates;
+        b.sim.set_faults(LineFaults { seed, corrupt_in, drop_in, drop_ok, ..LineFaults::default() });
+        if command < 2 {
+            b.request(Command::Pause);
+        }
+        if command == 1 {
+            b.run(5, |b| b.saw_job(|j| matches!(j, JobEvent::Paused { .. })));
+        }
+        if command == 1 || command == 2 {
+            b.request(Command::Cancel(CancelReason::default()));
+        }
+        let until = b.t + Duration::from_millis(before_ms);
+        b.run(60, |b| b.t >= until);
+        if b.hangup.is_some() {
+            return Ok(());
+        }
+        b.die_and_come_back(settings(), pause);
+        let until = b.t + Duration::from_millis(after_ms);
+        b.run(60, |b| b.t >= until);
+        b.sim.set_faults(LineFaults::default());
+        // Where the place of a running print is sought the printer may have been made to wait too: that is for a person.
+        let ready = |b: &Bench| b.hangup.is_some() || b.core.phase() != Phase::Hello;
+        if !b.run(60, ready) {
+            b.request(Command::Answer { button: 0 });
+        }
+        prop_assert!(b.run(180, ready), "{} printer killed: {}", b.core.link(), b.sim.is_killed());
     }
 }

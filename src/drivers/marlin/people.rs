@@ -36,6 +36,11 @@ pub struct People {
 }
 
 impl People {
+    /// The printer waits for somebody.
+    pub fn asks(&self) -> bool {
+        self.shown || self.waiting
+    }
+
     /// Nothing is asked any more.
     pub fn forget(&mut self, out: &mut VecDeque<Output>) {
         if std::mem::take(&mut self.shown) {
@@ -232,6 +237,11 @@ impl Marlin {
         self.sender.busy(now.mono, true);
         match busy {
             Busy::Processing => self.person_done(),
+            // The print is lost and nothing is to go on. And it may be a word of ours that made it wait: those
+            // before the handshake have no checksum, and `M104` damaged is soon an `M1`.
+            Busy::Person if self.phase == Phase::Hello && self.is_cold_first() => {
+                self.sender.push_loose(now.mono, b"M108", true);
+            }
             Busy::Person => {
                 // It waits for an answer, so there is one: the line with its button got lost.
                 if self.people.shown && self.people.buttons.is_empty() {

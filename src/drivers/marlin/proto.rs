@@ -371,6 +371,8 @@ impl Marlin {
                     "The printer has halted. Reset it, then reconnect.",
                 ),
             ),
+            // It may be what the handshake waits for.
+            Command::Answer { button } if self.people.asks() => self.answer_prompt(now, id, button),
             _ if self.phase == Phase::Hello => self.reply(
                 id,
                 Outcome::refused(

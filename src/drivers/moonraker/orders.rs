@@ -25,6 +25,10 @@ const EFFECT: Duration = Duration::from_secs(10);
 /// Heaters need a status round or two more.
 const COLD: Duration = Duration::from_secs(20);
 
+/// How long an answer may take: Klipper answers when the macro is through, behind a wait for heat that was before it. A
+/// call that got lost on a connection that lives on must not keep its kind from ever being given again.
+const ANSWER: Duration = Duration::from_secs(30 * 60);
+
 /// Kinds of commands that exist once at a time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Kind {
@@ -472,11 +476,13 @@ impl Core {
                 continue;
             }
             let limit = if order.kind == Kind::Cancel { COLD } else { EFFECT };
-            let missing = || Outcome::Unverified {
-                waited: now.mono.saturating_duration_since(order.sent),
-                missing: Missing::Effect,
+            let waited = now.mono.saturating_duration_since(order.sent);
+            let missing = match order.acked {
+                Some(_) => over(limit).then_some(Missing::Effect),
+                None => (waited >= ANSWER && order.kind != Kind::Start).then_some(Missing::Ack),
             };
-            if let Some(outcome) = seen.or_else(|| over(limit).then(missing)) {
+            let missing = missing.map(|missing| Outcome::Unverified { waited, missing });
+            if let Some(outcome) = seen.or(missing) {
                 done.push((order.kind, outcome));
             }
         }

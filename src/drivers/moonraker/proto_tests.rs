@@ -224,6 +224,24 @@ fn a_pause_while_heating_waits_and_is_verified_by_the_state() {
 }
 
 #[test]
+fn an_order_whose_answer_is_lost_ends_some_time() {
+    let mut rig = Rig::connected();
+    rig.printing();
+    rig.sim.heating = true;
+    let lost = rig.ask(Command::Pause);
+    rig.later(29 * 60);
+    assert_eq!(rig.outcome(lost), None);
+    rig.later(2 * 60);
+    assert!(
+        matches!(rig.outcome(lost), Some(Outcome::Unverified { missing, .. }) if *missing == Missing::Ack),
+        "{:?}",
+        rig.outcome(lost)
+    );
+    let next = rig.ask(Command::Pause);
+    assert_eq!(rig.outcome(next), None, "it may be given again");
+}
+
+#[test]
 fn a_cancel_turns_the_heaters_off_and_a_stale_pause_is_cleared_before_a_start() {
     let mut rig = Rig::connected();
     rig.sim.is_paused = true;
