@@ -27,8 +27,11 @@ PREFIX = {"X1C": "00M", "P1S": "01P", "A1": "039", "A1MINI": "030", "H2D": "094"
 NEXT = itertools.count(2)  # `next` of it is one step: cases run beside each other
 
 
-def project(path, layers=12):
-    """A small sliced project: two plates with three objects each, ids 104, 121, 138 and 204, 221, 238."""
+def project(path, layers=12, minutes=720):
+    """A small sliced project: two plates with three objects each, ids 104, 121, 138 and 204, 221, 238.
+
+    By its own words it takes half a day, so that no case is a race with its end.
+    """
     plates = []
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("3D/3dmodel.model", '<?xml version="1.0"?><model unit="millimeter"><resources/><build/></model>')
@@ -48,7 +51,7 @@ def project(path, layers=12):
                               f"; stop printing object, unique label id: {number}", "M625"]
             archive.writestr(f"Metadata/plate_{plate}.gcode", "\n".join(lines + ["M104 S0", "M140 S0", "; EXECUTABLE_BLOCK_END", ""]))
             objects = "".join(f'<object identify_id="{i}" name="part {n}" skipped="false"/>' for n, i in enumerate(ids))
-            plates.append(f'<plate><metadata key="index" value="{plate}"/><metadata key="prediction" value="1440"/>'
+            plates.append(f'<plate><metadata key="index" value="{plate}"/><metadata key="prediction" value="{minutes * 60}"/>'
                           f'<metadata key="label_object_enabled" value="true"/>{objects}'
                           '<filament id="1" tray_info_idx="GFA00" type="PLA" color="#FFFFFF" used_m="1.78" used_g="5.31"/></plate>')
         archive.writestr("Metadata/slice_info.config", f'<?xml version="1.0" encoding="UTF-8"?><config>{"".join(plates)}</config>')
@@ -276,6 +279,7 @@ def plain_gcode(case):
 
 def finishes(case):
     """A print to its end, another one behind it: one start each."""
+    project(case.gcode, minutes=24)
     with case:
         case.ready()
         case.layerd("print", "p", case.gcode, "--follow", ok=0, timeout=200)
