@@ -257,7 +257,10 @@ fn lines_that_nobody_answers_end_with_the_connection_however_lively_the_reports_
         tune: false,
     });
     rig.later(600);
-    assert!(!rig.hung && rig.outcome(patient).is_none(), "it waits for the heat");
+    assert!(
+        !rig.hung && rig.outcome(patient).is_none(),
+        "it waits for the heat"
+    );
     rig.heated();
     assert!(rig.outcome(patient).is_some());
 
