@@ -352,7 +352,7 @@ def refused(case):
 
 
 def cancels(case):
-    """Before the file is there, while it heats, while it is paused: ended at the printer, nothing stays hot."""
+    """Before the file is there, while it heats, prints, pauses, is paused, resumes: ended at the printer, nothing stays hot."""
     def over():
         case.truly(lambda t: t["gcode_state"] in ("IDLE", "FAILED") and t["nozzle_target_temper"] == t["bed_target_temper"] == 0)
         case.until(lambda s: s["job"] is None, 20, state="operational")
@@ -381,8 +381,17 @@ def cancels(case):
         case.layerd("pause", "p", ok=0)
         case.layerd("cancel", "p", ok=0)
         over()
+        for before in ((), ("pause",), ("resume",)):
+            case.layerd("print", "p", case.gcode, ok=0)
+            case.until(lambda s: True, 60, state="printing")
+            if before == ("resume",):
+                case.layerd("pause", "p", ok=0)
+            for verb in before:
+                case.layerd(verb, "p", "--no-wait", ok=0)
+            case.layerd("cancel", "p", ok=0)
+            over()
         case.layerd("cancel", "p", ok=4)
-        assert (len(case.received("project_file")), len(case.received("stop"))) == (2, 2)
+        assert (len(case.received("project_file")), len(case.received("stop"))) == (5, 5)
 
 
 def gcode(case):

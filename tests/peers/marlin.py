@@ -54,6 +54,7 @@ def pause_resume(case):
         case.layerd("pause", "p", ok=4)
         case.layerd("send", "p", "G28", ok=4)
         case.layerd("send", "p", "M104 S205", ok=0)
+        assert case.executed()[-1] == "M104 S205" and "G28" not in case.executed()[-3:], case.executed()[-3:]
         time.sleep(1)  # nothing of the program may come now
         before = len(case.executed())
         time.sleep(1)
@@ -88,6 +89,30 @@ def cancel_printing(case):
         same_program(case.executed(), program(case.gcode), complete=False, interruptions=1)
         case.layerd("print", "p", case.gcode, "--no-wait", ok=0)  # the printer is usable at once
         case.until(lambda s: s["job"] is not None, 20)
+
+
+def cancels(case):
+    """While it pauses, is paused, resumes, and where there is nothing: ended once, nothing stays hot or moves."""
+    def over():
+        case.until(lambda s: s["job"] is None and all(not t["target"] for t in s["temps"].values()), 30, state="operational")
+        before = len(case.executed())
+        case.layerd("cancel", "p", ok=4)
+        moved = [l for l in case.executed()[before:] if re.match(r"G[0-3] ", l)]
+        assert not moved, f"the program goes on behind its cancel: {moved[:3]}"
+
+    with case:
+        case.ready()
+        case.layerd("cancel", "p", ok=4)
+        for before in (["pause", "--no-wait"],), (["pause"],), (["pause"], ["resume", "--no-wait"]):
+            case.layerd("print", "p", case.gcode, ok=0)
+            case.printing()
+            for verb, *more in before:
+                case.layerd(verb, "p", *more, ok=0)
+            case.layerd("cancel", "p", ok=0, timeout=60)
+            over()
+        case.unplug()
+        case.until(lambda s: True, 30, state="offline")
+        case.layerd("cancel", "p", ok=4)
 
 
 def estop(case):
@@ -344,6 +369,7 @@ CASES = {
     "skip": lambda c: skip(c("skip", move_scale=20)),
     "skip-at-start": lambda c: skip(c("skip-at-start"), at_start=True),
     "cancel-printing": lambda c: cancel_printing(c("cancel-printing", move_scale=20)),
+    "cancels": lambda c: cancels(c("cancels", move_scale=20)),
     "host-action": lambda c: host_action(c("host-action", at=400, do="action_pause")),
     "reset": lambda c: fails(c("reset", at=400, do="reset"), "reset", "restart"),
     "kill": lambda c: fails(c("kill", at=400, do="kill"), "kill", "halted", "runaway", "thermal", "stopped"),
@@ -358,6 +384,8 @@ CASES = {
     "bad-files": lambda c: bad_files(c("bad-files", settings="max_tool_c = 260\nmax_bed_c = 110")),
     "port-taken": lambda c: port_taken(c("port-taken")),
 }
+# What the stories of tests/conformance.rs show in less time: by name (tests/long/run conformance).
+BY_NAME = ["cancels"]
 SHORT = ["plain", "damaged", "pause-resume", "cancel-heating", "estop", "restarts"]
 # With somebody else's bridge of the same printer, faults by its own clock.
 RIG_CASES = {
@@ -402,7 +430,7 @@ def main():
 
     # They mostly wait, each for a printer of its own.
     with concurrent.futures.ThreadPoolExecutor(o.jobs) as pool:
-        done = list(pool.map(run, o.cases or (SHORT if o.short else known)))
+        done = list(pool.map(run, o.cases or (SHORT if o.short else [n for n in known if n not in BY_NAME])))
     passed, failed = done.count(True), done.count(False)
     print(f"{passed} passed, {failed} failed")
     return 1 if failed else 0

@@ -59,13 +59,28 @@ class Proxy:
 
     def __init__(self, port):
         self.listener, self.target, self.kept, self.mute = socket.create_server(("127.0.0.1", 0)), port, 0, None
+        self.down, self.open = False, []
         self.port = self.listener.getsockname()[1]
         threading.Thread(target=self.accept, daemon=True).start()
 
     def accept(self):
         while True:
             near, _ = self.listener.accept()
+            if self.down:
+                near.close()
+                continue
+            self.open.append(near)
             threading.Thread(target=self.serve, args=(near,), daemon=True).start()
+
+    def pull(self, down):
+        """Pulls the cable, or plugs it in again."""
+        self.down = down
+        for near in self.open if down else ():
+            try:
+                near.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                pass  # it was over already
+        self.open.clear()
 
     def serve(self, near):
         head = b""
@@ -333,7 +348,7 @@ def pause_heating(case):
 
 
 def cancels(case):
-    """While it heats, while it is paused, and where there is nothing: ended once at the printer, nothing stays hot."""
+    """While it starts, heats, pauses, is paused, resumes, and where there is nothing: ended once at the printer, nothing stays hot."""
     def over(times):
         seen = case.until(lambda s: s["job"] is None, 20, state="operational")
         assert seen["link"]["up"], seen
@@ -346,17 +361,32 @@ def cancels(case):
     with case:
         case.ready()
         case.layerd("cancel", "p", ok=4)
+        case.layerd("print", "p", hot_file(case), "--no-wait", ok=0)
+        case.layerd("cancel", "p", ok=0, timeout=120)  # its file may be on its way, or the print may have begun
+        case.until(lambda s: s["job"] is None, 20, state="operational")
+        assert case.objects("print_stats")["print_stats"]["state"] in ("standby", "cancelled")
+        assert case.objects("heater_bed")["heater_bed"]["target"] == 0
+        begun = (case.executed() or []).count("CANCEL_PRINT")
         case.layerd("print", "p", hot_file(case), ok=0)
         case.settled(lambda: case.objects("heater_bed")["heater_bed"]["target"] == 60)
         assert case.objects("heater_bed")["heater_bed"]["temperature"] < 50, "it is warm already"
         case.layerd("cancel", "p", ok=0, timeout=120)  # waits for the heat, as Klipper does
-        over(1)
-        case.layerd("print", "p", hot_file(case, bed=30), ok=0)
+        over(begun + 1)
+        case.layerd("print", "p", hot_file(case, bed=30, moves=5000), ok=0)
         case.layerd("pause", "p", ok=0, timeout=60)
         case.layerd("cancel", "p", ok=0, timeout=60)
-        over(2)
+        over(begun + 2)
+        case.layerd("print", "p", hot_file(case, bed=40, moves=5000), ok=0)
+        case.layerd("pause", "p", "--no-wait", ok=0)
+        case.layerd("cancel", "p", ok=0, timeout=60)
+        over(begun + 3)
+        case.layerd("print", "p", hot_file(case, bed=30, moves=5000), ok=0)
+        case.layerd("pause", "p", ok=0, timeout=60)
+        case.layerd("resume", "p", "--no-wait", ok=0)
+        case.layerd("cancel", "p", ok=0, timeout=60)
+        over(begun + 4)
         case.layerd("cancel", "p", ok=4)
-        over(2)
+        over(begun + 4)
 
 
 def gcode(case):
@@ -393,6 +423,23 @@ def stopped(case):
         assert seen["job"]["uid"] == uid, "the same print goes on under the same identity"
         case.layerd("cancel", "p", ok=0, timeout=60)
         case.until(lambda s: s["job"] is None, 20, state="operational")
+        case.executed_once("CANCEL_PRINT")
+
+
+def cable(case):
+    """The network is gone for a while: told, refused, and the same print afterwards."""
+    with case:
+        case.ready()
+        case.layerd("print", "p", hot_file(case, bed=30, moves=20_000), ok=0)
+        uid = case.status()["job"]["uid"]
+        case.proxy.pull(True)
+        seen = case.until(lambda s: not s["link"]["up"], 20)
+        assert seen["job"]["uid"] == uid and seen["state"] == "printing", "the print goes on"
+        case.layerd("cancel", "p", ok=4)
+        case.proxy.pull(False)
+        seen = case.until(lambda s: s["link"]["up"], 60, state="printing")
+        assert seen["job"]["uid"] == uid, "the same print goes on"
+        case.layerd("cancel", "p", ok=0, timeout=120)
         case.executed_once("CANCEL_PRINT")
 
 
@@ -712,6 +759,7 @@ CASES = {
     "killed": (killed, {"speed": 2}),
     "stopped": (stopped, {"speed": 3}),
     "half-open": (half_open, {"speed": 3}),
+    "cable": (cable, {"speed": 3, "link": "open-proxy"}),
     "muted": (muted, {"speed": 3, "link": "open-proxy"}),
     "unanswered": (unanswered, {"speed": 3, "link": "open-proxy"}),
     "no-room": (no_room, {"disk_mb": 2}),

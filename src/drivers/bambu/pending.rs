@@ -47,6 +47,12 @@ impl Effect {
         }
     }
 
+    /// Whether nothing can show it any more: the print that it was for is over. Left waiting, it would be taken for
+    /// something that is to become of the next one.
+    pub fn is_vain(&self, status: &Status) -> bool {
+        matches!(self, Effect::Paused | Effect::Resumed | Effect::Skipped(_)) && status.state.is_free()
+    }
+
     /// How long it may take after the command.
     fn limit(&self) -> Duration {
         Duration::from_secs(match self {

@@ -396,10 +396,16 @@ impl Core {
             .filter(|p| p.effect.is_seen(status))
             .map(|p| p.seq)
             .collect();
-        if seen.is_empty() {
-            return;
+        if !seen.is_empty() {
+            self.end_pending(|p| seen.contains(&p.seq), &Outcome::Verified);
         }
-        self.end_pending(|p| seen.contains(&p.seq), &Outcome::Verified);
+        let vain = |core: &Core| {
+            let vain = core.pending.iter().find(|p| p.effect.is_vain(&core.status));
+            vain.map(|p| (p.seq, p.late(core.clock)))
+        };
+        while let Some((seq, outcome)) = vain(self) {
+            self.end_pending(|p| p.seq == seq, &outcome);
+        }
     }
 
     /// Time passing.

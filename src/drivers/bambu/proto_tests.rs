@@ -236,6 +236,30 @@ fn a_busy_printer_is_never_sent_a_start() {
 }
 
 #[test]
+fn a_pause_that_a_cancel_overtook_is_not_one_of_the_next_print() {
+    let mut rig = Rig::up();
+    rig.delta(json!({"command": "push_status", "gcode_state": "RUNNING", "subtask_name": "x"}));
+    rig.ask(1, Command::Pause);
+    rig.ask(2, Command::Cancel(CancelReason::default()));
+    rig.accept("pause");
+    rig.accept("stop");
+    rig.delta(json!({"command": "push_status", "gcode_state": "FAILED"}));
+    let word = |id| {
+        rig.replies
+            .iter()
+            .find(|(of, _)| *of == id)
+            .map(|(_, o)| o.word())
+    };
+    assert_eq!((word(1), word(2)), (Some("unverified"), Some("verified")));
+    rig.delta(json!({"command": "push_status", "gcode_state": "RUNNING", "subtask_name": "y"}));
+    let last = rig.events.iter().rev().find_map(|e| match e {
+        Event::Activity(activity) => Some(activity),
+        _ => None,
+    });
+    assert_eq!(last, Some(&Activity::Printing));
+}
+
+#[test]
 fn pause_is_verified_by_the_state_and_answers_are_never_merged() {
     let mut rig = Rig::up();
     rig.delta(json!({"gcode_state": "RUNNING", "subtask_id": "55"}));
