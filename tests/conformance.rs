@@ -37,6 +37,7 @@ macro_rules! every_driver {
             tell! { $kind:
                 stories::prints_pauses_resumes_and_cancels,
                 stories::a_print_is_executed_to_its_end,
+                stories::an_object_is_left_out,
                 stories::gcode_goes_through_or_is_refused,
                 stories::a_print_begun_at_the_printer_is_seen_and_can_be_ended,
                 stories::a_lost_connection_is_told_and_readings_age,

@@ -11,7 +11,7 @@ use layerd::host::fdstore::FdStore;
 use layerd::printer::command::{CancelReason, Command, Program, Request, RequestId, StartJob};
 use layerd::printer::event::{Event, JobEvent};
 use layerd::printer::guard::{Limits, guard};
-use layerd::printer::model::{Now, State, StateWord};
+use layerd::printer::model::{Now, PrintObject, State, StateWord};
 use layerd::printer::outcome::Outcome;
 use layerd::printer::reduce::reduce;
 use layerd::printer::wire::WireRing;
@@ -227,25 +227,37 @@ impl Bench {
 
     /// Some minutes of printing at this speed, so that nothing here is a race with its end.
     pub fn job(&self) -> StartJob {
-        self.program(5_000, 90_000)
+        match &self.stand {
+            // By its own words; what is wrapped for it has none.
+            Stand::Bambu(..) => {
+                let (name, content, objects) = self.stand.plate();
+                self.start_of(name, &content, objects)
+            }
+            _ => self.program(5_000),
+        }
     }
 
-    /// A start of so many moves; `estimate_s`: how long the printer says that it takes where it goes by that.
-    pub fn program(&self, moves: usize, estimate_s: u32) -> StartJob {
+    /// A start of so many moves.
+    pub fn program(&self, moves: usize) -> StartJob {
         let text = lines(moves).join("\n") + "\n";
+        self.start_of("story.gcode", text.as_bytes(), Vec::new())
+    }
+
+    /// A start of a file.
+    pub fn start_of(&self, name: &str, content: &[u8], objects: Vec<PrintObject>) -> StartJob {
         // A program never changes while a job may be reading it.
-        let path = self.ground.dir.path().join(format!("{}.gcode", Uuid::new_v4()));
-        std::fs::write(&path, &text).unwrap();
-        let sha256 = Sha256::digest(text.as_bytes());
+        let path = self.ground.dir.path().join(format!("{}-{name}", Uuid::new_v4()));
+        std::fs::write(&path, content).unwrap();
+        let sha256 = Sha256::digest(content);
         let program = Program {
             path,
-            name: "story.gcode".to_owned(),
-            size: text.len() as u64,
+            name: name.to_owned(),
+            size: content.len() as u64,
             sha256: sha256.iter().map(|b| format!("{b:02x}")).collect(),
             layers: Some(1),
-            estimate_s: Some(estimate_s),
+            estimate_s: Some(60),
             max_z_mm: Some(0.2),
-            objects: Vec::new(),
+            objects,
         };
         StartJob {
             uid: Uuid::new_v4(),
@@ -294,6 +306,11 @@ impl Bench {
     /// Nothing is left of a print: not in hand, not hot, not under way.
     pub async fn over(&self, why: &str) {
         self.word(StateWord::Operational).await;
+        self.still(why);
+    }
+
+    /// The same by the printer's own account alone.
+    pub fn still(&self, why: &str) {
         assert_eq!(self.stand.targets_c(), (0.0, 0.0), "nothing stays hot {why}");
         assert!(!self.stand.is_printing(), "the printer prints {why}");
     }

@@ -1,6 +1,7 @@
 //! A printer of each kind, how it is configured, and its cable.
 
 use std::fs::File;
+use std::io::Write;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
@@ -9,6 +10,7 @@ use layerd::drivers::marlin::sim as marlin_sim;
 use layerd::drivers::marlin::sim::Injection;
 use layerd::drivers::marlin::sim::pty::{PtyOptions, SimPty};
 use layerd::drivers::moonraker::sim as klipper_sim;
+use layerd::printer::model::PrintObject;
 use serde_json::json;
 use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};
@@ -58,10 +60,46 @@ impl Ground {
 
 /// A printer, how it is configured, and its cable.
 pub enum Stand {
-    /// The file: somebody else has the port.
-    Marlin(SimPty, Option<File>),
+    /// With the port, where somebody else has it.
+    Marlin(
+        SimPty,
+        #[allow(dead_code, reason = "held, not read")] Option<File>,
+    ),
     Klipper(klipper_sim::SimPrinter, Cable, PathBuf),
     Bambu(bambu_sim::Sim, Cable, &'static str),
+}
+
+/// The object of [`Stand::plate`] that is left out, and one that stays: what is laid down of them.
+pub const GONE: &str = "G1 X25 E0.1 F1800";
+pub const KEPT: &str = "G1 X65 E0.1 F1800";
+
+/// Two objects in turns, labelled in comments.
+fn two_objects() -> String {
+    let turns = (0..3_000).map(|n| {
+        let (name, x, line) = [("gone id:0 copy 0", 20, GONE), ("kept id:1 copy 0", 60, KEPT)][n % 2];
+        format!("; printing object {name}\nG1 X{x} Y{x} F6000\n{line}\n; stop printing object {name}\n")
+    });
+    "M140 S50\nM104 S200\nM109 S200\nG28\nM83\n".to_owned() + &turns.collect::<String>()
+}
+
+/// A sliced project with one plate of two objects.
+fn project() -> Vec<u8> {
+    let mut zip = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
+    let info = "<?xml version=\"1.0\"?><config><plate><metadata key=\"index\" value=\"1\"/><metadata key=\"prediction\" \
+                value=\"90000\"/><metadata key=\"label_object_enabled\" value=\"true\"/><object identify_id=\"104\" \
+                name=\"gone\" skipped=\"false\"/><object identify_id=\"121\" name=\"kept\" skipped=\"false\"/>\
+                </plate></config>";
+    let gcode =
+        "; HEADER_BLOCK_START\n; total layer number: 1\n; model label id: 104,121\n; HEADER_BLOCK_END\nG28\n";
+    for (name, text) in [
+        ("Metadata/plate_1.gcode", gcode),
+        ("Metadata/slice_info.config", info),
+    ] {
+        zip.start_file(name, zip::write::SimpleFileOptions::default())
+            .unwrap();
+        zip.write_all(text.as_bytes()).unwrap();
+    }
+    zip.finish().unwrap().into_inner()
 }
 
 /// A program of moves alone, as a person would start it at the printer.
@@ -232,6 +270,49 @@ impl Stand {
         }
     }
 
+    /// A file with two objects, the first of which is to be left out: name, content, objects.
+    pub fn plate(&self) -> (&'static str, Vec<u8>, Vec<PrintObject>) {
+        let (name, content, ids) = match self {
+            Stand::Bambu(..) => ("plate.gcode.3mf", project(), [104, 121]),
+            _ => ("plate.gcode", two_objects().into_bytes(), [0, 1]),
+        };
+        let names = ["gone id:0 copy 0", "kept id:1 copy 0"];
+        let objects = std::iter::zip(ids, names).map(|(id, name)| PrintObject {
+            id,
+            name: name.to_owned(),
+        });
+        (name, content, objects.collect())
+    }
+
+    /// The objects that the printer itself leaves out; `None`: it knows of none, and is sent less.
+    pub fn left_out(&self) -> Option<serde_json::Value> {
+        match self {
+            Stand::Marlin(..) => None,
+            Stand::Klipper(sim, ..) => {
+                let told =
+                    sim.with(|klipper| klipper.objects_now()["exclude_object"]["excluded_objects"].clone());
+                // By names of its own.
+                Some(json!(
+                    told.as_array()
+                        .unwrap()
+                        .iter()
+                        .map(|n| n.as_str().unwrap().contains("GONE"))
+                        .collect::<Vec<_>>()
+                ))
+            }
+            Stand::Bambu(sim, ..) => {
+                let told = sim.shared.with(|printer| printer.get("s_obj"));
+                Some(json!(
+                    told.as_array()
+                        .unwrap()
+                        .iter()
+                        .map(|id| *id == 104)
+                        .collect::<Vec<_>>()
+                ))
+            }
+        }
+    }
+
     /// How often a print was begun, and the lines that were executed of those in `program`; no lines from a printer
     /// that keeps them to itself.
     pub fn executed(&self, program: &[String]) -> Option<Vec<String>> {
@@ -272,7 +353,10 @@ impl Stand {
             Stand::Marlin(pty, _) => pty.with(|sim| (sim.tool_target_c(0), sim.bed_target_c())),
             Stand::Klipper(sim, ..) => sim.with(|klipper| {
                 let all = klipper.objects_now();
-                let target = |name: &str| all[name]["target"].as_f64().unwrap();
+                // In a shutdown nothing is driven; before it has started there is nothing to tell.
+                let is_ready = all["webhooks"]["state"] == "ready";
+                let target = |name: &str| all.get(name).and_then(|h| h["target"].as_f64());
+                let target = |name: &str| target(name).filter(|_| is_ready).unwrap_or(0.0);
                 (target("extruder"), target("heater_bed"))
             }),
             Stand::Bambu(sim, ..) => sim.shared.with(|printer| {
@@ -331,14 +415,12 @@ async fn carry(mut near: TcpStream, target: SocketAddr, mut wire: watch::Receive
     let Ok(mut far) = TcpStream::connect(target).await else {
         return;
     };
-    tokio::select! {
-        changed = wire.wait_for(|wire| *wire != Wire::Whole) => {
-            let silent = changed.is_ok_and(|wire| *wire == Wire::Silent);
-            if silent {
-                // What was on its way is lost: the connection never becomes whole again.
-                let _ = wire.wait_for(|wire| *wire != Wire::Silent).await;
-            }
-        }
-        _ = copy_bidirectional(&mut near, &mut far) => {}
+    let over = tokio::select! {
+        _ = wire.wait_for(|wire| *wire != Wire::Whole) => false,
+        _ = copy_bidirectional(&mut near, &mut far) => true,
+    };
+    if !over {
+        // Both ends stay open, and what was on its way is lost: this connection never becomes whole again.
+        let _ = wire.wait_for(|wire| *wire != Wire::Silent).await;
     }
 }

@@ -8,7 +8,7 @@ use layerd::printer::outcome::Outcome;
 use layerd::printer::reduce::{OFFLINE_GRACE, settle};
 
 use crate::bench::{Bench, Seen, cancel, gcode, lines, now};
-use crate::stand::Ground;
+use crate::stand::{GONE, Ground, KEPT, Stand};
 
 /// Words that may stand between those that are owed.
 const ON_THE_WAY: &[StateWord] = &[
@@ -73,7 +73,7 @@ pub async fn prints_pauses_resumes_and_cancels(ground: Ground) {
 
 pub async fn a_print_is_executed_to_its_end(ground: Ground) {
     let bench = Bench::new(ground).await;
-    let outcome = bench.ask(Command::Start(bench.program(40, 60))).await;
+    let outcome = bench.ask(Command::Start(bench.program(40))).await;
     assert_eq!(outcome, Outcome::Verified);
     bench
         .until("done", |s| s.edges.last().is_some_and(|e| e == "Done"))
@@ -103,7 +103,7 @@ pub async fn gcode_goes_through_or_is_refused(ground: Ground) {
         assert!(outcome.is_ok(), "{line}: {outcome:?}");
         bench.truly(line, |s| s.targets_c() == wanted).await;
     }
-    bench.refused(gcode("", false)).await;
+    bench.refused(gcode(&"G4 ".repeat(200), false)).await;
 
     bench.printing().await;
     bench.warm().await;
@@ -120,6 +120,40 @@ pub async fn gcode_goes_through_or_is_refused(ground: Ground) {
     bench.end().await;
 }
 
+pub async fn an_object_is_left_out(ground: Ground) {
+    let bench = Bench::new(ground).await;
+    let (name, content, objects) = bench.stand.plate();
+    let gone = objects[0].id;
+    let start = bench.start_of(name, &content, objects);
+    assert_eq!(bench.ask(Command::Start(start)).await, Outcome::Verified);
+    bench.word(StateWord::Printing).await;
+    bench.warm().await;
+    let laid = |s: &Stand, line: &str| s.executed(&[line.to_owned()]).map_or(usize::MAX, |l| l.len());
+    bench.truly("both begun", |s| laid(s, KEPT) > 20).await;
+    let outcome = bench.ask(Command::SkipObjects { ids: vec![gone] }).await;
+    assert_eq!(outcome, Outcome::Verified);
+    bench.until("told", |s| s.state.skipped == [gone]).await;
+    match bench.stand.left_out() {
+        Some(told) => assert_eq!(
+            told,
+            serde_json::json!([true]),
+            "the printer knows of this one alone"
+        ),
+        None => {
+            let (before, kept) = (laid(&bench.stand, GONE), laid(&bench.stand, KEPT));
+            bench.truly("the rest", |s| laid(s, KEPT) > kept + 50).await;
+            assert_eq!(
+                laid(&bench.stand, GONE),
+                before,
+                "nothing more of it is laid down"
+            );
+        }
+    }
+    assert_eq!(bench.ask(cancel()).await, Outcome::Verified);
+    bench.over("with an object left out").await;
+    bench.end().await;
+}
+
 pub async fn a_print_begun_at_the_printer_is_seen_and_can_be_ended(ground: Ground) {
     let bench = Bench::new(ground).await;
     bench.stand.begin_by_hand();
@@ -132,6 +166,7 @@ pub async fn a_print_begun_at_the_printer_is_seen_and_can_be_ended(ground: Groun
     bench
         .until("over", |s| s.edges.last().is_some_and(|e| e == "OutsideEnded"))
         .await;
+    bench.truly("an end", |s| !s.is_printing()).await;
     bench.over("that somebody else began").await;
     assert_eq!(bench.edges(), ["OutsideStarted", "OutsideEnded"]);
     bench.end().await;

@@ -474,6 +474,9 @@ def unanswered(case):
         done = case.layerd("send", "p", "M104 S50", timeout=120)
         assert done.returncode in (1, 3), (done.returncode, done.stdout, done.stderr)
         case.executed_once("PAUSE", "M104 S50")
+        case.until(lambda s: not s["link"]["up"], 30)  # what nobody answers is no connection
+        case.proxy.mute = None
+        case.until(lambda s: s["link"]["up"], 60, state="paused")
         case.layerd("cancel", "p", ok=0, timeout=120)
         case.until(lambda s: s["job"] is None, 20)
         case.executed_once("CANCEL_PRINT")
