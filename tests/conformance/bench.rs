@@ -31,6 +31,7 @@ pub struct Seen {
     pub state: State,
     pub words: Vec<StateWord>,
     pub edges: Vec<String>,
+    pub skipped: Vec<u32>,
 }
 
 /// A driver that runs, and the printer before it.
@@ -114,6 +115,7 @@ impl Bench {
             state: State::new(now()),
             words: Vec::new(),
             edges: Vec::new(),
+            skipped: Vec::new(),
         };
         let (tell, seen) = watch::channel(first);
         let stop = Stop::new();
@@ -125,6 +127,9 @@ impl Bench {
                     tell.send_modify(|seen| {
                         if let Event::Job(job) = &event {
                             seen.edges.push(edge(job));
+                        }
+                        if let Event::Skipped(ids) = &event {
+                            seen.skipped.clone_from(ids);
                         }
                         reduce(&mut seen.state, now(), event);
                         let word = seen.state.word();

@@ -260,9 +260,10 @@ impl Stand {
         match self {
             // A board knows only of prints from its card.
             Stand::Marlin(pty, _) => pty.with(|sim| sim.is_card_printing()),
-            Stand::Klipper(sim, ..) => {
-                sim.with(|klipper| klipper.objects_now()["print_stats"]["state"] == "printing")
-            }
+            Stand::Klipper(sim, ..) => sim.with(|klipper| {
+                let all = klipper.objects_now();
+                all.get("print_stats").is_some_and(|s| s["state"] == "printing")
+            }),
             Stand::Bambu(sim, ..) => sim.shared.with(|printer| {
                 let state = printer.get("gcode_state");
                 ["PREPARE", "RUNNING", "PAUSE"].iter().any(|s| state == *s)
@@ -354,7 +355,7 @@ impl Stand {
             Stand::Klipper(sim, ..) => sim.with(|klipper| {
                 let all = klipper.objects_now();
                 // In a shutdown nothing is driven; before it has started there is nothing to tell.
-                let is_ready = all["webhooks"]["state"] == "ready";
+                let is_ready = all.get("webhooks").is_some_and(|w| w["state"] == "ready");
                 let target = |name: &str| all.get(name).and_then(|h| h["target"].as_f64());
                 let target = |name: &str| target(name).filter(|_| is_ready).unwrap_or(0.0);
                 (target("extruder"), target("heater_bed"))
