@@ -83,17 +83,19 @@ fn two_objects() -> String {
 }
 
 /// A sliced project with one plate of two objects.
-fn project() -> Vec<u8> {
+fn project(print_s: u32) -> Vec<u8> {
     let mut zip = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
-    let info = "<?xml version=\"1.0\"?><config><plate><metadata key=\"index\" value=\"1\"/><metadata key=\"prediction\" \
-                value=\"90000\"/><metadata key=\"label_object_enabled\" value=\"true\"/><object identify_id=\"104\" \
+    let info = format!(
+        "<?xml version=\"1.0\"?><config><plate><metadata key=\"index\" value=\"1\"/><metadata key=\"prediction\" \
+                value=\"{print_s}\"/><metadata key=\"label_object_enabled\" value=\"true\"/><object identify_id=\"104\" \
                 name=\"gone\" skipped=\"false\"/><object identify_id=\"121\" name=\"kept\" skipped=\"false\"/>\
-                </plate></config>";
+                </plate></config>"
+    );
     let gcode =
         "; HEADER_BLOCK_START\n; total layer number: 1\n; model label id: 104,121\n; HEADER_BLOCK_END\nG28\n";
     for (name, text) in [
         ("Metadata/plate_1.gcode", gcode),
-        ("Metadata/slice_info.config", info),
+        ("Metadata/slice_info.config", info.as_str()),
     ] {
         zip.start_file(name, zip::write::SimpleFileOptions::default())
             .unwrap();
@@ -271,10 +273,11 @@ impl Stand {
         }
     }
 
-    /// A file with two objects, the first of which is to be left out: name, content, objects.
-    pub fn plate(&self) -> (&'static str, Vec<u8>, Vec<PrintObject>) {
+    /// A file with two objects, the first of which is to be left out: name, content, objects. Where the printer goes by
+    /// what a file says of itself it takes `print_s`.
+    pub fn plate(&self, print_s: u32) -> (&'static str, Vec<u8>, Vec<PrintObject>) {
         let (name, content, ids) = match self {
-            Stand::Bambu(..) => ("plate.gcode.3mf", project(), [104, 121]),
+            Stand::Bambu(..) => ("plate.gcode.3mf", project(print_s), [104, 121]),
             _ => ("plate.gcode", two_objects().into_bytes(), [0, 1]),
         };
         let names = ["gone id:0 copy 0", "kept id:1 copy 0"];

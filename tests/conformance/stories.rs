@@ -73,7 +73,14 @@ pub async fn prints_pauses_resumes_and_cancels(ground: Ground) {
 
 pub async fn a_print_is_executed_to_its_end(ground: Ground) {
     let bench = Bench::new(ground).await;
-    let outcome = bench.ask(Command::Start(bench.program(40))).await;
+    let start = match bench.stand {
+        Stand::Bambu(..) => {
+            let (name, content, objects) = bench.stand.plate(60);
+            bench.start_of(name, &content, objects)
+        }
+        _ => bench.program(12),
+    };
+    let outcome = bench.ask(Command::Start(start)).await;
     assert_eq!(outcome, Outcome::Verified);
     bench
         .until("done", |s| s.edges.last().is_some_and(|e| e == "Done"))
@@ -81,7 +88,7 @@ pub async fn a_print_is_executed_to_its_end(ground: Ground) {
     bench.word(StateWord::Operational).await;
     assert_eq!(bench.edges(), ["Started", "Done"]);
     assert!(!bench.stand.is_printing());
-    let wanted = lines(40);
+    let wanted = lines(12);
     if let Some(executed) = bench.stand.executed(&wanted) {
         assert_eq!(executed, wanted, "every line once and in order");
     }
@@ -122,7 +129,7 @@ pub async fn gcode_goes_through_or_is_refused(ground: Ground) {
 
 pub async fn an_object_is_left_out(ground: Ground) {
     let bench = Bench::new(ground).await;
-    let (name, content, objects) = bench.stand.plate();
+    let (name, content, objects) = bench.stand.plate(90_000);
     let gone = objects[0].id;
     let start = bench.start_of(name, &content, objects);
     assert_eq!(bench.ask(Command::Start(start)).await, Outcome::Verified);

@@ -6,7 +6,7 @@
 A cell is made of cases: all of them good is ok, one that failed is FAILED with its name; what does not apply, or is
 proved elsewhere, says so. A peer that cannot be had here is told as skipped. LAYERD: a ready binary for the peers.
 """
-import os
+import concurrent.futures
 import re
 import subprocess
 import sys
@@ -96,10 +96,14 @@ def cell(names, results):
 
 
 def main():
-    mine = own()
-    alone = "--own" in sys.argv
-    peers = ["not asked for"] * 3 if alone else [peer(ROOT / "tests" / "peers" / script, column)
-                                                for script, column in (("run", 2), ("klipper", 3), ("bambu", 4))]
+    # They mostly wait: two suites at once. (The first is compiled before, so that nobody waits for a compiler.)
+    subprocess.run(["cargo", "test", "--quiet", "--test", "conformance", "--no-run"], cwd=ROOT, check=True)
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        mine = pool.submit(own)
+        scripts = [] if "--own" in sys.argv else [("klipper", 3), ("run", 2), ("bambu", 4)]
+        asked = {column: pool.submit(peer, ROOT / "tests" / "peers" / script, column) for script, column in scripts}
+        mine = mine.result()
+        peers = [asked[column].result() if column in asked else "not asked for" for column in (2, 3, 4)]
     heads = [*(f"{d}, own stand-in" for d in DRIVERS), "OctoPrint's virtual printer", "real Moonraker", "Bambu Lab printers"]
     lines = ["| story | " + " | ".join(heads) + " |", "|---" * (len(heads) + 1) + "|"]
     ends = []
