@@ -306,6 +306,10 @@ fn everything_helpful_is_in_it_and_none_of_the_planted_secrets() {
     ] {
         house.verb(&["send", "ender3", &code]);
     }
+    let small = house.dir.path().join("small.gcode");
+    std::fs::write(&small, "G28\nG1 X10 Y10 Z0.2 E1 F600\n").expect("written");
+    let printed = house.verb(&["print", "ender3", "small.gcode", "--no-wait"]);
+    assert!(printed.status.success(), "{}", words(&printed));
     let zip = house.dir.path().join("out.zip");
     let made = house.verb(&["support", "--output", "out.zip", "--log", "careless.log"]);
     assert!(made.status.success(), "{}", words(&made));
@@ -326,9 +330,11 @@ fn everything_helpful_is_in_it_and_none_of_the_planted_secrets() {
         ("printers/ender3/journal.txt", "Z"),
         ("printers/x1c/wire.txt", ""),
         ("database.json", "\"quick_check\": \"ok\""),
+        ("jobs.json", "\"file\": \"small.gcode\""),
         ("metrics.txt", "layerd_printer"),
         ("host.txt", "MemAvailable"),
         ("host.txt", "open files:"),
+        ("host.txt", "  thread layerd: "),
         ("serial.txt", ""),
         ("unit.txt", ""),
         ("journal.txt", ""),

@@ -146,6 +146,7 @@ fn daemon(socket: Option<&Path>, out: &mut String) {
             let _ = writeln!(out, "  {line}");
         }
     }
+    threads(pid.get(), out);
     match fs::read_dir(format!("/proc/{pid}/fd")) {
         Ok(entries) => {
             let _ = writeln!(out, "  open files: {}", entries.count());
@@ -161,6 +162,33 @@ fn daemon(socket: Option<&Path>, out: &mut String) {
         {
             let _ = writeln!(out, "  {line}");
         }
+    }
+}
+
+/// What each thread is at: one that stands still in the kernel, or one that never rests, shows here.
+fn threads(pid: i32, out: &mut String) {
+    let Ok(entries) = fs::read_dir(format!("/proc/{pid}/task")) else {
+        return;
+    };
+    for entry in entries.flatten().take(LISTED_MAX) {
+        let about = |file: &str| system_file(&entry.path().join(file).to_string_lossy());
+        // The name may hold anything but its last bracket.
+        let stat = about("stat");
+        let Some((_, fields)) = stat.rsplit_once(") ") else {
+            continue;
+        };
+        let fields: Vec<&str> = fields.split_whitespace().collect();
+        let field = |n: usize| fields.get(n).copied().unwrap_or("?");
+        let (name, waits) = (about("comm"), about("wchan"));
+        let _ = writeln!(
+            out,
+            "  thread {}: {}, ticks of its own {} and of the kernel {}, priority {}, waits in {waits}",
+            name.trim(),
+            field(0),
+            field(11),
+            field(12),
+            field(15)
+        );
     }
 }
 
@@ -212,8 +240,9 @@ pub async fn logs(named: Option<&Path>, blind: &[String], archive: &mut Archive)
         "layerd",
         "--no-pager",
         "-p",
-        "LoadState,ActiveState,SubState,Result,NRestarts,ExecMainStartTimestamp,ExecMainStatus,MainPID,\
-         MemoryCurrent,MemoryHigh,MemoryMax,FragmentPath,DropInPaths,User,Group,SupplementaryGroups,UnitFileState",
+        "LoadState,ActiveState,SubState,StatusText,Result,NRestarts,ExecMainStartTimestamp,ExecMainExitTimestamp,\
+         ExecMainCode,ExecMainStatus,MainPID,NFileDescriptorStore,WatchdogUSec,WatchdogTimestamp,MemoryCurrent,\
+         MemoryHigh,MemoryMax,FragmentPath,DropInPaths,User,Group,SupplementaryGroups,UnitFileState",
     ];
     archive.add(
         "unit.txt",

@@ -127,6 +127,13 @@ async fn gather(
         "mistakes of the configuration; what can be reached",
         pretty(&checked),
     );
+    if let (true, Ok(facts)) = (ground.blind.is_empty(), &facts) {
+        archive.add(
+            "jobs.json",
+            "the last prints: how they began, where they stand, how they ended",
+            pretty(&Value::Array(facts.jobs.clone())),
+        );
+    }
     let up = daemon::gather(globals, &ground.blind, archive).await;
     if let (false, Ok(facts)) = (up, &facts)
         && ground.blind.is_empty()

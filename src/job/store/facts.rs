@@ -25,6 +25,9 @@ const TABLES_MAX: usize = 100;
 /// Members of stored documents that are secrets; `short_id` claims a printer.
 const SECRET_MEMBERS: &[&str] = &["token", "action_token", "reconnect_token", "short_id"];
 
+/// Most prints that are told of.
+const JOBS_MAX: i64 = 50;
+
 /// What was found.
 #[derive(Clone, Debug, Default)]
 pub struct Facts {
@@ -34,6 +37,8 @@ pub struct Facts {
     pub secrets: Vec<Secret>,
     /// The printers' journals: name and lines, oldest first.
     pub journals: Vec<(String, Vec<String>)>,
+    /// The last prints, newest first: how each began, where it stands, how it ended.
+    pub jobs: Vec<Value>,
 }
 
 impl Facts {
@@ -98,6 +103,10 @@ impl Facts {
         }
         self.tell("rows", Value::Object(rows));
         self.journals(conn, journal_lines)?;
+        // An older database may lack a column of it: that is no reason to tell nothing.
+        if let Err(why) = self.jobs(conn) {
+            self.tell("jobs", json!(why.to_string()));
+        }
         let verdict = conn.query_row("PRAGMA quick_check(5)", [], |row| row.get::<_, String>(0));
         let verdict = verdict.unwrap_or_else(|e| format!("not finished: {e}"));
         self.tell("quick_check", json!(verdict));
@@ -112,6 +121,7 @@ impl Facts {
         for sql in [
             "SELECT body FROM upstream_docs LIMIT ?1",
             "SELECT body FROM outbox ORDER BY id DESC LIMIT ?1",
+            "SELECT body FROM job_details ORDER BY job_id DESC LIMIT ?1",
         ] {
             for body in texts_if_there(conn, sql)? {
                 let body: Value = serde_json::from_str(&body).unwrap_or(Value::Null);
@@ -164,6 +174,32 @@ impl Facts {
             kept.reverse();
             self.journals.push((name, kept));
         }
+        Ok(())
+    }
+
+    fn jobs(&mut self, conn: &Connection) -> rusqlite::Result<()> {
+        let mut statement = conn.prepare(
+            "SELECT j.uid, p.name, j.file, j.size, j.origin, j.state, j.created, j.started, j.ended, j.percent, j.layer, \
+             j.checkpoint, d.body FROM jobs j JOIN printers p ON p.id = j.printer_id \
+             LEFT JOIN job_details d ON d.job_id = j.id ORDER BY j.id DESC LIMIT ?1",
+        )?;
+        let rows = statement.query_map([JOBS_MAX], |row| {
+            let at = |n: usize| -> rusqlite::Result<Value> {
+                let ms: Option<i64> = row.get(n)?;
+                Ok(json!(ms.and_then(|ms| Timestamp::from_millisecond(ms).ok()).map(|t| t.to_string())))
+            };
+            let document = |n: usize| -> rusqlite::Result<Value> {
+                let text: Option<String> = row.get(n)?;
+                Ok(text.and_then(|t| serde_json::from_str(&t).ok()).unwrap_or(Value::Null))
+            };
+            Ok(json!({
+                "uid": row.get::<_, String>(0)?, "printer": row.get::<_, String>(1)?, "file": row.get::<_, String>(2)?,
+                "size": row.get::<_, Option<i64>>(3)?, "origin": row.get::<_, String>(4)?, "state": row.get::<_, String>(5)?,
+                "created": at(6)?, "started": at(7)?, "ended": at(8)?, "percent": row.get::<_, Option<f64>>(9)?,
+                "layer": row.get::<_, Option<i64>>(10)?, "checkpoint": document(11)?, "more": document(12)?,
+            }))
+        })?;
+        self.jobs = rows.collect::<rusqlite::Result<Vec<Value>>>()?;
         Ok(())
     }
 }
