@@ -324,7 +324,7 @@ fn everything_helpful_is_in_it_and_none_of_the_planted_secrets() {
         ("layerd.toml", "url = \"http://***@127.0.0.1:1\""),
         ("check.json", "printer voron"),
         ("daemon.txt", "\"up_s\""),
-        ("printers.json", "\"operational\""),
+        ("printers.json", "\"name\": \"ender3\""),
         ("printers/ender3/wire.txt", "M117 ***"),
         ("printers/ender3/wire.txt", "M587 ***"),
         ("printers/ender3/journal.txt", "Z"),
