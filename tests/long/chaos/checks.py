@@ -45,7 +45,10 @@ def alive(world):
 def frugal(world):
     if world.daemon_busy.locked() or world.daemon.process.poll() is not None:
         return
-    resident, anonymous, files = world.daemon.look()
+    try:
+        resident, anonymous, files = world.daemon.look()
+    except (OSError, KeyError):
+        return  # killed just now: what is left of it has no memory
     world.daemon.memory.append((time.monotonic() - world.began, world.daemon.starts, resident, anonymous, files))
 
 
