@@ -26,6 +26,9 @@ pub struct Record {
     pub began: Option<SinceBoot>,
     /// The file's objects.
     pub objects: Vec<PrintObject>,
+    /// A cancel is on its way: its heaters are switched off behind it.
+    #[serde(default)]
+    pub cancelled: bool,
 }
 
 /// Reads it; `None` when there is none or it is damaged.
@@ -70,6 +73,7 @@ mod tests {
                 id: 1,
                 name: "A".to_owned(),
             }],
+            cancelled: true,
         };
         write(&path, Some(&record)).expect("written");
         assert_eq!(read(&path), Some(record));

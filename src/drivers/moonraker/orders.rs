@@ -152,6 +152,9 @@ impl Core {
                 if !running && !matches!(self.watch.job, Job::Ours { .. }) {
                     return refuse("refused/wrong-state", "There is nothing to cancel.");
                 }
+                if matches!(self.watch.job, Job::Ours { .. }) {
+                    self.owe_cold(now);
+                }
                 return self.order(now, id, Kind::Cancel, "printer.print.cancel", Value::Null);
             }
             Command::SkipObjects { ids } => return self.skip(now, id, &ids),

@@ -350,6 +350,39 @@ fn a_print_is_found_again_when_the_clock_was_set_in_between() {
 }
 
 #[test]
+fn a_cancel_whose_answer_is_lost_leaves_nothing_hot() {
+    for restarted in [false, true] {
+        let mut rig = Rig::connected();
+        rig.printing();
+        (rig.sim.bed_c, rig.sim.heating) = (60.0, true);
+        rig.later(1);
+        let id = rig.ask(Command::Cancel(CancelReason::default()));
+        rig.core.closed(rig.now);
+        rig.run();
+        assert!(matches!(rig.outcome(id), Some(Outcome::Unverified { .. })));
+        // It is carried out while nobody listens.
+        rig.sim.heated();
+        assert_eq!((rig.sim.state.as_str(), rig.sim.bed_c), ("cancelled", 60.0));
+        if restarted {
+            let adopt = Adopt {
+                job: job(),
+                checkpoint: None,
+                paused: false,
+            };
+            let mut next = Rig::new(Watch::new(Some(adopt), rig.remembered.clone()));
+            std::mem::swap(&mut next.sim, &mut rig.sim);
+            rig = next;
+        }
+        rig.core.opened(rig.now);
+        rig.run();
+        rig.later(5);
+        assert_eq!(rig.sim.bed_c, 0.0, "restarted: {restarted}");
+        let ended = |e: &Event| matches!(e, Event::Job(JobEvent::Cancelled { .. }));
+        assert_eq!(rig.events.iter().filter(|e| ended(e)).count(), 1);
+    }
+}
+
+#[test]
 fn a_print_that_is_gone_after_a_broken_connection_was_not_cancelled_by_anybody() {
     let mut rig = Rig::connected();
     rig.printing();

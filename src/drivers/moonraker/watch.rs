@@ -25,6 +25,9 @@ const KLIPPER_GRACE: Duration = Duration::from_secs(10);
 /// Two prints of one file are told apart by when they began, give or take.
 const SAME_PRINT_S: i64 = 180;
 
+/// Whoever heats the printer after that has reasons of their own.
+const COLD_OWED: Duration = Duration::from_secs(600);
+
 /// The first readings after a start of Klipper are 0.0 until a sensor was sampled (seen).
 const FIRST_READINGS: Duration = Duration::from_secs(3);
 
@@ -70,6 +73,10 @@ pub struct Watch {
     pub job: Job,
     adopt: Option<Adopt>,
     record: Option<Record>,
+    /// What the next process would be told of the print.
+    kept: Option<Record>,
+    /// Since when a cancel of ours is on its way, whose heaters have to be switched off when it is carried out.
+    cold_owed: Option<Instant>,
     /// A moment by the clock that nobody sets, and the same by ours.
     boot: Option<(SinceBoot, Instant)>,
     lost: Option<Instant>,
@@ -120,6 +127,8 @@ impl Watch {
             job: Job::None,
             adopt,
             record,
+            kept: None,
+            cold_owed: None,
             boot: None,
             lost: None,
             unseen: false,
@@ -165,6 +174,8 @@ impl Watch {
     fn fresh(&mut self, job: Job) {
         self.job = job;
         self.paused = false;
+        self.kept = None;
+        self.cold_owed = None;
         self.cancelled = false;
         self.lost = None;
         self.unseen = false;
@@ -368,6 +379,7 @@ impl Core {
             }
         }
         self.watch.unseen = false;
+        self.pay_cold(now, running);
         if running {
             self.watch.last_total_s = total_s;
             self.watch.last_progress = self.status.progress().unwrap_or(self.watch.last_progress);
@@ -429,10 +441,34 @@ impl Core {
             began_s: now.wall.as_second() - total_s as i64,
             began,
             objects: objects.clone(),
+            cancelled: false,
         };
+        self.watch.kept = Some(record.clone());
         self.out.push_back(Output::Remember(Some(record)));
         self.tell(Event::Job(JobEvent::Started { uid }));
         self.finish(Kind::Start, Outcome::Verified);
+    }
+
+    /// A cancel goes out. Whatever becomes of the connection and of this process, its heaters do not stay on.
+    pub(super) fn owe_cold(&mut self, now: Now) {
+        self.watch.cold_owed = Some(now.mono);
+        if let Some(record) = self.watch.kept.as_mut().filter(|record| !record.cancelled) {
+            record.cancelled = true;
+            self.out.push_back(Output::Remember(Some(record.clone())));
+        }
+    }
+
+    /// The print of a cancel whose answer was lost is over: a bare CANCEL_PRINT leaves the heaters on (seen).
+    fn pay_cold(&mut self, now: Now, running: bool) {
+        let Some(since) = self.watch.cold_owed else { return };
+        if running || self.orders.has(Kind::Cancel) {
+            return;
+        }
+        self.watch.cold_owed = None;
+        let late = now.mono.saturating_duration_since(since) > COLD_OWED;
+        if !late && !self.cancel_macro && self.status.any_target() {
+            self.script(Call::Quiet, "TURN_OFF_HEATERS");
+        }
     }
 
     fn pauses(&mut self, state: PrintState) {
@@ -508,6 +544,7 @@ impl Core {
             !running || near(r.began_s.saturating_sub(began_s)) || by_boot.is_some_and(near)
         });
         let same = known == file && same_time;
+        let kept = record.clone();
         self.watch.fresh(Job::Ours {
             uid,
             filename: known,
@@ -516,6 +553,8 @@ impl Core {
             seen: true,
         });
         self.watch.paused = adopt.paused;
+        self.watch.cold_owed = kept.as_ref().filter(|r| r.cancelled && same).map(|_| now.mono);
+        self.watch.kept = kept;
         if same && running {
             self.tell(Event::Job(JobEvent::Adopted { uid }));
             let file = file.to_owned();
