@@ -143,6 +143,8 @@ def seeds(target: str):
         for path in sorted((GCODE.parent / "marlin").rglob("*")):
             if path.is_file():
                 yield path.stem, b"\x00" + b"\n".join(line[2:] for line in path.read_bytes().splitlines() if line.startswith(b"<"))
+    elif target == "marlin_core":
+        yield from serial_lives()
     elif target == "scrub":
         yield "json", b'12345678\n{"access_code":"12345678","token": "ab\\"c"} http://u:12345678@h/x?k=12345678 M587 P"x" Bearer 12345678'
         yield "pem", b"abcd\n-----BEGIN PRIVATE KEY-----\nabcd\n-----END PRIVATE KEY-----\nabcd 1abcd1"
@@ -201,6 +203,18 @@ def lives():
                {"type": "pong", "for": "u"}, {"type": "stream_received", "for": "u"}, {"type": "add_connection", "data": {"status": False, "unique_id": "u", "reason": "Retry-After: 2.5s"}},
                {"type": "remove_connection", "data": {"unique_id": "u", "deleted": True, "code": 1}}, {"type": "error", "data": {"msg": "x"}}]
     yield "control", "\n".join(json.dumps(m) for m in control).encode()
+
+
+def serial_lives():
+    """What a printer says, and what people do; see the target."""
+    yield "print", b"!S\n!t\n!t\n!s\n!p\n!t\n!r\n!t\n!t\n!c\n!t\n!h"
+    yield "trouble", b"!S\n!-\nError:Line Number is not Last Line Number+1, Last Line: 5\nResend: 6\nok\n!+\n!t\necho:busy: processing\n//action:pause\n!t\n//action:resume\n!t"
+    yield "reset", b"!S\n!t\nstart\necho:Marlin 2.1.2\n!t\nError:Printer halted. kill() called!\n!t\n!e"
+    yield "orders", b"!G28\n!M104 S200\n!o\n!e\n!S\n!P\n!t\n!t"
+    yield "prompt", b"//action:prompt_begin A\n//action:prompt_button B\n//action:prompt_show\n!a\nT:200 /200 B:60 /60\nX:1.00 Y:2.00 Z:3.00 E:4.00 Count X:1 Y:2 Z:3\n!x\n!D"
+    for path in sorted((GCODE.parent / "marlin").rglob("*")):
+        if path.is_file():
+            yield path.stem, b"!S\n!t\n" + b"\n".join(line[2:] for line in path.read_bytes().splitlines() if line.startswith(b"<"))
 
 
 def requests():

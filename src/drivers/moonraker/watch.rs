@@ -25,9 +25,6 @@ const KLIPPER_GRACE: Duration = Duration::from_secs(10);
 /// Two prints of one file are told apart by when they began, give or take.
 const SAME_PRINT_S: i64 = 180;
 
-/// Whoever heats the printer after that has reasons of their own.
-const COLD_OWED: Duration = Duration::from_secs(600);
-
 /// The first readings after a start of Klipper are 0.0 until a sensor was sampled (seen).
 const FIRST_READINGS: Duration = Duration::from_secs(3);
 
@@ -74,9 +71,9 @@ pub struct Watch {
     adopt: Option<Adopt>,
     record: Option<Record>,
     /// What the next process would be told of the print.
-    kept: Option<Record>,
+    pub(super) kept: Option<Record>,
     /// Since when a cancel of ours is on its way, whose heaters have to be switched off when it is carried out.
-    cold_owed: Option<Instant>,
+    pub(super) cold_owed: Option<Instant>,
     /// A moment by the clock that nobody sets, and the same by ours.
     boot: Option<(SinceBoot, Instant)>,
     lost: Option<Instant>,
@@ -447,28 +444,6 @@ impl Core {
         self.out.push_back(Output::Remember(Some(record)));
         self.tell(Event::Job(JobEvent::Started { uid }));
         self.finish(Kind::Start, Outcome::Verified);
-    }
-
-    /// A cancel goes out. Whatever becomes of the connection and of this process, its heaters do not stay on.
-    pub(super) fn owe_cold(&mut self, now: Now) {
-        self.watch.cold_owed = Some(now.mono);
-        if let Some(record) = self.watch.kept.as_mut().filter(|record| !record.cancelled) {
-            record.cancelled = true;
-            self.out.push_back(Output::Remember(Some(record.clone())));
-        }
-    }
-
-    /// The print of a cancel whose answer was lost is over: a bare CANCEL_PRINT leaves the heaters on (seen).
-    fn pay_cold(&mut self, now: Now, running: bool) {
-        let Some(since) = self.watch.cold_owed else { return };
-        if running || self.orders.has(Kind::Cancel) {
-            return;
-        }
-        self.watch.cold_owed = None;
-        let late = now.mono.saturating_duration_since(since) > COLD_OWED;
-        if !late && !self.cancel_macro && self.status.any_target() {
-            self.script(Call::Quiet, "TURN_OFF_HEATERS");
-        }
     }
 
     fn pauses(&mut self, state: PrintState) {

@@ -104,11 +104,51 @@ pub mod drivers {
         pub mod status;
     }
 
+    /// As in `src/drivers/mod.rs`.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub enum StopMode {
+        Detach,
+        Park,
+        Cancel,
+        Leave,
+    }
+
     pub mod marlin {
+        pub mod adopt;
         pub mod answer;
+        pub mod caps;
+        pub mod confirm;
         pub mod dialect;
+        pub mod ending;
+        pub mod faults;
+        pub mod filament;
+        pub mod handshake;
+        pub mod history;
+        pub mod idle_heat;
+        pub mod memory;
+        pub mod memory_record;
+        pub mod mesh;
+        pub mod moments;
+        pub mod outside;
+        pub mod pause;
+        pub mod pause_record;
+        pub mod people;
+        pub mod program;
+        pub mod proto;
+        pub mod reports;
+        pub mod resume;
+        pub mod resume_point;
         pub mod scan;
+        pub mod script;
+        pub mod sender;
+        pub mod settings;
+        pub mod silence;
+        pub mod skip;
         pub mod temps;
+        pub mod thermal_watch;
+        pub mod track;
+        pub mod urgent;
+        pub mod users;
     }
 
     pub mod moonraker {
