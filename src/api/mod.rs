@@ -14,7 +14,7 @@
 //! | file | subject |
 //! |---|---|
 //! | `mod` | what every route holds; starting it all |
-//! | `routes` | the table of routes, in groups by what they need |
+//! | `routes`, `method` | the table of routes, in groups by what they need |
 //! | [`listen`], [`server`], [`stall`], [`socket`] | addresses; connections and their limits; the socket itself |
 //! | [`door`], [`access`], [`keys`], [`rate`] | who asks, what they may, how often |
 //! | [`envelope`], `incoming` | the form of answers and of requests |
@@ -76,6 +76,7 @@ pub mod keys;
 pub mod listen;
 mod macros;
 mod mcp;
+mod method;
 mod metrics;
 mod notifications;
 pub mod openapi;

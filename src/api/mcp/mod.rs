@@ -14,7 +14,6 @@ use axum::extract::{DefaultBodyLimit, FromRequest, Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::routing::post;
 use serde_json::{Map, Value, json};
 use std::time::Duration;
 
@@ -22,6 +21,7 @@ use super::Api;
 use super::access::Caller;
 use super::door::{Entrance, Late};
 use super::envelope::Problem;
+use super::method::post;
 use super::routes::json_only;
 use rpc::{Body, Call, Era, Failure, Message};
 

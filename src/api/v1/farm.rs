@@ -4,7 +4,6 @@
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::middleware;
-use axum::routing::{get, post};
 use axum::{Extension, Json as Answer, Router};
 use serde_json::{Value, json};
 
@@ -15,6 +14,7 @@ use crate::api::access::Scope;
 use crate::api::door::Touched;
 use crate::api::envelope::Problem;
 use crate::api::incoming::{Json, Params};
+use crate::api::method::{get, post};
 use crate::api::routes::needing;
 use crate::api::{Api, actions, demand, job_view, jobs, row, view};
 use crate::job::record::JobRecord;

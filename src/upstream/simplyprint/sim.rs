@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -129,7 +130,7 @@ impl SimCloud {
             tasks: TaskTracker::new(),
             stop: CancellationToken::new(),
         });
-        shared.tasks.spawn(accept(shared.clone(), listener));
+        shared.tasks.spawn(accept(shared.clone(), listener).boxed());
         Ok(SimCloud { shared, at })
     }
 
@@ -219,12 +220,13 @@ async fn accept(shared: Arc<Shared>, listener: TcpListener) {
         // Small messages one after the other must not wait for each other.
         let _ = stream.set_nodelay(true);
         let (stop, serving) = (shared.stop.clone(), serve(shared.clone(), stream));
-        shared.tasks.spawn(async move {
+        let guest = async move {
             tokio::select! {
                 () = stop.cancelled() => {}
                 () = serving => {}
             }
-        });
+        };
+        shared.tasks.spawn(guest.boxed());
     }
 }
 
@@ -417,12 +419,13 @@ fn greet(shared: &Arc<Shared>, printer: usize, no_exist: bool, fresh: bool) -> V
         with(&mut data, "short_id", json!(known.code));
         if let Some(wait) = shared.options.claim_after {
             let later = shared.clone();
-            shared.tasks.spawn(async move {
+            let wait = async move {
                 tokio::select! {
                     () = later.stop.cancelled() => {}
                     () = tokio::time::sleep(wait) => { claim(&later, printer); }
                 }
-            });
+            };
+            shared.tasks.spawn(wait.boxed());
         }
     }
     out.push(json!({"type": "connected", "data": data}));

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
+use futures_util::FutureExt as _;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, UnixListener, UnixStream};
 use tokio::sync::{mpsc, watch};
@@ -93,17 +94,17 @@ impl SimPrinter {
             Door::Socket(path) => {
                 // A first time here, so that a bad path is told at once.
                 let listener = bind(&path)?;
-                hub.tasks.spawn(klippy(hub.clone(), path, listener));
+                hub.tasks.spawn(klippy(hub.clone(), path, listener).boxed());
                 None
             }
             Door::Port { listen, .. } => {
                 let listener = TcpListener::bind(listen).await?;
                 let at = listener.local_addr()?;
-                hub.tasks.spawn(super::web::serve(hub.clone(), listener));
+                hub.tasks.spawn(super::web::serve(hub.clone(), listener).boxed());
                 Some(at)
             }
         };
-        hub.tasks.spawn(turn(hub.clone()));
+        hub.tasks.spawn(turn(hub.clone()).boxed());
         Ok(SimPrinter { hub, at })
     }
 
@@ -237,7 +238,7 @@ async fn klippy(hub: Arc<Hub>, path: PathBuf, first: UnixListener) {
             guest = guest => if let Some((stream, _)) = guest
                 && let Some((client, frames)) = hub.enter(true)
             {
-                hub.tasks.spawn(attend(hub.clone(), client, frames, stream));
+                hub.tasks.spawn(attend(hub.clone(), client, frames, stream).boxed());
             }
         }
     }
