@@ -88,6 +88,7 @@ pub mod daemon;
 pub mod drivers;
 pub mod host;
 pub mod job;
+mod json;
 pub mod power;
 pub mod printer;
 pub mod sys;

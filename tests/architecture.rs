@@ -188,7 +188,8 @@ fn modules_use_only_what_lies_below_them() {
                     .chars()
                     .take_while(|c| c.is_alphanumeric() || *c == '_')
                     .collect();
-                if !used.is_empty() && used != module && !allowed.contains(&used.as_str()) {
+                // JSON is nobody's: it knows nothing of layerd.
+                if !used.is_empty() && used != module && used != "json" && !allowed.contains(&used.as_str()) {
                     mistakes.push(format!(
                         "{}: `{module}` may not use `{used}`: {}",
                         source.name(),

@@ -42,7 +42,6 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use futures_util::future::join_all;
-use serde_json::json;
 use tokio::net::UnixListener;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -50,6 +49,7 @@ use tokio_util::sync::CancellationToken;
 use crate::agent::handle::{AgentHandle, PrinterHandle};
 use crate::config::model::Api as Settings;
 use crate::host::health::Host;
+use crate::json::json;
 use envelope::Problem;
 
 pub mod access;

@@ -5,10 +5,12 @@ use std::pin::{Pin, pin};
 use std::time::Duration;
 
 use reqwest::multipart::Form;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::exit::{Exit, Failure};
 use super::out::clean;
+
+use crate::json::json;
 
 /// How long an answer may take that waits for nothing.
 pub const QUICK: Duration = Duration::from_secs(30);

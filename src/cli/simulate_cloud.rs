@@ -6,13 +6,14 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio::sync::broadcast::error::RecvError;
 
 use super::client::block_on;
 use super::exit::{Done, Exit, Failure};
 use super::simulate::until_ended;
 use super::{Globals, out};
+use crate::json::json;
 use crate::upstream::simplyprint::sim::{Options, Said, SimCloud};
 
 /// What can be typed while it runs.

@@ -14,7 +14,7 @@ use axum::extract::{DefaultBodyLimit, FromRequest, Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 use std::time::Duration;
 
 use super::Api;
@@ -24,6 +24,8 @@ use super::envelope::Problem;
 use super::method::post;
 use super::routes::json_only;
 use rpc::{Body, Call, Era, Failure, Message};
+
+use crate::json::json;
 
 mod call;
 mod rpc;

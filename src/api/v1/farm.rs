@@ -5,7 +5,7 @@ use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::middleware;
 use axum::{Extension, Json as Answer, Router};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::once::{self, Broken, Once};
 use super::{ended, fetch, hooks, native, shape, start_body};
@@ -19,6 +19,7 @@ use crate::api::routes::needing;
 use crate::api::{Api, actions, demand, job_view, jobs, row, view};
 use crate::job::record::JobRecord;
 use crate::job::store::{JobFilter, JobSort};
+use crate::json::json;
 use crate::printer::model::StateWord;
 
 /// Rows of a page: at most, and without a wish.

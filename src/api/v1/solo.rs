@@ -7,7 +7,7 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware;
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json as Answer, Router};
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio_util::io::ReaderStream;
 
 use super::once::{self, Broken};
@@ -21,6 +21,7 @@ use crate::api::method::{get, post, put};
 use crate::api::routes::needing;
 use crate::api::{Api, jobs, keys, row, view};
 use crate::job::store::UploadRow;
+use crate::json::json;
 
 const NAME_MAX: usize = 255;
 const URL_MAX: usize = 2000;

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use super::equipment::load;
 use super::faults;
@@ -17,6 +17,7 @@ use super::people::People;
 use super::rpc::{self, Incoming, RpcError};
 use super::status::{Status, subscription};
 use super::watch::{Told, Watch};
+use crate::json::json;
 use crate::printer::capability::Capabilities;
 use crate::printer::command::{RequestId, StartJob};
 use crate::printer::equipment::Equipment;

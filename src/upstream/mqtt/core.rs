@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::Value;
 use uuid::Uuid;
 
 use self::farewell::Farewell;
@@ -24,6 +24,7 @@ use super::story::{self, Cursor};
 use super::topics::{self, Topics};
 use super::view::{self, Group, View};
 use crate::job::record::JobRecord;
+use crate::json::json;
 use crate::printer::model::Now;
 use crate::printer::outcome::{Outcome, Refusal};
 

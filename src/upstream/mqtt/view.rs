@@ -5,10 +5,11 @@
 use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use crate::job::record::JobRecord;
+use crate::json::json;
 use crate::printer::command::{CancelReason, Command};
 use crate::printer::guard::{self, Limits};
 use crate::printer::model::{Activity, Filament, Heater, Now, Origin, State, StateWord};

@@ -4,9 +4,10 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use super::lenient;
+use crate::json::json;
 use crate::printer::command::MaterialPlace;
 use crate::printer::model::MaterialSlot;
 

@@ -7,12 +7,13 @@ use std::collections::BTreeMap;
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use super::action::{Output, PrinterKey};
 use super::printer::{Out, PrinterCore};
 use super::proto::{self, Message};
 use crate::config::secrets::Secret;
+use crate::json::json;
 use crate::printer::model::Now;
 
 /// The cloud has to greet within this.

@@ -2,9 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use super::view::Heat;
+
+use crate::json::json;
 
 /// A change of the measured value below this is not worth a message.
 const HYSTERESIS_C: f32 = 0.75;

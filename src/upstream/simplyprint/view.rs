@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use serde_json::{Value, json};
+use serde_json::Value;
 use uuid::Uuid;
 
 use crate::job::record::{JobRecord, JobState};
+use crate::json::json;
 use crate::printer::model::{
     Activity, BedMesh, Filament, Heater, LinkState, MaterialSlot, Origin, State, StateWord,
 };

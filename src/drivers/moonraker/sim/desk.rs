@@ -3,10 +3,12 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use super::klipper::{Klipper, Life, Options, Said, Ticket};
+
+use crate::json::json;
 
 /// How often Klipper looks at what has changed, s (seen: queries wait for the next round).
 const ROUND_S: f64 = 0.25;

@@ -3,9 +3,11 @@
 use std::collections::BTreeMap;
 use std::io::{BufRead, Read};
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::klipper::{BUFFER_S, Klipper, Life, Move, Program, Said, Stats, Wait};
+
+use crate::json::json;
 
 /// Longest line of a file that is read as one.
 const LINE_MAX: u64 = 64 * 1024;

@@ -9,7 +9,9 @@ use std::fs::File;
 use std::io::BufReader;
 use std::path::PathBuf;
 
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
+
+use crate::json::json;
 
 /// Motion that is planned ahead of the head, s.
 pub(super) const BUFFER_S: f64 = 1.0;

@@ -11,7 +11,7 @@ use axum::routing::{get, post};
 use futures_util::FutureExt as _;
 use futures_util::{SinkExt, StreamExt};
 use hyper_util::rt::TokioIo;
-use serde_json::{Value, json};
+use serde_json::Value;
 use sha2::{Digest, Sha256};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpListener;
@@ -22,6 +22,7 @@ use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
 
 use super::serve::Hub;
 use crate::drivers::moonraker::rpc::FRAME_MAX;
+use crate::json::json;
 
 /// Largest file that is taken (Moonraker's own default).
 const UPLOAD_MAX: usize = 1024 << 20;

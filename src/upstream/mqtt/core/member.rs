@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
-use serde_json::{Value, json};
+use serde_json::Value;
 use uuid::Uuid;
 
 use super::super::command::Asked;
@@ -17,6 +17,7 @@ use super::super::topics;
 use super::super::view::{self, Mark};
 use super::held::{Held, Why};
 use super::{Doc, Output, PrinterKey, Publish, Settings, ToldNotice, kept};
+use crate::json::json;
 use crate::printer::model::Now;
 use crate::printer::notice::Notice;
 use crate::printer::outcome::Refusal;

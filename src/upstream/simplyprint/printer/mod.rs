@@ -15,7 +15,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
-use serde_json::{Value, json};
+use serde_json::Value;
 use uuid::Uuid;
 
 use super::action::{Action, Extras};
@@ -26,6 +26,7 @@ use super::proto::{Connected, Message};
 use super::temps::ToldTemps;
 use super::throttle::{Rate, Throttle};
 use super::view::{Ended, View};
+use crate::json::json;
 use crate::printer::model::{Now, StateWord};
 
 pub use jobs::StartResult;
