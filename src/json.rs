@@ -60,8 +60,6 @@ pub(crate) fn value<T: Serialize + ?Sized>(value: &T) -> Value {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-
     #[test]
     fn the_same_as_serde_json_makes_of_it() {
         let (key, text, none) = (String::from("key"), "text", None::<u8>);

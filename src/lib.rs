@@ -91,5 +91,6 @@ pub mod job;
 mod json;
 pub mod power;
 pub mod printer;
+pub mod sorted;
 pub mod sys;
 pub mod upstream;

@@ -2,7 +2,6 @@
 //! to claim printers, send demands and files, and see what comes back. It knows the wire only, nothing
 //! of the client.
 
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
@@ -22,6 +21,7 @@ use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
 use crate::json::json;
+use crate::sorted::SortedMap;
 
 /// Connections at once; more are closed.
 const CONNECTIONS_MAX: usize = 256;
@@ -44,7 +44,7 @@ pub struct Options {
     /// New printers are claimed by themselves after this; `None`: when they are told to.
     pub claim_after: Option<Duration>,
     /// Files that it serves, below `/files/`.
-    pub files: BTreeMap<String, PathBuf>,
+    pub files: SortedMap<String, PathBuf>,
 }
 
 impl Default for Options {
@@ -52,7 +52,7 @@ impl Default for Options {
         Options {
             listen: SocketAddr::from(([127, 0, 0, 1], 0)),
             claim_after: Some(Duration::from_secs(1)),
-            files: BTreeMap::new(),
+            files: SortedMap::new(),
         }
     }
 }

@@ -1,6 +1,5 @@
 //! The simulated Klipper on klippy's unix socket, behind a real Moonraker, or as Moonraker itself.
 
-use std::collections::BTreeMap;
 use std::io::Write;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -18,6 +17,7 @@ use tokio_util::task::TaskTracker;
 use super::desk::{Desk, Dialect, Out};
 use super::klipper::{Klipper, Life, Options};
 use crate::drivers::moonraker::rpc::FRAME_MAX;
+use crate::sorted::SortedMap;
 
 /// How often the printer moves on.
 const TURN: Duration = Duration::from_millis(20);
@@ -47,7 +47,7 @@ pub(super) struct Hub {
     pub files: PathBuf,
     pub key: Option<String>,
     began: Instant,
-    clients: Mutex<BTreeMap<u64, mpsc::Sender<String>>>,
+    clients: Mutex<SortedMap<u64, mpsc::Sender<String>>>,
     next: AtomicU64,
     alive: watch::Sender<bool>,
     executed: Option<Mutex<std::fs::File>>,
@@ -136,7 +136,7 @@ impl Hub {
         self.desk.lock().unwrap_or_else(|e| e.into_inner())
     }
 
-    fn clients(&self) -> MutexGuard<'_, BTreeMap<u64, mpsc::Sender<String>>> {
+    fn clients(&self) -> MutexGuard<'_, SortedMap<u64, mpsc::Sender<String>>> {
         self.clients.lock().unwrap_or_else(|e| e.into_inner())
     }
 
