@@ -27,8 +27,11 @@ PREFIX = {"X1C": "00M", "P1S": "01P", "A1": "039", "A1MINI": "030", "H2D": "094"
 NEXT = itertools.count(2)  # `next` of it is one step: cases run beside each other
 
 
-def project(path, layers=12):
-    """A small sliced project: two plates with three objects each, ids 104, 121, 138 and 204, 221, 238."""
+def project(path, layers=12, minutes=720):
+    """A small sliced project: two plates with three objects each, ids 104, 121, 138 and 204, 221, 238.
+
+    By its own words it takes half a day, so that no case is a race with its end.
+    """
     plates = []
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("3D/3dmodel.model", '<?xml version="1.0"?><model unit="millimeter"><resources/><build/></model>')
@@ -48,7 +51,7 @@ def project(path, layers=12):
                               f"; stop printing object, unique label id: {number}", "M625"]
             archive.writestr(f"Metadata/plate_{plate}.gcode", "\n".join(lines + ["M104 S0", "M140 S0", "; EXECUTABLE_BLOCK_END", ""]))
             objects = "".join(f'<object identify_id="{i}" name="part {n}" skipped="false"/>' for n, i in enumerate(ids))
-            plates.append(f'<plate><metadata key="index" value="{plate}"/><metadata key="prediction" value="1440"/>'
+            plates.append(f'<plate><metadata key="index" value="{plate}"/><metadata key="prediction" value="{minutes * 60}"/>'
                           f'<metadata key="label_object_enabled" value="true"/>{objects}'
                           '<filament id="1" tray_info_idx="GFA00" type="PLA" color="#FFFFFF" used_m="1.78" used_g="5.31"/></plate>')
         archive.writestr("Metadata/slice_info.config", f'<?xml version="1.0" encoding="UTF-8"?><config>{"".join(plates)}</config>')
@@ -276,6 +279,7 @@ def plain_gcode(case):
 
 def finishes(case):
     """A print to its end, another one behind it: one start each."""
+    project(case.gcode, minutes=24)
     with case:
         case.ready()
         case.layerd("print", "p", case.gcode, "--follow", ok=0, timeout=200)
@@ -345,6 +349,123 @@ def refused(case):
         done = case.layerd("send", "p", "M104 S50")
         assert done.returncode == 4 and "Developer Mode" in done.stderr + done.stdout, done.stderr
         case.until(lambda s: "objects.skip" in s["capabilities"]["unsupported"], 10)
+
+
+def cancels(case):
+    """Before the file is there, while it heats, while it is paused: ended at the printer, nothing stays hot."""
+    def over():
+        case.truly(lambda t: t["gcode_state"] in ("IDLE", "FAILED") and t["nozzle_target_temper"] == t["bed_target_temper"] == 0)
+        case.until(lambda s: s["job"] is None, 20, state="operational")
+
+    with case:
+        case.ready()
+        case.layerd("cancel", "p", ok=4)
+        if case.sim:
+            with zipfile.ZipFile(case.gcode, "a") as archive:
+                archive.writestr("Metadata/pad.bin", os.urandom(1_000_000))
+            case.ask("/set", {"ftp_rate": 20_000})
+            case.layerd("print", "p", case.gcode, "--no-wait", ok=0)
+            case.until(lambda s: True, 20, state="downloading")
+            case.layerd("cancel", "p", ok=0, timeout=60)
+            over()
+            assert not case.received("project_file"), "started behind its cancel"
+            case.ask("/set", {"ftp_rate": 0})
+            project(case.gcode)
+        case.layerd("print", "p", case.gcode, ok=0)
+        seen = case.truly(lambda t: t["gcode_state"] == "RUNNING" and t["bed_target_temper"] > 0)
+        assert seen["bed_temper"] < seen["bed_target_temper"] - 5, f"it is warm already: {seen['bed_temper']}"
+        case.layerd("cancel", "p", ok=0)
+        over()
+        case.layerd("print", "p", case.gcode, ok=0)
+        case.until(lambda s: True, 60, state="printing")
+        case.layerd("pause", "p", ok=0)
+        case.layerd("cancel", "p", ok=0)
+        over()
+        case.layerd("cancel", "p", ok=4)
+        assert (len(case.received("project_file")), len(case.received("stop"))) == (2, 2)
+
+
+def gcode(case):
+    """What is sent arrives as it was sent, or is refused and does not arrive."""
+    with case:
+        case.ready()
+        case.layerd("send", "p", "M104 S60", "M140 S40", ok=0)
+        case.truly(lambda t: (t["nozzle_target_temper"], t["bed_target_temper"]) == (60, 40))
+        case.layerd("send", "p", "M104 S0", "M140 S0", ok=0)
+        case.truly(lambda t: (t["nozzle_target_temper"], t["bed_target_temper"]) == (0, 0))
+        case.layerd("print", "p", case.gcode, ok=0)
+        case.until(lambda s: True, 60, state="printing")
+        before = len(case.received("gcode_line"))
+        case.layerd("send", "p", "M104 S61", ok=4)
+        case.layerd("send", "--tune", "p", "G28", ok=4)
+        assert len(case.received("gcode_line")) == before, "what was refused was sent"
+        case.layerd("send", "--tune", "p", "M104 S215", ok=0)
+        case.truly(lambda t: t["nozzle_target_temper"] == 215)
+        case.layerd("cancel", "p", ok=0)
+
+
+def estop(case):
+    """The hardest stop that they know: ended, both heaters off, at once."""
+    with case:
+        case.ready()
+        case.layerd("print", "p", case.gcode, ok=0)
+        case.until(lambda s: True, 60, state="printing")
+        began = time.monotonic()
+        case.layerd("estop", "p", ok=0, timeout=20)
+        assert time.monotonic() - began < 5, "an emergency stop waits for nothing"
+        case.truly(lambda t: t["gcode_state"] == "FAILED" and t["nozzle_target_temper"] == t["bed_target_temper"] == 0)
+        case.until(lambda s: s["job"] is None, 20)
+        off = [line for body in case.received("gcode_line") for line in body["param"].split("\n")]
+        assert any(line.startswith("M104") for line in off) and "M140 S0" in off, off
+
+
+def outside(case):
+    """A print that a person began at its screen: seen under its name, and ended where we are asked to."""
+    with case:
+        case.ready()
+        case.inject(subtask_name="by hand", gcode_file="by hand.gcode.3mf", subtask_id="0", task_id="0", stg_cur=0, mc_percent=40,
+                    gcode_state="RUNNING")
+        seen = case.until(lambda s: s["job"] is not None, 20, state="printing")
+        assert seen["job"]["outside"] and "by hand" in seen["job"]["file"], seen["job"]
+        case.layerd("print", "p", case.gcode, ok=4)
+        case.layerd("cancel", "p", ok=0)
+        case.truly(lambda t: t["gcode_state"] == "FAILED")
+        case.until(lambda s: s["job"] is None, 20, state="operational")
+        assert not case.received("project_file")
+
+
+def stopped(case):
+    """A stop of the service leaves the print alone; the next one knows it again and may end it."""
+    with case:
+        case.ready()
+        case.layerd("print", "p", case.gcode, ok=0)
+        uid = case.until(lambda s: s["job"], 60, state="printing")["job"]["uid"]
+        case.end_daemon(signal.SIGTERM)
+        assert case.daemon.returncode == 0, case.log_tail()
+        assert case.truth()["gcode_state"] in ("PREPARE", "RUNNING"), case.truth()["gcode_state"]
+        case.start_daemon()
+        case.until(lambda s: s["link"]["up"] and s["job"] and s["job"]["uid"] == uid, 30, state="printing")
+        assert len(case.received("project_file")) == 1 and not case.received("pause") and not case.received("stop")
+        case.layerd("cancel", "p", ok=0)
+        case.truly(lambda t: t["gcode_state"] == "FAILED")
+
+
+def no_reports(case):
+    """It is there and tells nothing any more: asked again, then said; the print is the same."""
+    with case:
+        case.ready()
+        case.layerd("print", "p", case.gcode, ok=0)
+        uid = case.until(lambda s: s["job"], 60, state="printing")["job"]["uid"]
+        asked = len(case.received("start"))
+        case.ask("/silence", {"seconds": 600})
+        end = time.monotonic() + 90
+        while len(case.received("start")) == asked:
+            assert time.monotonic() < end, "nobody asked what it is at\n" + case.log_tail()
+            time.sleep(0.2)
+        case.until(lambda s: s["link"]["up"] and s["temps"]["bed"]["age_ms"] < 3000 and s["job"]["uid"] == uid, 60, state="printing")
+        case.layerd("pause", "p", ok=0)
+        case.layerd("cancel", "p", ok=0)
+        assert len(case.received("project_file")) == 1
 
 
 def silent(case):
@@ -496,6 +617,13 @@ def main():
         add("plain-gcode-as-it-is", plain_gcode, settings='plain_gcode = "as_is"')
     for model in ("H2D", "P1S"):
         add(f"refused-{model}", refused, model, "--no-dev-mode" if rig else "--no-developer-mode")
+    add("cancels", cancels, "P1S", "--speed", "4")
+    add("gcode", gcode)
+    add("estop", estop)
+    add("outside", outside)
+    add("stopped", stopped)
+    if rig:
+        add("no-reports", no_reports)
     add("silent", silent, "P1S", *(("--no-dev-mode", "--refusal", "silent") if rig else ("--silent",)))
     add("trouble", trouble)
     add("crowded", crowded)

@@ -54,10 +54,11 @@ def free_port():
 
 
 class Proxy:
-    """A proxy before Moonraker that keeps the key to itself when a connection becomes a websocket."""
+    """A proxy before Moonraker that keeps the key to itself when a connection becomes a websocket. While it is mute
+    nothing of what Moonraker has to say comes through but the answers to pings; "answers": reports do as well."""
 
     def __init__(self, port):
-        self.listener, self.target, self.kept = socket.create_server(("127.0.0.1", 0)), port, 0
+        self.listener, self.target, self.kept, self.mute = socket.create_server(("127.0.0.1", 0)), port, 0, None
         self.port = self.listener.getsockname()[1]
         threading.Thread(target=self.accept, daemon=True).start()
 
@@ -74,10 +75,33 @@ class Proxy:
             lines = head.split(b"\r\n")
             head = b"\r\n".join(line for line in lines if not line.lower().startswith(b"x-api-key:"))
             self.kept += 1
-        far = socket.create_connection(("127.0.0.1", self.target))
+        try:
+            far = socket.create_connection(("127.0.0.1", self.target))
+        except OSError:
+            return near.close()  # Moonraker does not listen yet
         far.sendall(head)
-        threading.Thread(target=self.pump, args=(far, near), daemon=True).start()
+        back = self.frames if head.startswith(b"GET /websocket") else self.pump
+        threading.Thread(target=back, args=(far, near), daemon=True).start()
         self.pump(near, far)
+
+    def frames(self, source, sink):
+        """What Moonraker says over a websocket, frame by frame."""
+        try:
+            with source.makefile("rb") as read:
+                line = None
+                while line != b"\r\n":
+                    line = read.readline()
+                    sink.sendall(line)
+                while len(head := read.read(2)) == 2:
+                    size = head[1]
+                    more = read.read({126: 2, 127: 8}.get(size, 0))
+                    body = read.read(int.from_bytes(more, "big") if more else size)
+                    control = head[0] & 0x0F >= 8
+                    if control or not self.mute or self.mute == "answers" and b'"method"' in body:
+                        sink.sendall(head + more + body)
+            sink.shutdown(socket.SHUT_WR)
+        except OSError:
+            pass  # one end is gone
 
     @staticmethod
     def pump(source, sink):
@@ -119,6 +143,9 @@ class Klipper(harness.Case):
         if self.link_kind == "proxy":
             self.proxy = Proxy(self.port)
             where = f'url = "http://127.0.0.1:{self.proxy.port}"\napi_key = "{self.api_key()}"'
+        if self.link_kind == "open-proxy":
+            self.proxy = Proxy(self.port)
+            where = f'url = "http://127.0.0.1:{self.proxy.port}"'
         if self.link_kind == "tls":
             where = f'url = "https://localhost:{self.ssl_port}"'
         if self.link_kind == "socket":
@@ -303,6 +330,106 @@ def pause_heating(case):
             between = done[done.index("PAUSE") + 1:done.index("RESUME")]
             assert between == [], f"nothing is executed in a pause: {between}"
             assert not [line for line in done[done.index("CANCEL_PRINT"):] if line.startswith("G1")], "nor after a cancel"
+
+
+def cancels(case):
+    """While it heats, while it is paused, and where there is nothing: ended once at the printer, nothing stays hot."""
+    def over(times):
+        seen = case.until(lambda s: s["job"] is None, 20, state="operational")
+        assert seen["link"]["up"], seen
+        stats = case.objects("print_stats", "heater_bed", "extruder")
+        assert stats["print_stats"]["state"] == "cancelled", stats
+        assert stats["heater_bed"]["target"] == stats["extruder"]["target"] == 0, stats
+        if (done := case.executed()) is not None:
+            assert done.count("CANCEL_PRINT") == times, done[-20:]
+
+    with case:
+        case.ready()
+        case.layerd("cancel", "p", ok=4)
+        case.layerd("print", "p", hot_file(case), ok=0)
+        case.settled(lambda: case.objects("heater_bed")["heater_bed"]["target"] == 60)
+        assert case.objects("heater_bed")["heater_bed"]["temperature"] < 50, "it is warm already"
+        case.layerd("cancel", "p", ok=0, timeout=120)  # waits for the heat, as Klipper does
+        over(1)
+        case.layerd("print", "p", hot_file(case, bed=30), ok=0)
+        case.layerd("pause", "p", ok=0, timeout=60)
+        case.layerd("cancel", "p", ok=0, timeout=60)
+        over(2)
+        case.layerd("cancel", "p", ok=4)
+        over(2)
+
+
+def gcode(case):
+    """What is sent is executed, in order; what is refused is not; what Klipper does not know is said."""
+    with case:
+        case.ready()
+        case.layerd("send", "p", "M104 S60", "M140 S40", ok=0)
+        case.settled(lambda: (case.objects("extruder")["extruder"]["target"], case.objects("heater_bed")["heater_bed"]["target"]) == (60, 40))
+        done = case.layerd("send", "p", "SING_A_SONG")
+        assert done.returncode == 5 and "SING_A_SONG" in done.stdout + done.stderr, (done.returncode, done.stdout, done.stderr)
+        case.layerd("print", "p", hot_file(case, bed=30, moves=5000), ok=0)
+        case.settled(lambda: case.objects("virtual_sdcard")["virtual_sdcard"]["progress"] > 0.01)
+        case.layerd("send", "p", "M104 S61", ok=4)
+        case.layerd("send", "--tune", "p", "G28", ok=4)
+        case.layerd("send", "--tune", "p", "M104 S50", ok=0)
+        case.settled(lambda: case.objects("extruder")["extruder"]["target"] == 50)
+        case.layerd("cancel", "p", ok=0, timeout=60)
+        case.executed_once("M104 S60", "M140 S40", "M104 S50")
+        if (done := case.executed()) is not None:
+            assert "M104 S61" not in done and done.count("G28") == 1, done[:10]
+
+
+def stopped(case):
+    """A stop of the service leaves the print alone; the next one knows it again and may end it."""
+    with case:
+        case.ready()
+        case.layerd("print", "p", hot_file(case, bed=30, moves=20_000), ok=0)
+        uid = case.status()["job"]["uid"]
+        case.end_daemon(signal.SIGTERM)
+        assert case.daemon.returncode == 0, case.log_tail()
+        assert case.objects("print_stats")["print_stats"]["state"] == "printing"
+        case.start_daemon()
+        seen = case.until(lambda s: s["link"]["up"] and s["job"] is not None, 30, state="printing")
+        assert seen["job"]["uid"] == uid, "the same print goes on under the same identity"
+        case.layerd("cancel", "p", ok=0, timeout=60)
+        case.until(lambda s: s["job"] is None, 20, state="operational")
+        case.executed_once("CANCEL_PRINT")
+
+
+def muted(case):
+    """Moonraker keeps the connection, answers pings, and nothing else: told, and the print is the same afterwards."""
+    with case:
+        case.ready()
+        case.layerd("print", "p", hot_file(case, bed=30, moves=20_000), ok=0)
+        uid = case.status()["job"]["uid"]
+        case.proxy.mute = "all"
+        seen = case.until(lambda s: not s["link"]["up"], 90)
+        assert seen["link"]["why"]["code"] == "moonraker/silent", seen["link"]
+        assert seen["job"]["uid"] == uid, "a print is not over because nobody hears of it"
+        case.layerd("pause", "p", ok=4)
+        case.proxy.mute = None
+        seen = case.until(lambda s: s["link"]["up"], 90, state="printing")
+        assert seen["job"]["uid"] == uid, "the same print goes on"
+        case.layerd("cancel", "p", ok=0, timeout=120)
+        case.executed_once("CANCEL_PRINT")
+        if (done := case.executed()) is not None:
+            assert "PAUSE" not in done, "what was refused is never executed"
+
+
+def unanswered(case):
+    """Moonraker reports and answers nothing: what the reports show is verified, what nothing shows is not."""
+    with case:
+        case.ready()
+        case.layerd("print", "p", hot_file(case, bed=30, moves=20_000), ok=0)
+        case.proxy.mute = "answers"
+        case.layerd("pause", "p", ok=0, timeout=60)
+        assert case.objects("print_stats")["print_stats"]["state"] == "paused"
+        done = case.layerd("send", "p", "M104 S50", timeout=120)
+        assert done.returncode in (1, 3), (done.returncode, done.stdout, done.stderr)
+        case.executed_once("PAUSE", "M104 S50")
+        case.layerd("cancel", "p", ok=0, timeout=120)
+        case.until(lambda s: s["job"] is None, 20)
+        case.executed_once("CANCEL_PRINT")
 
 
 def skip(case):
@@ -572,6 +699,8 @@ def announced(case):
 CASES = {
     "prints": (prints, {}),
     "pause-heating": (pause_heating, {}),
+    "cancels": (cancels, {"speed": 10}),
+    "gcode": (gcode, {"speed": 3}),
     "skip": (skip, {}),
     "skip-at-start": (skip_at_start, {}),
     "outside": (outside, {}),
@@ -581,7 +710,10 @@ CASES = {
     "process-lost": (process_lost, {}),
     "moonraker-restarts": (moonraker_restarts, {"speed": 2}),
     "killed": (killed, {"speed": 2}),
+    "stopped": (stopped, {"speed": 3}),
     "half-open": (half_open, {"speed": 3}),
+    "muted": (muted, {"speed": 3, "link": "open-proxy"}),
+    "unanswered": (unanswered, {"speed": 3, "link": "open-proxy"}),
     "no-room": (no_room, {"disk_mb": 2}),
     "stale-pause": (stale_pause, {}),
     "unix-socket": (prints, {"link": "socket"}),

@@ -8,6 +8,7 @@ use super::archive::{Archive, plain};
 use super::pretty;
 use crate::cli::Globals;
 use crate::cli::client::Client;
+use crate::cli::exit::Failure;
 
 /// How long one answer may take: a daemon that hangs is a reason for a report.
 const ANSWER_LIMIT: Duration = Duration::from_secs(5);
@@ -17,25 +18,16 @@ const ALL_LIMIT: Duration = Duration::from_secs(60);
 
 /// Adds what the daemon tells, and returns whether it answers.
 pub async fn gather(globals: &Globals, blind: &[String], archive: &mut Archive) -> bool {
-    let client = match globals.client() {
-        Ok(client) => client,
-        Err(failure) => {
-            archive.add(
-                "daemon.txt",
-                "why the daemon did not answer",
-                format!("{failure}\n"),
-            );
-            return false;
-        }
+    let answered = async {
+        let client = globals.client()?;
+        let health = client.top("healthz", ANSWER_LIMIT).await?;
+        Ok::<_, Failure>((client, health))
     };
-    let health = match client.top("healthz", ANSWER_LIMIT).await {
-        Ok(text) => text,
+    let (client, health) = match answered.await {
+        Ok(both) => both,
         Err(failure) => {
-            archive.add(
-                "daemon.txt",
-                "why the daemon did not answer",
-                format!("{failure}\n"),
-            );
+            let words = format!("{failure}\n");
+            archive.add("daemon.txt", "why the daemon did not answer", words);
             return false;
         }
     };

@@ -224,42 +224,14 @@ pub async fn logs(named: Option<&Path>, blind: &[String], archive: &mut Archive)
     if !blind.is_empty() {
         return;
     }
-    let journal = [
-        "--no-pager",
-        "-q",
-        "-o",
-        "short-precise",
-        "--since",
-        "-24h",
-        "-n",
-        "50000",
-        "-u",
-        "layerd",
-        "-u",
-        "layerd-cool",
-        "-u",
-        "layerd-import",
-        "-u",
-        "layerd-retry",
-    ];
-    let mut text = output("journalctl", &journal).await;
+    let units = ["layerd", "layerd-cool", "layerd-import", "layerd-retry"].map(|unit| ["-u", unit]);
+    let mut text = day("50000", units.as_flattened()).await;
     if text.trim().is_empty() {
         text =
             "Nothing: the service said nothing for a day, or this user may not read it (sudo).\n".to_owned();
     }
     archive.add("journal.txt", "the service's log of the last day", text);
-    let kernel = [
-        "-k",
-        "--no-pager",
-        "-q",
-        "-o",
-        "short-precise",
-        "--since",
-        "-24h",
-        "-n",
-        "20000",
-    ];
-    let said = output("journalctl", &kernel).await;
+    let said = day("20000", &["-k"]).await;
     let wanted = [
         "usb",
         "tty",
@@ -282,6 +254,21 @@ pub async fn logs(named: Option<&Path>, blind: &[String], archive: &mut Archive)
         let text = tail(path).unwrap_or_else(|e| format!("{}: {e}\n", path.display()));
         archive.add("log.txt", "the log that was named", text);
     }
+}
+
+/// The last lines of the journal's last day.
+async fn day(lines: &str, which: &[&str]) -> String {
+    let all = [
+        "--no-pager",
+        "-q",
+        "-o",
+        "short-precise",
+        "--since",
+        "-24h",
+        "-n",
+        lines,
+    ];
+    output("journalctl", &[&all, which].concat()).await
 }
 
 async fn output(program: &str, args: &[&str]) -> String {

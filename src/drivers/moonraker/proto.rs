@@ -126,6 +126,8 @@ pub struct Core {
     heard: Option<Instant>,
     /// The oldest question about the printer's state that is open, and when it was first seen so.
     asked: Option<(u64, Instant)>,
+    /// Since when calls are open and none is answered.
+    unanswered: Option<Instant>,
     poll: Option<Instant>,
     tick: Option<Instant>,
     up: bool,
@@ -192,6 +194,7 @@ impl Core {
             limits: MachineLimits::default(),
             heard: None,
             asked: None,
+            unanswered: None,
             poll: None,
             tick: None,
             up: false,
@@ -213,6 +216,7 @@ impl Core {
         self.stale = true;
         self.heard = Some(now.mono);
         self.asked = None;
+        self.unanswered = None;
         self.tick = Some(now.mono);
         self.poll = None;
         self.told.connection();
@@ -256,6 +260,7 @@ impl Core {
         self.heard = Some(now.mono);
         match rpc::parse(text) {
             Some(Incoming::Answer { id, result }) => {
+                self.unanswered = None;
                 if let Some(call) = self.calls.remove(&id) {
                     self.answer(now, call, result);
                 }
@@ -279,7 +284,16 @@ impl Core {
             return;
         }
         let asked = self.calls.values().any(|c| *c == Call::ServerInfo);
-        let due = self.poll.is_some_and(|at| now.mono >= at) || silent >= QUIET;
+        // A script is answered when it is through, and that may take long; this one Moonraker answers at once. Where it
+        // does not, nobody would hear of an order either, whatever the reports show.
+        self.unanswered = match self.calls.is_empty() {
+            true => None,
+            false => self.unanswered.or(Some(now.mono)),
+        };
+        let waits = self
+            .unanswered
+            .is_some_and(|since| now.mono.saturating_duration_since(since) >= QUIET);
+        let due = self.poll.is_some_and(|at| now.mono >= at) || silent >= QUIET || waits;
         if due && !asked {
             self.poll = None;
             self.call(Call::ServerInfo, "server.info", Value::Null);

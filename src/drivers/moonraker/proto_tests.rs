@@ -19,6 +19,9 @@ struct Rig {
     events: Vec<Event>,
     /// The upload does not end by itself.
     slow: bool,
+    /// Answers are lost on the way; reports are not.
+    deaf: bool,
+    hung: bool,
     replies: Vec<(u64, Outcome)>,
     asked: u64,
 }
@@ -35,6 +38,8 @@ impl Rig {
             now,
             events: Vec::new(),
             slow: false,
+            deaf: false,
+            hung: false,
             replies: Vec::new(),
             asked: 0,
         }
@@ -52,7 +57,8 @@ impl Rig {
         while let Some(output) = self.core.poll() {
             match output {
                 Output::Send(text) => {
-                    for frame in self.sim.take(&text) {
+                    let heard = |frame: &String| !self.deaf || frame.contains("\"method\"");
+                    for frame in self.sim.take(&text).into_iter().filter(heard) {
                         self.core.frame(self.now, &frame);
                     }
                 }
@@ -60,7 +66,8 @@ impl Rig {
                 Output::Reply(id, outcome) => self.replies.push((id.0, outcome)),
                 Output::Upload(..) if self.slow => {}
                 Output::Upload(..) => self.core.uploaded(self.now, Ok(())),
-                Output::AbortUpload | Output::Remember(_) | Output::Hangup(_) => {}
+                Output::Hangup(_) => self.hung = true,
+                Output::AbortUpload | Output::Remember(_) => {}
             }
         }
     }
@@ -239,6 +246,34 @@ fn an_order_whose_answer_is_lost_ends_some_time() {
     );
     let next = rig.ask(Command::Pause);
     assert_eq!(rig.outcome(next), None, "it may be given again");
+}
+
+#[test]
+fn lines_that_nobody_answers_end_with_the_connection_however_lively_the_reports_are() {
+    let mut rig = Rig::connected();
+    rig.sim.heating = true;
+    let patient = rig.ask(Command::SendGcode {
+        lines: vec!["G28".to_owned()],
+        tune: false,
+    });
+    rig.later(600);
+    assert!(
+        !rig.hung && rig.outcome(patient).is_none(),
+        "it waits for the heat"
+    );
+    rig.heated();
+    assert!(rig.outcome(patient).is_some());
+
+    rig.deaf = true;
+    let lost = rig.ask(Command::SendGcode {
+        lines: vec!["M104 S50".to_owned()],
+        tune: false,
+    });
+    rig.later((QUIET + SILENT).as_secs() + 3);
+    assert!(rig.hung, "its questions are not answered either");
+    rig.core.closed(rig.now);
+    rig.run();
+    assert!(matches!(rig.outcome(lost), Some(Outcome::Unverified { .. })));
 }
 
 #[test]
