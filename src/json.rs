@@ -84,6 +84,6 @@ mod tests {
         both!({"b": 1, "a": null, key: [1, {"x": none}], (text): {"y": {}, "z": text.len() + 1},});
         both!({"twice": 1, "other": 2, "twice": 3});
         both!({"list": list.iter().map(|x| x * 2.0).collect::<Vec<_>>(), "first": list.first()});
-        both!({"match": match none { Some(n) => n, None => 7 }, "not": f64::NAN});
+        both!({"match": match none { Some(n) => n + 1, None => 7 }, "not": f64::NAN});
     }
 }

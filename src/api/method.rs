@@ -20,7 +20,7 @@ type Answering = BoxFuture<'static, Response>;
 struct Answer(Arc<dyn Fn(Request, Api) -> Answering + Send + Sync>);
 
 impl Answer {
-    fn by<T>(answer: impl Handler<T, Api, Future = Answering> + Sync) -> Self {
+    fn by<T>(answer: impl Handler<T, Api, Future = Answering>) -> Self {
         Answer(Arc::new(move |request, api| answer.clone().call(request, api)))
     }
 }
@@ -34,16 +34,16 @@ impl Handler<(), Api> for Answer {
 }
 
 /// GET, and HEAD.
-pub(super) fn get<T>(answer: impl Handler<T, Api, Future = Answering> + Sync) -> MethodRouter<Api> {
+pub(super) fn get<T>(answer: impl Handler<T, Api, Future = Answering>) -> MethodRouter<Api> {
     routing::get(Answer::by(answer))
 }
 
 /// POST.
-pub(super) fn post<T>(answer: impl Handler<T, Api, Future = Answering> + Sync) -> MethodRouter<Api> {
+pub(super) fn post<T>(answer: impl Handler<T, Api, Future = Answering>) -> MethodRouter<Api> {
     routing::post(Answer::by(answer))
 }
 
 /// PUT.
-pub(super) fn put<T>(answer: impl Handler<T, Api, Future = Answering> + Sync) -> MethodRouter<Api> {
+pub(super) fn put<T>(answer: impl Handler<T, Api, Future = Answering>) -> MethodRouter<Api> {
     routing::put(Answer::by(answer))
 }
