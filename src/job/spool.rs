@@ -529,6 +529,7 @@ fn sync_dir(dir: &Path) {
 pub(super) async fn blocking<T: Send + 'static>(
     f: impl FnOnce() -> Result<T, Fault> + Send + 'static,
 ) -> Result<T, Fault> {
+    let f: Box<dyn FnOnce() -> Result<T, Fault> + Send> = Box::new(f);
     match tokio::task::spawn_blocking(f).await {
         Ok(result) => result,
         Err(e) => Err(Fault::new(

@@ -167,6 +167,12 @@ pub(super) fn lock(waiting: &Mutex<Waiting>) -> MutexGuard<'_, Waiting> {
     waiting.lock().unwrap_or_else(|e| e.into_inner())
 }
 
+/// What is done with the database, boxed so that the code around it is there once for each kind of answer.
+pub(super) type Call<'a, T> = Box<dyn FnOnce(&mut Db) -> Result<T, StoreError> + Send + 'a>;
+
+/// The statements of one transaction.
+type Statements<'a, T> = Box<dyn FnOnce(&rusqlite::Transaction<'_>) -> rusqlite::Result<T> + 'a>;
+
 /// The database as its thread sees it.
 #[derive(Debug)]
 pub(super) struct Db {
@@ -202,6 +208,10 @@ impl Db {
         &mut self,
         f: impl FnOnce(&rusqlite::Transaction<'_>) -> rusqlite::Result<T>,
     ) -> Result<T, StoreError> {
+        self.in_one_boxed(Box::new(f))
+    }
+
+    fn in_one_boxed<T>(&mut self, f: Statements<'_, T>) -> Result<T, StoreError> {
         let result = self.conn.transaction().and_then(|tx| {
             let value = f(&tx)?;
             tx.commit()?;
@@ -212,7 +222,7 @@ impl Db {
 
     /// Runs statements; damage that shows on the way sets the file aside at once, so that the next
     /// call works again.
-    pub fn run<T>(&mut self, f: impl FnOnce(&mut Db) -> Result<T, StoreError>) -> Result<T, StoreError> {
+    pub fn run<T>(&mut self, f: Call<'_, T>) -> Result<T, StoreError> {
         let result = f(self);
         if let Err(StoreError::Broken { why, .. }) = &result {
             let why = why.clone();
@@ -312,7 +322,7 @@ pub(super) fn run(mut db: Db, orders: Receiver<Order>, lazily_every: Duration) {
             }
             Ok(Order::Wake) | Err(RecvTimeoutError::Timeout) => {}
             Ok(Order::Close) | Err(RecvTimeoutError::Disconnected) => {
-                if let Err(e) = db.run(|db| db.flush(true)) {
+                if let Err(e) = db.run(Box::new(|db| db.flush(true))) {
                     tracing::error!(code = e.code(), "the last changes could not be written: {e}");
                 }
                 return;
@@ -323,7 +333,7 @@ pub(super) fn run(mut db: Db, orders: Receiver<Order>, lazily_every: Duration) {
         if due.is_some_and(|at| at <= now) {
             let urgent = lock(&db.waiting).urgent;
             due = None;
-            match db.run(|db| db.flush(urgent)) {
+            match db.run(Box::new(move |db| db.flush(urgent))) {
                 Ok(()) => {
                     last_lazy = Some(now);
                     if complained {
