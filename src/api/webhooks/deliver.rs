@@ -8,7 +8,7 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use jiff::{SignedDuration, Timestamp};
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
@@ -18,6 +18,7 @@ use crate::agent::clock;
 use crate::agent::handle::{AgentHandle, Snapshot};
 use crate::host::tls;
 use crate::job::store::{Attempt, DeliveryRow, Store, StoreError, WebhookRow};
+use crate::json::json;
 
 /// How often the printers are looked at while somebody wants to hear.
 const LOOK_EVERY: Duration = Duration::from_millis(250);

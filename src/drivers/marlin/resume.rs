@@ -1,6 +1,5 @@
 //! Resume: heat and wait, prime, back to the place, modes as they were. Nothing moves before it is warm.
 
-use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use super::faults;
@@ -13,6 +12,7 @@ use crate::printer::event::JobEvent;
 use crate::printer::model::{Heater, Now, PauseReason};
 use crate::printer::notice::Level;
 use crate::printer::outcome::Outcome;
+use crate::sorted::SortedMap;
 
 /// Below this much room over the part the head cannot be homed without touching it, mm.
 const HOMING_ROOM_MM: f32 = 1.0;
@@ -206,7 +206,7 @@ impl Marlin {
             why,
             track: self.track.clone(),
             position: self.position,
-            targets: BTreeMap::new(),
+            targets: SortedMap::new(),
             retracted_mm: 0.0,
             moved: false,
             lifted_mm: 0.0,

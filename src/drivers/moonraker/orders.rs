@@ -6,13 +6,14 @@
 
 use std::time::{Duration, Instant};
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::faults;
 use super::proto::{CALLS_MAX, Call, Core, Klippy, Output};
 use super::rpc::RpcError;
 use super::status::PrintState;
 use super::watch::Job;
+use crate::json::json;
 use crate::printer::command::{Command, RequestId, StartJob};
 use crate::printer::event::{Event, JobEvent};
 use crate::printer::fault::Fault;

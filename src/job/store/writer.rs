@@ -1,6 +1,6 @@
 //! The one thread that touches the database, and what waits for it.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::fs::File;
 use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
@@ -16,6 +16,7 @@ use super::jobs::Mark;
 use super::{flush, open};
 use crate::job::record::JobRecord;
 use crate::printer::event::{Checkpoint, JournalLine};
+use crate::sorted::SortedMap;
 
 /// Changes of a job's state that nobody waits for are gathered this long before they are committed.
 const GATHER: Duration = Duration::from_millis(100);
@@ -35,13 +36,13 @@ const REPEAT: SignedDuration = SignedDuration::from_secs(2);
 #[derive(Debug, Default)]
 pub(super) struct Waiting {
     /// The newest version of each job.
-    pub jobs: BTreeMap<Uuid, JobRecord>,
+    pub jobs: SortedMap<Uuid, JobRecord>,
     /// Positions of jobs that are not in `jobs`.
-    pub checkpoints: BTreeMap<Uuid, Checkpoint>,
+    pub checkpoints: SortedMap<Uuid, Checkpoint>,
     /// New journal lines by printer.
-    pub journal: BTreeMap<String, VecDeque<JournalLine>>,
+    pub journal: SortedMap<String, VecDeque<JournalLine>>,
     /// What is known to be on the disk about each live job, to tell progress from change.
-    pub marks: BTreeMap<Uuid, Mark>,
+    pub marks: SortedMap<Uuid, Mark>,
     /// Something in here is more than progress.
     urgent: bool,
     /// The writer knows that there is something.
@@ -179,7 +180,7 @@ pub(super) struct Db {
     pub path: PathBuf,
     pub waiting: Arc<Mutex<Waiting>>,
     /// Printers by name: id and driver. Also what refills a fresh file after damage, so that numbers stay.
-    pub printers: BTreeMap<String, (i64, String)>,
+    pub printers: SortedMap<String, (i64, String)>,
     /// Where a damaged file was moved in this run.
     pub set_aside: Option<PathBuf>,
     _lock: Option<File>,
@@ -191,7 +192,7 @@ impl Db {
             conn,
             path,
             waiting: Arc::new(Mutex::new(Waiting::default())),
-            printers: BTreeMap::new(),
+            printers: SortedMap::new(),
             set_aside,
             _lock: lock,
         }

@@ -5,11 +5,12 @@
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::outbox::{Entry, Kind};
 use super::view;
 use crate::job::record::{JobRecord, TimelineEntry};
+use crate::json::json;
 
 /// Up to where it was told.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

@@ -8,7 +8,9 @@ use std::time::Instant;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
+
+use crate::json::json;
 
 /// Entries of one printer that wait at most. A printer makes two a print and two a notice; thousands
 /// are weeks. When full the oldest notice goes first, a job's result only when there are no notices.
