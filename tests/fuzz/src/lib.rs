@@ -4,6 +4,13 @@
 
 pub use layerd_gcode as gcode;
 
+/// JSON as it is written in the program.
+#[path = "../../../src/json.rs"]
+pub mod json;
+/// Small maps.
+#[path = "../../../src/sorted.rs"]
+pub mod sorted;
+
 /// The configuration, and secrets in it and in other texts.
 #[path = "../../../src/config/mod.rs"]
 pub mod config;
