@@ -4,6 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use futures_util::FutureExt as _;
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -211,7 +212,7 @@ impl Daemon {
             clippy::disallowed_methods,
             reason = "the handle is kept: awaited when the agent ends"
         )]
-        let task = tokio::spawn(looks);
+        let task = tokio::spawn(looks.boxed());
         agent.ends_with(Box::pin(async move {
             stop.cancel();
             // It ends within one look.
@@ -232,7 +233,7 @@ impl Daemon {
             clippy::disallowed_methods,
             reason = "the handle is kept: awaited when the agent ends"
         )]
-        let task = tokio::spawn(run);
+        let task = tokio::spawn(run.boxed());
         agent.ends_with(Box::pin(async move {
             stop.cancel();
             if let Err(failed) = task.await {
@@ -253,7 +254,7 @@ impl Daemon {
             clippy::disallowed_methods,
             reason = "the handle is kept: awaited at the end of `run`"
         )]
-        let api = tokio::spawn(serve);
+        let api = tokio::spawn(serve.boxed());
         Ok(Daemon {
             agent,
             handle,

@@ -5,6 +5,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tracing::Instrument;
@@ -127,7 +128,7 @@ impl Crew {
                         clippy::disallowed_methods,
                         reason = "the handle is kept in the crew and aborted at the end"
                     )]
-                    tasks.push(tokio::spawn(task.instrument(span)));
+                    tasks.push(tokio::spawn(task.instrument(span).boxed()));
                     Some(SupplySide::new(switch))
                 }
                 Err(fault) => {
@@ -179,7 +180,7 @@ impl Crew {
             clippy::disallowed_methods,
             reason = "the handle is kept in the crew: watched, awaited, aborted"
         )]
-        tokio::spawn(life.instrument(span))
+        tokio::spawn(life.instrument(span).boxed())
     }
 
     /// Restarts actors that died or do not turn; the others are not touched.

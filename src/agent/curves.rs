@@ -1,11 +1,12 @@
 //! The temperatures of the last half hour, for people who open a page and want to see more than now.
 //! In memory only: a few kilobytes per printer, none on disk.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use crate::printer::model::{Heat, Heater, State};
+use crate::sorted::SortedMap;
 
 /// Seconds between two points.
 pub const EVERY_S: u64 = 5;
@@ -38,7 +39,7 @@ struct Past {
     /// Number of the last point, counted from the start of the agent.
     last: u64,
     points: usize,
-    tracks: BTreeMap<Heater, Track>,
+    tracks: SortedMap<Heater, Track>,
 }
 
 impl Past {
@@ -109,7 +110,7 @@ pub struct Curve {
 #[derive(Debug)]
 pub struct Curves {
     began: Instant,
-    all: Mutex<BTreeMap<i64, Past>>,
+    all: Mutex<SortedMap<i64, Past>>,
 }
 
 impl Curves {

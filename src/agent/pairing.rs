@@ -1,7 +1,8 @@
 //! How each printer stands with each upstream: written by the upstream, read by the local API.
 
-use std::collections::BTreeMap;
 use std::sync::Mutex;
+
+use crate::sorted::SortedMap;
 
 /// How far a printer is with an upstream.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,7 +21,7 @@ pub struct Pairing {
 
 /// All of them, by printer number and upstream.
 #[derive(Debug, Default)]
-pub struct Pairings(Mutex<BTreeMap<(i64, &'static str), Pairing>>);
+pub struct Pairings(Mutex<SortedMap<(i64, &'static str), Pairing>>);
 
 impl Pairings {
     /// Notes how a printer stands; `None`: the upstream has nothing to do with it any more.

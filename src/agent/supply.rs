@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use futures_util::FutureExt as _;
 use tokio::sync::{oneshot, watch};
 use tokio_util::task::TaskTracker;
 
@@ -43,7 +44,7 @@ impl SupplySide {
     pub fn follow(&self, stop: Result<oneshot::Receiver<Outcome>, Refusal>) -> Pending {
         let (end, answer) = oneshot::channel();
         let switch = self.switch.clone();
-        self.tasks.spawn(async move {
+        let seen_through = async move {
             let outcome = match stop {
                 Err(refusal) => Outcome::Refused(refusal),
                 Ok(stop) => match tokio::time::timeout(ESTOP_LIMIT, stop).await {
@@ -60,7 +61,8 @@ impl SupplySide {
                 cut_behind(&switch, outcome).await
             };
             let _ = end.send(outcome);
-        });
+        };
+        self.tasks.spawn(seen_through.boxed());
         Pending::new(answer, ESTOP_LIMIT + CUT_LIMIT + Duration::from_secs(5))
     }
 
@@ -78,7 +80,7 @@ impl SupplySide {
         if self.switch.order(Order::Cut(why.clone())).is_err() {
             // Eight orders wait; one of them may be the same. Followed until there is room.
             let (switch, why) = (self.switch.clone(), why.clone());
-            self.tasks.spawn(async move {
+            let cutting = async move {
                 for _ in 0..60 {
                     tokio::time::sleep(Duration::from_millis(500)).await;
                     if switch.order(Order::Cut(why.clone())).is_ok() {
@@ -86,7 +88,8 @@ impl SupplySide {
                     }
                 }
                 tracing::error!(code = "power/cut-failed", "{}", faults::CUT_FAILED);
-            });
+            };
+            self.tasks.spawn(cutting.boxed());
         }
     }
 }

@@ -7,7 +7,7 @@ use axum::Extension;
 use axum::Json as Answer;
 use axum::extract::{Path, State};
 use futures_util::future::join_all;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::demand::{self, Demand, JobSource, Manner};
 use super::door::Touched;
@@ -17,6 +17,7 @@ use super::incoming::{Json, Params};
 use super::{Api, dialect_rules, files, macros, pid, recover};
 use crate::agent::handle::{Accepted, Hold, Pending, PrintOrder, PrinterHandle};
 use crate::agent::objects;
+use crate::json::json;
 use crate::printer::command::{CancelReason, Command};
 use crate::printer::model::StateWord;
 use crate::printer::outcome::{Outcome, Refusal};

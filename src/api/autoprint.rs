@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use axum::Extension;
 use axum::Json as Answer;
 use axum::extract::State;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use super::door::Touched;
 use super::envelope::{self, Problem};
@@ -16,6 +16,7 @@ use crate::agent::clock;
 use crate::agent::handle::{BedChange, PrinterHandle};
 use crate::config::template::{Moment, Template};
 use crate::job::release::ReleaseRules;
+use crate::json::json;
 use crate::printer::model::{BedCycle, BedStage, State as PrinterState, StateWord};
 use crate::printer::outcome::Outcome;
 

@@ -2,13 +2,14 @@
 
 use axum::Json as Answer;
 use axum::extract::State;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::envelope::Problem;
 use super::incoming::{Json, Params};
 use super::{Api, jobs, pid};
 use crate::agent::clock;
 use crate::agent::handle::PrinterHandle;
+use crate::json::json;
 
 /// `?pid=`: of these printers; without it of all.
 pub async fn get(State(api): State<Api>, params: Params) -> Result<Answer<Value>, Problem> {

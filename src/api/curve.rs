@@ -2,13 +2,14 @@
 
 use axum::Json as Answer;
 use axum::extract::State;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 use std::time::Instant;
 
 use super::envelope::Problem;
 use super::incoming::Params;
 use super::{Api, pid};
 use crate::agent::curves::{Curve, EVERY_S};
+use crate::json::json;
 
 /// `?pid=`: one or several printers. Points are oldest first, `every_s` apart; the last one is `age_ms`
 /// old. A moment of which nothing is known is null.

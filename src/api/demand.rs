@@ -1,10 +1,11 @@
 //! What a request to `printers/actions/*` demands, read from its body. Pure.
 
-use serde_json::{Value, json};
+use serde_json::Value;
 use uuid::Uuid;
 
 use super::envelope::Problem;
 use super::gcode_body::{self, Wanted};
+use crate::json::json;
 use crate::printer::command::{CancelReason, Command, MaterialPlace};
 use crate::printer::pause_wishes::{self, PauseWishes};
 

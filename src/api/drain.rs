@@ -2,11 +2,13 @@
 
 use axum::Json as Answer;
 use axum::extract::State;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::Api;
 use super::envelope::Problem;
 use super::incoming::Json;
+
+use crate::json::json;
 
 /// Takes `{"on": true}` or `{"on": false}`. A restart of the daemon ends it too.
 pub async fn drain(State(api): State<Api>, body: Json) -> Result<Answer<Value>, Problem> {

@@ -3,8 +3,9 @@
 use axum::Json;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use serde_json::{Value, json};
+use serde_json::Value;
 
+use crate::json::json;
 use crate::printer::outcome::Outcome;
 
 /// What is wrong with a request itself.

@@ -23,7 +23,7 @@ use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use futures_util::stream;
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -32,6 +32,7 @@ use super::envelope::Problem;
 use super::{Api, row, view};
 use crate::agent::clock;
 use crate::agent::handle::{PrinterHandle, Snapshot};
+use crate::json::json;
 use crate::printer::notice::Notice;
 
 /// How often changes are told.

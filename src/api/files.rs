@@ -5,7 +5,7 @@ use std::time::Instant;
 use axum::Json as Answer;
 use axum::extract::{FromRequest, Multipart, Request, State};
 use axum::http::StatusCode;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::demand::{JobDemand, JobSource};
 use super::envelope::Problem;
@@ -15,6 +15,7 @@ use super::uploads::{Arrived, Head};
 use super::{Api, jobs, view};
 use crate::agent::handle::PrintOrder;
 use crate::job::store::UploadRow;
+use crate::json::json;
 
 /// `files/Upload`: one part of a file, or all of it. Uploading starts nothing.
 pub async fn upload(

@@ -1,9 +1,10 @@
 //! What of the cloud's printer object is the host's or the configuration's. Pure. Unknown is null.
 
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use crate::host::health::Host;
 use crate::job::preflight::Limits;
+use crate::json::json;
 use crate::printer::model::{Heater, State};
 
 /// Members that are always told.

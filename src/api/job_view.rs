@@ -1,12 +1,13 @@
 //! What a kept job looks like in the cloud's two forms, list and detail. Pure.
 
 use jiff::Timestamp;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::view::rfc3339;
 use crate::gcode::analysis::Analysis;
 use crate::job::record::{JobRecord, JobState};
 use crate::job::usage;
+use crate::json::json;
 use crate::printer::model::Origin;
 
 /// The cloud's word for a state. Interrupted jobs are failed there; ours says more.

@@ -6,7 +6,7 @@ use axum::http::StatusCode;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::demand::{self, JobSource};
 use super::envelope::Problem;
@@ -15,6 +15,7 @@ use super::{Api, job_view};
 use crate::agent::clock;
 use crate::job::record::{JobRecord, JobState};
 use crate::job::store::{JobFilter, StoreError};
+use crate::json::json;
 
 /// Largest page (documented).
 const PAGE_MAX: u32 = 100;

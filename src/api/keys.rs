@@ -9,7 +9,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jiff::{SignedDuration, Timestamp};
 use ring::rand::{SecureRandom, SystemRandom};
-use serde_json::{Value, json};
+use serde_json::Value;
 use sha2::{Digest, Sha256};
 use tokio::sync::watch;
 
@@ -19,6 +19,7 @@ use super::incoming::Json;
 use super::{Api, jobs, view};
 use crate::agent::clock;
 use crate::job::store::{API_KEYS_MAX, ApiKeyRow, Store, StoreError};
+use crate::json::json;
 
 /// Begins every key, so that people and scanners of repositories know one when they see it.
 const PREFIX: &str = "lyd_";

@@ -3,7 +3,7 @@
 
 use axum::Json as Answer;
 use axum::extract::State;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
 use super::envelope::Problem;
@@ -11,6 +11,7 @@ use super::incoming::Params;
 use super::{Api, pid};
 use crate::agent::handle::PrinterHandle;
 use crate::config::template::{self, Moment, Snippets, Template, VARIABLES};
+use crate::json::json;
 
 /// Documented names of moments, in the order in which they come.
 pub const MACROS: &[(&str, Moment, &str)] = &[

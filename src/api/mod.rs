@@ -14,7 +14,7 @@
 //! | file | subject |
 //! |---|---|
 //! | `mod` | what every route holds; starting it all |
-//! | `routes` | the table of routes, in groups by what they need |
+//! | `routes`, `method` | the table of routes, in groups by what they need |
 //! | [`listen`], [`server`], [`stall`], [`socket`] | addresses; connections and their limits; the socket itself |
 //! | [`door`], [`access`], [`keys`], [`rate`] | who asks, what they may, how often |
 //! | [`envelope`], `incoming` | the form of answers and of requests |
@@ -42,7 +42,6 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use futures_util::future::join_all;
-use serde_json::json;
 use tokio::net::UnixListener;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -50,6 +49,7 @@ use tokio_util::sync::CancellationToken;
 use crate::agent::handle::{AgentHandle, PrinterHandle};
 use crate::config::model::Api as Settings;
 use crate::host::health::Host;
+use crate::json::json;
 use envelope::Problem;
 
 pub mod access;
@@ -76,6 +76,7 @@ pub mod keys;
 pub mod listen;
 mod macros;
 mod mcp;
+mod method;
 mod metrics;
 mod notifications;
 pub mod openapi;

@@ -4,7 +4,7 @@ use axum::Extension;
 use axum::Json as Answer;
 use axum::extract::State;
 use axum::http::StatusCode;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use super::access::Caller;
@@ -12,6 +12,7 @@ use super::envelope::{self, Problem};
 use super::incoming::{Json, Params};
 use super::{Api, pid, view};
 use crate::agent::handle::PrinterHandle;
+use crate::json::json;
 use crate::printer::command::Command;
 use crate::printer::notice::Notice;
 use crate::printer::outcome::Outcome;

@@ -1,9 +1,10 @@
 //! `GET /openapi.json`: the routes for machines. The tables are in `openapi/`; `tests/api/openapi.json` is
 //! the document as it was reviewed, and tests walk every route of it. Pure.
 
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use super::webhooks::notable::{CLOUD_EVENTS, EVENTS};
+use crate::json::json;
 use crate::printer::guard::{GCODE_LINE_MAX, GCODE_LINES_MAX};
 use route::{Body, Gives, Kind, Part, Route};
 
@@ -94,7 +95,7 @@ pub(super) fn operation(route: &Route) -> Value {
     let mut out = json!({
         "summary": route.summary,
         "parameters": in_path.chain(in_query).collect::<Vec<_>>(),
-        "responses": {route.status: success, "default": {"description": "What is wrong", "content": failure}},
+        "responses": {(route.status): success, "default": {"description": "What is wrong", "content": failure}},
         "security": [],
     });
     if let Some(scope) = route.scope {

@@ -8,13 +8,13 @@ use axum::Router;
 use axum::extract::Path;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use sha2::{Digest, Sha256};
 
 use super::Api;
 use super::envelope::Problem;
+use super::method::get;
 
 /// Nothing from elsewhere, no inline script or style, no frames. Pictures of cameras are made in the page
 /// (`blob:`), because their request needs a header.

@@ -3,7 +3,7 @@
 
 use axum::Json as Answer;
 use axum::extract::State;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::envelope::Problem;
 use super::incoming::Params;
@@ -13,6 +13,7 @@ use crate::agent::objects;
 use crate::gcode::analysis::{Analysis, Bounds, Object};
 use crate::job::preflight::{self, Limits, Report};
 use crate::job::store::UploadRow;
+use crate::json::json;
 use crate::printer::fault::Fault;
 
 /// Most objects with their outlines in one answer.

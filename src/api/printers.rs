@@ -2,13 +2,14 @@
 
 use axum::Json as Answer;
 use axum::extract::State;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use super::envelope::Problem;
 use super::incoming::{Json, Params};
 use super::{Api, pid, row, view};
 use crate::agent::handle::PrinterHandle;
 use crate::host::health::Host;
+use crate::json::json;
 
 /// Largest page by GET and by POST (documented), and the one without a wish.
 const PAGE_MAX_BY_GET: u32 = 25;

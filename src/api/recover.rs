@@ -7,7 +7,7 @@
 use std::time::{Duration, Instant};
 
 use axum::Json as Answer;
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio::io::AsyncReadExt as _;
 
 use super::envelope::Problem;
@@ -18,6 +18,7 @@ use crate::gcode::recover::{From, Height, height_fits};
 use crate::gcode::recover_file::{RecoverError, Rest, rest_of};
 use crate::job::record::{JobRecord, JobState};
 use crate::job::store::JobFilter;
+use crate::json::json;
 use crate::printer::command::Command;
 use crate::printer::outcome::Refusal;
 

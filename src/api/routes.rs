@@ -9,10 +9,10 @@ use axum::extract::{DefaultBodyLimit, Path, Request, State};
 use axum::http::{StatusCode, Uri};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
 
 use super::access::Scope;
 use super::envelope::Problem;
+use super::method::{get, post};
 use super::{
     Api, actions, autoprint, backup, cloud_only, counters, curve, door, drain, events, files, healthz,
     incoming, jobs, keys, macros, mcp, metrics, notifications, openapi, page, picture, plate, printers,
@@ -87,7 +87,10 @@ fn top() -> Router<Api> {
 fn account(api: &Api) -> Router<Api> {
     let read = Router::new()
         .route("/account/Test", get(test_key))
-        .route("/printers/Get", get(printers::by_get).post(printers::by_post))
+        .route(
+            "/printers/Get",
+            get(printers::by_get).merge(post(printers::by_post)),
+        )
         .route("/printers/GetLogs", get(printers::logs))
         .route("/printers/GetTemperatures", get(curve::temperatures))
         .route("/printers/GetPlate", get(plate::of_print))
@@ -120,7 +123,7 @@ fn account(api: &Api) -> Router<Api> {
         .route("/printers/notification/Resolve", post(notifications::resolve))
         .route(
             "/printers/notification/ResolveAll",
-            post(notifications::resolve_all).get(notifications::resolve_all_by_get),
+            post(notifications::resolve_all).merge(get(notifications::resolve_all_by_get)),
         );
     let upload = DefaultBodyLimit::max(UPLOAD_MAX_BYTES);
     let files = Router::new().route("/files/Upload", post(files::upload).layer(upload));

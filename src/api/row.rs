@@ -1,12 +1,13 @@
 //! One element of `printers/Get`: what the printer says, with what the host and the configuration know.
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::view::{self, Who};
 use super::{Api, autoprint, host_view};
 use crate::agent::clock;
 use crate::agent::handle::PrinterHandle;
 use crate::agent::pairing::Pairing;
+use crate::json::json;
 
 /// One element of the list.
 pub(super) fn row(api: &Api, printer: &PrinterHandle) -> Value {

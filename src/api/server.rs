@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::http::Request;
+use futures_util::FutureExt as _;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::{Service, service_fn};
@@ -95,7 +96,7 @@ pub async fn serve(listener: Listener, router: Router, shutdown: CancellationTok
         match accepted {
             Ok((stream, entrance, place)) => {
                 let (router, shutdown) = (router.clone(), shutdown.clone());
-                tracker.spawn(async move {
+                let served = async move {
                     match stream {
                         Stream::Unix(stream) => connection(stream, entrance, router, shutdown).await,
                         Stream::Tcp(stream, None) => connection(stream, entrance, router, shutdown).await,
@@ -108,7 +109,8 @@ pub async fn serve(listener: Listener, router: Router, shutdown: CancellationTok
                         }
                     }
                     drop(place);
-                });
+                };
+                tracker.spawn(served.boxed());
             }
             Err(error) => {
                 tracing::warn!(code = "api/accept", "a connection could not be taken: {error}");

@@ -4,8 +4,9 @@
 use std::time::Instant;
 
 use jiff::Timestamp;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
+use crate::json::json;
 use crate::printer::model::{Activity, Filament, Heater, LinkState, MaterialSlot, Now, Origin, State};
 use crate::printer::notice::{Level, Notice};
 

@@ -1,11 +1,13 @@
 //! The verbs that make a printer do something: they wait for the end and tell it.
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::Globals;
 use super::client::{Client, LONG, Listed, QUICK, block_on};
 use super::exit::{Done, Exit, Failure};
 use super::out;
+
+use crate::json::json;
 
 /// Arguments of a verb that needs nothing but a printer.
 #[derive(Clone, Debug, clap::Args)]

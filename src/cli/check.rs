@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::client::{Client, Listed, block_on};
 use super::exit::{Done, Exit};
@@ -18,6 +18,7 @@ use crate::config::model::Common;
 use crate::daemon::{Configured, read_config};
 use crate::drivers::Reach;
 use crate::job::store::{FILE_NAME, Facts};
+use crate::json::json;
 use crate::power;
 use crate::printer::fault::Fault;
 use crate::upstream::mqtt;

@@ -1,13 +1,16 @@
 //! The client of the daemon: HTTP over its unix socket.
 
 use std::path::{Path, PathBuf};
+use std::pin::{Pin, pin};
 use std::time::Duration;
 
 use reqwest::multipart::Form;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::exit::{Exit, Failure};
 use super::out::clean;
+
+use crate::json::json;
 
 /// How long an answer may take that waits for nothing.
 pub const QUICK: Duration = Duration::from_secs(30);
@@ -274,10 +277,18 @@ fn listed(row: &Value) -> Option<Listed> {
 
 /// Runs a verb on a small runtime of its own.
 pub fn block_on<F: Future>(work: F) -> Result<F::Output, Failure> {
+    let mut done = None;
+    drive(pin!(async { done = Some(work.await) }))?;
+    done.ok_or_else(|| Failure::new("This was given up before its end."))
+}
+
+/// The runtime is the same for every verb.
+fn drive(work: Pin<&mut dyn Future<Output = ()>>) -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .max_blocking_threads(2)
         .build()
         .map_err(|e| Failure::new(format!("The system gives no event queue: {e}.")))?;
-    Ok(runtime.block_on(work))
+    runtime.block_on(work);
+    Ok(())
 }

@@ -1,12 +1,11 @@
 //! `layerd cool`: the last resort after the daemon has failed for good. The service's `OnFailure` runs it.
 
-use serde_json::json;
-
 use super::client::block_on;
 use super::exit::{Done, Exit, Failure};
 use super::{Globals, moving, out};
 use crate::daemon::read_config;
 use crate::job::store::{FILE_NAME, Store, StoreError};
+use crate::json::json;
 
 /// Turns the heaters of printers off that a dead daemon left printing.
 pub fn run(globals: &Globals) -> Done {

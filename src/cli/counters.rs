@@ -1,11 +1,13 @@
 //! `layerd counters [PRINTER]`: hours, prints and filament of printers, in all and since their service.
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::Globals;
 use super::client::{QUICK, block_on};
 use super::exit::{Done, Exit, Failure};
 use super::out;
+
+use crate::json::json;
 
 /// Arguments of `counters`.
 #[derive(Clone, Debug, clap::Args)]

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use flate2::read::MultiGzDecoder;
 use indicatif::{ProgressBar, ProgressDrawTarget};
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
 use super::client::{Client, Listed, QUICK};
@@ -23,6 +23,7 @@ use crate::daemon::{Daemon, parse_config};
 use crate::drivers::marlin::sim::Options;
 use crate::drivers::marlin::sim::pty::{PtyOptions, SimPty};
 use crate::host::systemd::Systemd;
+use crate::json::json;
 use crate::upstream::simplyprint::sim::{self, SimCloud};
 
 /// The file: three small objects in six layers, sliced by PrusaSlicer. (`gzip -9n` of the one beside it.)

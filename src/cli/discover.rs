@@ -3,13 +3,14 @@
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::Globals;
 use super::client::block_on;
 use super::exit::{Done, Exit};
 use super::out;
 use crate::drivers::{Factory, Found, REGISTRY};
+use crate::json::json;
 
 /// How long one family may look around.
 const PROBE_LIMIT: Duration = Duration::from_secs(10);

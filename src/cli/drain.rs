@@ -2,12 +2,14 @@
 
 use std::time::Duration;
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::Globals;
 use super::client::{Client, Listed, block_on};
 use super::exit::{Done, Exit, Failure};
 use super::out;
+
+use crate::json::json;
 
 /// How often the prints are looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(2);

@@ -1,7 +1,7 @@
 //! `layerd key create|list|revoke`: keys of the local API. Also while the service is stopped.
 
 use jiff::{SignedDuration, Timestamp};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::client::{QUICK, block_on};
 use super::exit::{Done, Exit, Failure};
@@ -10,6 +10,7 @@ use crate::api::access::Scopes;
 use crate::api::envelope::Problem;
 use crate::api::keys;
 use crate::job::store::Store;
+use crate::json::json;
 
 /// What to do with keys.
 #[derive(Clone, Debug, clap::Subcommand)]

@@ -2,12 +2,13 @@
 
 use std::time::{Duration, Instant};
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::client::{Client, Listed, block_on};
 use super::exit::{Done, Exit, Failure};
 use super::{Globals, out};
 use crate::daemon::read_config;
+use crate::json::json;
 
 /// How often the daemon is asked.
 const LOOK_EVERY: Duration = Duration::from_millis(500);

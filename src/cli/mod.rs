@@ -195,7 +195,7 @@ pub fn main() -> ExitCode {
         Err(failure) => {
             if globals.json {
                 out::json(
-                    &serde_json::json!({"outcome": "failed", "code": "cli/failed", "message": failure.text}),
+                    &crate::json::json!({"outcome": "failed", "code": "cli/failed", "message": failure.text}),
                 );
             }
             out::err(format!("layerd: {failure}"));

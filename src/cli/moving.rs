@@ -7,7 +7,6 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use serde_json::json;
 use tokio::io::AsyncWriteExt;
 
 use super::client::block_on;
@@ -15,6 +14,7 @@ use super::exit::{Done, Exit, Failure};
 use super::{Globals, out, settings};
 use crate::daemon::read_config;
 use crate::job::store::{FILE_NAME, Store, StoreError};
+use crate::json::json;
 use crate::upstream::simplyprint::keep;
 
 /// How long the database may take to be closed.

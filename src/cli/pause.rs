@@ -1,10 +1,11 @@
 //! `layerd pause` and `layerd keep-warm`: a pause in a manner of its own, and heat that stays.
 
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use super::Globals;
 use super::act;
 use super::exit::Done;
+use crate::json::json;
 use crate::printer::pause_wishes::{KEEP_WARM_MAX_MIN, LIFT_MAX_MM, RETRACT_MAX_MM};
 
 /// Arguments of `pause`. What is not said is done as the printer's configuration has it (`pause`).

@@ -7,7 +7,7 @@ use futures_util::TryStreamExt;
 use indicatif::{ProgressBar, ProgressStyle};
 use reqwest::Body;
 use reqwest::multipart::{Form, Part};
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncSeekExt};
 use tokio_util::io::ReaderStream;
 
@@ -17,6 +17,8 @@ use super::client::{Client, Listed, QUICK, block_on};
 use super::exit::{Done, Exit, Failure};
 use super::out;
 use super::printers::temperatures;
+
+use crate::json::json;
 
 /// Bytes of one request; the dialect's limit is 100 MB.
 const PART_BYTES: u64 = 32 << 20;

@@ -177,7 +177,7 @@ fn age(value: &Value) -> String {
 /// The object of a printer for tests of the other verbs.
 #[cfg(test)]
 pub fn sample() -> Listed {
-    let native = serde_json::json!({
+    let native = crate::json::json!({
         "name": "ender3", "id": 1, "driver": "marlin", "state": "printing",
         "job": {"uid": "u", "file": "cube\u{7}.gcode", "percent": 41.66, "layer": 12, "layers": 90, "time_left_s": 3725, "skipped": []},
         "temps": {"tool0": {"actual": 209.9, "target": 210.0, "age_ms": 1200}, "board": {"actual": 41.0, "target": null, "age_ms": 700}},

@@ -2,13 +2,15 @@
 
 use std::io::{BufRead as _, IsTerminal as _};
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::Globals;
 use super::act::{demand, tell};
 use super::client::block_on;
 use super::exit::{Done, Exit, Failure};
 use super::out;
+
+use crate::json::json;
 
 /// Arguments of `recover`.
 #[derive(Clone, Debug, clap::Args)]

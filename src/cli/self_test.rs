@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::client::block_on;
 use super::exit::{Done, Exit};
@@ -22,6 +22,7 @@ use crate::host::serial::Roots;
 use crate::host::systemd::Systemd;
 use crate::job::record::JobState;
 use crate::job::store::Store;
+use crate::json::json;
 
 /// How long the small print may take; emulated processors are slow.
 const PRINT_LIMIT: Duration = Duration::from_secs(120);

@@ -150,7 +150,7 @@ fn introduce(globals: &Globals, args: &MarlinArgs, printer: &SimPty) {
     let path = printer.path();
     let baud = args.only_baud.or(args.baud).unwrap_or(115_200);
     if globals.json {
-        out::json(&serde_json::json!({"driver": "marlin", "port": path, "baud": baud}));
+        out::json(&crate::json::json!({"driver": "marlin", "port": path, "baud": baud}));
         return;
     }
     // Debug quoting escapes what TOML escapes too.
@@ -223,7 +223,7 @@ fn obey(printer: &SimPty, word: &str, seed: u64) -> Result<(), String> {
     let happening = match verb {
         "state" => {
             out::json(&printer.with(|sim| {
-                serde_json::json!({
+                crate::json::json!({
                     "executed": sim.executed_count(), "resets": sim.resets(), "killed": sim.is_killed(),
                     "targets": [sim.tool_target_c(0), sim.bed_target_c()],
                 })

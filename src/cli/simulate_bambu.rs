@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::client::block_on;
 use super::exit::{Done, Exit, Failure};
@@ -11,6 +11,7 @@ use super::simulate::{speed, until_ended};
 use super::{Globals, out};
 use crate::drivers::bambu::sim::kind::Kind;
 use crate::drivers::bambu::sim::{Options, Sim};
+use crate::json::json;
 
 /// What can be typed while it runs.
 const WORDS: &str =

@@ -1,18 +1,19 @@
 //! `layerd simulate cloud`: a stand-in for the cloud's end of the wire, to try layerd or any other client of
 //! protocol 0.2 on.
 
-use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio::sync::broadcast::error::RecvError;
 
 use super::client::block_on;
 use super::exit::{Done, Exit, Failure};
 use super::simulate::until_ended;
 use super::{Globals, out};
+use crate::json::json;
+use crate::sorted::SortedMap;
 use crate::upstream::simplyprint::sim::{Options, Said, SimCloud};
 
 /// What can be typed while it runs.
@@ -35,7 +36,7 @@ pub struct CloudArgs {
 
 /// Runs the verb until Ctrl-C.
 pub fn run(globals: &Globals, args: &CloudArgs) -> Done {
-    let mut files = BTreeMap::new();
+    let mut files = SortedMap::new();
     for path in &args.files {
         let name = path.file_name().filter(|_| path.is_file());
         let Some(name) = name else {
@@ -46,7 +47,7 @@ pub fn run(globals: &Globals, args: &CloudArgs) -> Done {
     block_on(serve(globals, args, files))?
 }
 
-async fn serve(globals: &Globals, args: &CloudArgs, files: BTreeMap<String, PathBuf>) -> Done {
+async fn serve(globals: &Globals, args: &CloudArgs, files: SortedMap<String, PathBuf>) -> Done {
     let cloud = SimCloud::start(Options {
         listen: SocketAddr::from((Ipv4Addr::LOCALHOST, args.port)),
         claim_after: args.claim_after.map(Duration::from_secs),

@@ -3,13 +3,12 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
-use serde_json::json;
-
 use super::client::block_on;
 use super::exit::{Done, Exit, Failure};
 use super::simulate::{speed, until_ended};
 use super::{Globals, out};
 use crate::drivers::moonraker::sim::{Door, Options, SimPrinter};
+use crate::json::json;
 
 /// What can be typed while it runs.
 const WORDS: &str = "state, shutdown [TEXT], exit, start, restart, runout, filament, mute, unmute, quit";

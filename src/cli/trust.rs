@@ -30,7 +30,7 @@ pub fn run(globals: &Globals, args: &Args) -> Done {
             if !globals.json {
                 out::line(format!("From now on {name} is known by the key {key}."));
             } else {
-                out::json(&serde_json::json!({"printer": name, "key": key}));
+                out::json(&crate::json::json!({"printer": name, "key": key}));
             }
             Ok(Exit::Good)
         }

@@ -4,8 +4,9 @@
 //! name in `[snippets]`. There are no conditions, loops or sums. Everything that can be wrong is found
 //! when the configuration is read, not when a print pauses at night.
 
-use std::collections::BTreeMap;
 use std::ops::Range;
+
+use crate::sorted::SortedMap;
 
 /// Lines of one moment, snippets included.
 const LINES_MAX: usize = 200;
@@ -109,10 +110,10 @@ pub const VARIABLES: &[(&str, Variable)] = &[
 ];
 
 /// Texts by name.
-pub type Snippets = BTreeMap<String, String>;
+pub type Snippets = SortedMap<String, String>;
 
 /// Values by variable. What is not there is unknown.
-pub type Values = BTreeMap<Variable, String>;
+pub type Values = SortedMap<Variable, String>;
 
 /// Something wrong in a text.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -5,7 +5,6 @@
 //! still in it. A descriptor stays in the store until [`FdStore::forget`]; note that a kept port also
 //! keeps its lock, so forget it before opening the port anew.
 
-use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -13,6 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use sd_notify::NotifyState;
 
 use super::notify::NotifySocket;
+use crate::sorted::SortedMap;
 use crate::sys::Inherited;
 
 /// Longest name that the manager takes (`FDNAME_MAX` 255).
@@ -21,7 +21,7 @@ const NAME_MAX: usize = 255;
 /// Descriptors handed over by the previous run, and the way to hand some to the next.
 #[derive(Debug, Default)]
 pub struct FdStore {
-    inherited: Mutex<BTreeMap<String, OwnedFd>>,
+    inherited: Mutex<SortedMap<String, OwnedFd>>,
     manager: Option<Arc<NotifySocket>>,
 }
 
@@ -30,7 +30,7 @@ impl FdStore {
     ///
     /// Of several descriptors with one name the first stays.
     pub fn new(inherited: Inherited, manager: Option<Arc<NotifySocket>>) -> Self {
-        let mut by_name = BTreeMap::new();
+        let mut by_name = SortedMap::new();
         for (name, fd) in inherited.fds {
             by_name.entry(name).or_insert(fd);
         }
@@ -104,7 +104,7 @@ impl FdStore {
         manager.send(&states, &[])
     }
 
-    fn inherited(&self) -> MutexGuard<'_, BTreeMap<String, OwnedFd>> {
+    fn inherited(&self) -> MutexGuard<'_, SortedMap<String, OwnedFd>> {
         self.inherited
             .lock()
             .unwrap_or_else(|poisoned| poisoned.into_inner())

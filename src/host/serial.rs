@@ -3,7 +3,6 @@
 //! Everything is read from `/sys`, `/dev` and `/proc`; no port is opened, since opening raises DTR
 //! and resets boards that may be printing. The directories are arguments, so tests bring their own.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -12,6 +11,8 @@ use rustix::fs::{Access, AtFlags, CWD};
 
 use super::holders::{Holder, holder_of};
 use super::serial_ids::{self, Kind};
+
+use crate::sorted::{SortedMap, SortedSet};
 
 /// Directories that describe the machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -191,8 +192,8 @@ fn has_hardware(name: &str, roots: &Roots) -> bool {
     fs::read_to_string(kind).is_ok_and(|t| t.trim() != "0")
 }
 
-fn links(dir: &Path) -> BTreeMap<PathBuf, PathBuf> {
-    let mut links = BTreeMap::new();
+fn links(dir: &Path) -> SortedMap<PathBuf, PathBuf> {
+    let mut links = SortedMap::new();
     for link in fs::read_dir(dir).into_iter().flatten().flatten() {
         if let Ok(target) = fs::canonicalize(link.path()) {
             // The kernel offers `usb-…` and `usbv2-…` for one port: the shorter name is the older one.
@@ -211,8 +212,8 @@ fn links(dir: &Path) -> BTreeMap<PathBuf, PathBuf> {
 fn entry(
     name: &str,
     roots: &Roots,
-    by_id: &BTreeMap<PathBuf, PathBuf>,
-    by_path: &BTreeMap<PathBuf, PathBuf>,
+    by_id: &SortedMap<PathBuf, PathBuf>,
+    by_path: &SortedMap<PathBuf, PathBuf>,
 ) -> Option<SerialPortEntry> {
     let node = roots.dev.join(name);
     let real = fs::canonicalize(&node).ok()?;
@@ -292,7 +293,7 @@ fn choose_stable_names(ports: &mut [SerialPortEntry]) {
         let usb = port.usb.as_ref()?;
         Some((usb.vid, usb.pid, usb.serial.clone()?))
     };
-    let mut places: BTreeMap<(u16, u16, String), BTreeSet<String>> = BTreeMap::new();
+    let mut places: SortedMap<(u16, u16, String), SortedSet<String>> = SortedMap::new();
     for port in ports.iter() {
         if let (Some(key), Some(usb)) = (key(port), &port.usb) {
             places.entry(key).or_default().insert(usb.place.clone());

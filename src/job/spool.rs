@@ -5,7 +5,6 @@
 //! bounded in total and by a floor of free space; what was used longest ago goes first, and never
 //! the file of a job that is not over.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -19,6 +18,7 @@ pub use super::incoming::Incoming;
 use super::store::{Store, UploadRow};
 use crate::printer::command::Program;
 use crate::printer::fault::{Fault, Severity};
+use crate::sorted::{SortedMap, SortedSet};
 
 /// How much the spool may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,11 +65,11 @@ pub(super) struct Inner {
     caps: Caps,
     store: Store,
     /// Jobs that need a content; more than those of the database, which come a moment later.
-    pins: Mutex<BTreeMap<String, BTreeSet<Uuid>>>,
+    pins: Mutex<SortedMap<String, SortedSet<Uuid>>>,
     /// Sizes announced by uploads that are under way.
-    incoming: Mutex<BTreeMap<u64, u64>>,
+    incoming: Mutex<SortedMap<u64, u64>>,
     /// Contents whose hash was seen to be right in this run, with their size and time then.
-    verified: Mutex<BTreeMap<String, (u64, SystemTime)>>,
+    verified: Mutex<SortedMap<String, (u64, SystemTime)>>,
     next: AtomicU64,
 }
 
@@ -392,7 +392,8 @@ impl Spool {
                 break;
             }
             // Uploads that came a moment ago are about to be printed.
-            if now.duration_since(content.used) < FRESH {
+            // What was used in the future was used before the clock was set back.
+            if now.duration_since(content.used).abs() < FRESH {
                 continue;
             }
             let freed = self.drop_content(content).await?;
@@ -418,9 +419,9 @@ impl Spool {
         Ok(content.size)
     }
 
-    async fn needed(&self) -> Result<BTreeSet<String>, Fault> {
+    async fn needed(&self) -> Result<SortedSet<String>, Fault> {
         let live = self.inner.store.contents_in_use().await.map_err(|e| e.fault())?;
-        let mut needed: BTreeSet<String> = live.into_iter().collect();
+        let mut needed: SortedSet<String> = live.into_iter().collect();
         needed.extend(lock(&self.inner.pins).keys().cloned());
         Ok(needed)
     }
@@ -529,6 +530,7 @@ fn sync_dir(dir: &Path) {
 pub(super) async fn blocking<T: Send + 'static>(
     f: impl FnOnce() -> Result<T, Fault> + Send + 'static,
 ) -> Result<T, Fault> {
+    let f: Box<dyn FnOnce() -> Result<T, Fault> + Send> = Box::new(f);
     match tokio::task::spawn_blocking(f).await {
         Ok(result) => result,
         Err(e) => Err(Fault::new(

@@ -1,6 +1,8 @@
 //! Filament used by a job, in the shapes that others want. Pure.
 
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
+
+use crate::json::json;
 
 /// `{"e0":{"usage":60},"e1":{"usage":0}}`: whole mm per tool, every tool up to the highest used.
 ///

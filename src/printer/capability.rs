@@ -1,8 +1,8 @@
 //! What a printer can and cannot do, as two lists: a name stands in exactly one of them.
 
-use std::collections::BTreeMap;
-
 use serde::{Deserialize, Serialize};
+
+use crate::sorted::SortedMap;
 
 /// Every capability name that a driver has to place on one side or the other.
 ///
@@ -26,7 +26,7 @@ pub const ALL: &[&str] = &[
 
 /// Two-sided capability list.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Capabilities(BTreeMap<String, bool>);
+pub struct Capabilities(SortedMap<String, bool>);
 
 impl Default for Capabilities {
     /// Everything unsupported: unknown is not a promise.

@@ -1,22 +1,22 @@
 //! What stands around the mechanics of a printer, where it tells of it. Plain data.
 
-use std::collections::BTreeMap;
-
 use serde::Serialize;
+
+use crate::sorted::SortedMap;
 
 /// Fans, sensors, boards, cameras, switches, and the host that runs the firmware. What is not told is absent.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Equipment {
     /// Fans by name: part of full speed, 0 to 1.
-    pub fans: BTreeMap<String, f32>,
+    pub fans: SortedMap<String, f32>,
     /// Sensors beside those of the usual heaters, by name: °C.
-    pub sensors: BTreeMap<String, f32>,
+    pub sensors: SortedMap<String, f32>,
     /// Boards by name: the version of their firmware.
-    pub boards: BTreeMap<String, String>,
+    pub boards: SortedMap<String, String>,
     /// Cameras.
     pub cameras: Vec<CameraAddress>,
     /// Switches by name: whether they are on.
-    pub switches: BTreeMap<String, bool>,
+    pub switches: SortedMap<String, bool>,
     /// The host of the printer's own software.
     pub host: Option<HostLoad>,
 }

@@ -108,7 +108,7 @@ pub struct Checkpoint {
     /// Height, mm.
     pub z_mm: Option<f32>,
     /// Wanted temperatures by heater name (`tool0`, `bed`), °C.
-    pub targets_c: std::collections::BTreeMap<String, f32>,
+    pub targets_c: crate::sorted::SortedMap<String, f32>,
     /// Filament used so far, mm per tool.
     pub filament_mm: FilamentUsed,
 }

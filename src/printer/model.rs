@@ -1,6 +1,5 @@
 //! What is known about one printer: plain data, no I/O, no clock.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -13,6 +12,8 @@ use super::capability::Capabilities;
 use super::equipment::Equipment;
 use super::fault::Fault;
 use super::notice::Notice;
+
+use crate::sorted::SortedMap;
 
 /// One instant in both clocks: monotonic for ages and deadlines, wall for people and records.
 ///
@@ -328,7 +329,7 @@ pub struct State {
     /// When the state word last changed.
     pub since: Now,
     /// Temperatures by heater.
-    pub heaters: BTreeMap<Heater, Heat>,
+    pub heaters: SortedMap<Heater, Heat>,
     /// Head position, with the time of the report.
     pub position: Option<(Position, Instant)>,
     /// Tool in use.
@@ -354,7 +355,7 @@ pub struct State {
     /// Heights of the bed, as last probed or loaded.
     pub mesh: Option<Arc<BedMesh>>,
     /// Filament sensors by their number, from 0; empty: none is known.
-    pub filament: BTreeMap<u8, Filament>,
+    pub filament: SortedMap<u8, Filament>,
     /// What stands around it, where it tells of that.
     pub equipment: Option<Arc<Equipment>>,
     /// The switch of the supply; `None`: there is none.
@@ -460,7 +461,7 @@ impl State {
             wired: false,
             activity: Activity::Idle,
             since: now,
-            heaters: BTreeMap::new(),
+            heaters: SortedMap::new(),
             position: None,
             active_tool: 0,
             firmware: None,
@@ -473,7 +474,7 @@ impl State {
             traffic: Traffic::default(),
             limits: None,
             mesh: None,
-            filament: BTreeMap::new(),
+            filament: SortedMap::new(),
             equipment: None,
             supply: None,
             camera_stream: None,

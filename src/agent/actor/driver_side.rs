@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use futures_util::FutureExt as _;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tracing::Instrument;
@@ -58,7 +59,7 @@ impl DriverSide {
             clippy::disallowed_methods,
             reason = "the handle is kept: awaited in `join`, aborted in `abandon`"
         )]
-        let task = tokio::spawn(supervise(driver, link, stop.clone()).instrument(span));
+        let task = tokio::spawn(supervise(driver, link, stop.clone()).instrument(span).boxed());
         *shared.urgent.lock().unwrap_or_else(|e| e.into_inner()) = urgent;
         DriverSide {
             requests,

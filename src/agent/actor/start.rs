@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use uuid::Uuid;
@@ -135,7 +136,7 @@ impl Actor {
             clippy::disallowed_methods,
             reason = "the handle is kept in `preparing`: awaited or aborted"
         )]
-        let task = tokio::spawn(work);
+        let task = tokio::spawn(work.boxed());
         self.preparing = Some(Preparing {
             start_id,
             repeats: Vec::new(),
@@ -162,17 +163,18 @@ impl Actor {
         self.note("asked: begin the held print");
         let uid = prepared.record.uid;
         let store = self.means.store.clone();
-        #[allow(
-            clippy::disallowed_methods,
-            reason = "the handle is kept in `preparing`: awaited or aborted"
-        )]
-        let task = tokio::spawn(async move {
+        let begin = async move {
             let mut prepared = prepared;
             prepared.record.state = JobState::Starting;
             let put = store.job_put(prepared.record.clone()).await;
             put.map_err(|e| Refusal::new("refused/database", e.to_string()))?;
             Ok(prepared)
-        });
+        };
+        #[allow(
+            clippy::disallowed_methods,
+            reason = "the handle is kept in `preparing`: awaited or aborted"
+        )]
+        let task = tokio::spawn(begin.boxed());
         self.preparing = Some(Preparing {
             start_id: None,
             repeats: Vec::new(),

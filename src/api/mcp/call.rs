@@ -1,6 +1,6 @@
 //! What the tools do: the native shape's own operations, judged by the guard.
 
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use super::tools::Tool;
 use crate::agent::clock;
@@ -10,6 +10,7 @@ use crate::api::access::Caller;
 use crate::api::envelope::Problem;
 use crate::api::{Api, actions, job_view, jobs, row, view};
 use crate::job::store::JobFilter;
+use crate::json::json;
 
 /// Names of printers shown to somebody who mistook one, at most.
 const NAMES_MAX: usize = 20;

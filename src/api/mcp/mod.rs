@@ -14,16 +14,18 @@ use axum::extract::{DefaultBodyLimit, FromRequest, Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::routing::post;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 use std::time::Duration;
 
 use super::Api;
 use super::access::Caller;
 use super::door::{Entrance, Late};
 use super::envelope::Problem;
+use super::method::post;
 use super::routes::json_only;
 use rpc::{Body, Call, Era, Failure, Message};
+
+use crate::json::json;
 
 mod call;
 mod rpc;

@@ -1,9 +1,10 @@
 //! The tools: one table from which both the schemas that clients see and the checks of what they send are
 //! made. Pure.
 
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use crate::api::access::Scope;
+use crate::json::json;
 use crate::printer::guard::{GCODE_LINE_MAX, GCODE_LINES_MAX};
 
 /// Longest name of a printer, file, start …, characters.

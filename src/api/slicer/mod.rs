@@ -20,13 +20,13 @@ use axum::extract::{DefaultBodyLimit, Path, Request, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
 use serde_json::Value;
 
 use super::Api;
 use super::access::Scope;
 use super::door::Touched;
 use super::envelope::Problem;
+use super::method::{get, post};
 use super::routes::{BODY_MAX_BYTES, needing};
 use crate::agent::handle::PrinterHandle;
 
@@ -52,7 +52,7 @@ pub(super) fn router(api: &Api) -> Router<Api> {
     let routes = Router::new()
         .route("/api/version", get(octoprint::version))
         .route("/api/server", get(octoprint::server))
-        .route("/api/login", get(octoprint::login).post(octoprint::login))
+        .route("/api/login", get(octoprint::login).merge(post(octoprint::login)))
         .route("/api/settings", get(octoprint::settings))
         .route("/api/printer", get(octoprint::printer))
         .route("/api/job", get(octoprint::job))

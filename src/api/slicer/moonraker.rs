@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use axum::extract::{Path, Request, State};
 use axum::http::StatusCode;
 use axum::{Extension, Json as Answer};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::{find, form, shape};
 use crate::agent::clock;
@@ -15,6 +15,7 @@ use crate::api::Api;
 use crate::api::access::Caller;
 use crate::api::envelope::Problem;
 use crate::api::incoming::{Json, Params};
+use crate::json::json;
 use form::Begun;
 
 type Parts = Path<HashMap<String, String>>;

@@ -8,7 +8,7 @@ use axum::extract::{Path, Request, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json as Answer};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::{find, form, percent, shape, told};
 use crate::agent::clock;
@@ -18,6 +18,7 @@ use crate::api::demand::{self, Demand};
 use crate::api::envelope::Problem;
 use crate::api::incoming::Json;
 use crate::api::{Api, dialect_rules};
+use crate::json::json;
 use crate::printer::outcome::Outcome;
 
 type Parts = Path<HashMap<String, String>>;

@@ -1,8 +1,9 @@
 //! What the two dialects answer about a printer. Pure: snapshot in, JSON out. Unknown is null.
 
 use jiff::Timestamp;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
+use crate::json::json;
 use crate::printer::model::{Heater, State, StateWord};
 
 /// The version of OctoPrint whose requests are understood.

@@ -4,9 +4,8 @@
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::middleware;
-use axum::routing::{get, post};
 use axum::{Extension, Json as Answer, Router};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::once::{self, Broken, Once};
 use super::{ended, fetch, hooks, native, shape, start_body};
@@ -15,10 +14,12 @@ use crate::api::access::Scope;
 use crate::api::door::Touched;
 use crate::api::envelope::Problem;
 use crate::api::incoming::{Json, Params};
+use crate::api::method::{get, post};
 use crate::api::routes::needing;
 use crate::api::{Api, actions, demand, job_view, jobs, row, view};
 use crate::job::record::JobRecord;
 use crate::job::store::{JobFilter, JobSort};
+use crate::json::json;
 use crate::printer::model::StateWord;
 
 /// Rows of a page: at most, and without a wish.

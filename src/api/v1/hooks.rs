@@ -4,7 +4,7 @@
 use axum::Json as Answer;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::shape;
 use crate::agent::clock;
@@ -13,6 +13,7 @@ use crate::api::incoming::{Json, Params};
 use crate::api::webhooks::notable::{self, AUTOPRINTFARM, EVENTS, SOLOPRINT};
 use crate::api::{Api, jobs, view, webhooks};
 use crate::job::store::{DeliveryFilter, DeliveryRow, DeliveryState, WebhookRow};
+use crate::json::json;
 
 const URL_MAX: usize = 2000;
 const NAME_MAX: usize = 100;

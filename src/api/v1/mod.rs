@@ -20,7 +20,7 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderValue, Uri};
 use axum::middleware::{self, Next};
 use axum::response::Response;
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio::sync::Semaphore;
 
 use super::Api;
@@ -29,6 +29,7 @@ use super::envelope::Problem;
 use super::routes::json_only;
 use crate::agent::clock;
 use crate::config::model::{Api as Settings, V1};
+use crate::json::json;
 use crate::printer::outcome::Outcome;
 
 mod farm;

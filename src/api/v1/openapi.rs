@@ -1,12 +1,13 @@
 //! The routes below `/v1` for machines, joined to the document of the native shape. Pure.
 
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use super::hooks::{ATTEMPTS_MAX, BACKOFF_MAX_S};
 use crate::api::access::Scope;
 use crate::api::openapi::operation;
 use crate::api::openapi::route::{Gives, Kind, PAGE, Part, Route, get, giving, open, post};
 use crate::config::model::V1;
+use crate::json::json;
 
 const R: Scope = Scope::Read;
 const C: Scope = Scope::Control;

@@ -3,7 +3,7 @@
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::{Extension, Json as Answer};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::hooks::ASSIGNED;
 use super::solo::stored;
@@ -16,6 +16,7 @@ use crate::api::incoming::Json;
 use crate::api::{Api, actions, jobs, plate, view};
 use crate::job::preflight;
 use crate::job::store::{QUEUE_MAX, QueueItem};
+use crate::json::json;
 use crate::printer::model::StateWord;
 
 const NAME_MAX: usize = 255;

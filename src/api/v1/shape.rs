@@ -2,12 +2,13 @@
 
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::Response;
-use serde_json::{Value, json};
+use serde_json::Value;
 use uuid::Uuid;
 
 use crate::api::envelope::Problem;
 use crate::config::model::V1;
 use crate::job::record::JobState;
+use crate::json::json;
 use crate::printer::model::StateWord;
 
 /// The code of a command whose effect nobody saw.

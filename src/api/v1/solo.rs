@@ -6,9 +6,8 @@ use axum::extract::{DefaultBodyLimit, Path, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post, put};
 use axum::{Extension, Json as Answer, Router};
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio_util::io::ReaderStream;
 
 use super::once::{self, Broken};
@@ -18,9 +17,11 @@ use crate::agent::handle::PrinterHandle;
 use crate::api::access::{Caller, Scope};
 use crate::api::envelope::Problem;
 use crate::api::incoming::Json;
+use crate::api::method::{get, post, put};
 use crate::api::routes::needing;
 use crate::api::{Api, jobs, keys, row, view};
 use crate::job::store::UploadRow;
+use crate::json::json;
 
 const NAME_MAX: usize = 255;
 const URL_MAX: usize = 2000;

@@ -8,7 +8,7 @@ use axum::Json as Answer;
 use axum::extract::{Path, Request, State};
 use axum::http::{HeaderMap, StatusCode};
 use futures_util::StreamExt;
-use serde_json::{Value, json};
+use serde_json::Value;
 use uuid::Uuid;
 
 use super::solo::{base, file};
@@ -17,6 +17,7 @@ use crate::api::Api;
 use crate::api::envelope::Problem;
 use crate::api::incoming::Json;
 use crate::job::store::UploadRow;
+use crate::json::json;
 use crate::printer::fault::Fault;
 
 const NAME_MAX: usize = 255;

@@ -8,13 +8,14 @@ pub mod target;
 use axum::Json as Answer;
 use axum::extract::State;
 use jiff::SignedDuration;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::envelope::Problem;
 use super::incoming::Json;
 use super::{Api, jobs, view};
 use crate::agent::clock;
 use crate::job::store::{DeliveryFilter, DeliveryRow, DeliverySort, WEBHOOKS_MAX, WebhookRow};
+use crate::json::json;
 use notable::{CLOUD_EVENTS, EVENTS};
 
 /// What deliveries are sorted by.

@@ -1,11 +1,12 @@
 //! What is worth telling between two moments of a printer. Pure.
 
 use jiff::Timestamp;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::agent::handle::Snapshot;
 use crate::api::job_view;
 use crate::job::record::{JobRecord, JobState};
+use crate::json::json;
 use crate::printer::model::{ActiveJob, Activity, MaterialSlot, Origin};
 
 /// Every event that this host can tell of: those of the cloud, `test`, and two of ours (`printer.online`,

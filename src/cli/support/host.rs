@@ -8,13 +8,14 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio::io::AsyncReadExt;
 use tokio::process::Command;
 
 use super::archive::Archive;
 use crate::api::socket::SOCKET_NAME;
 use crate::host::serial::{self, Permission, Roots};
+use crate::json::json;
 
 /// How long a program may take.
 const PROGRAM_LIMIT: Duration = Duration::from_secs(20);

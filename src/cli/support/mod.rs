@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use jiff::{Timestamp, Zoned};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use archive::Archive;
 
@@ -24,6 +24,7 @@ use crate::config::load::{Surroundings, runtime_dir, state_dir};
 use crate::config::scrub::Scrub;
 use crate::daemon::shown_config;
 use crate::job::store::{FILE_NAME, Facts};
+use crate::json::json;
 
 /// How long reading the database may take.
 const FACTS_LIMIT: Duration = Duration::from_secs(20);

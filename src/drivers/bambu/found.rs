@@ -2,7 +2,6 @@
 //! Announcements come by themselves (UDP 2021, every 5 to 30 s); the detect probe asks one address
 //! (TCP 3000, or 3002 with TLS) and is answered once.
 
-use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
@@ -13,6 +12,7 @@ use tokio::time::timeout;
 use super::heard::{SERVICE, SelfTold, announcement, detect_answer, detect_question};
 use super::{faults, tls};
 use crate::drivers::Found;
+use crate::sorted::SortedMap;
 
 /// Where printers announce themselves.
 const ANNOUNCE_PORT: u16 = 2021;
@@ -89,8 +89,8 @@ async fn hear(socket: &UdpSocket) -> SelfTold {
 }
 
 /// Hears a network out on a socket.
-async fn listen(socket: &UdpSocket, limit: Duration) -> BTreeMap<String, SelfTold> {
-    let mut all = BTreeMap::new();
+async fn listen(socket: &UdpSocket, limit: Duration) -> SortedMap<String, SelfTold> {
+    let mut all = SortedMap::new();
     let listening = async {
         loop {
             let told = hear(socket).await;

@@ -1,9 +1,11 @@
 //! The requests of the protocol with every member that the newest firmware wants. A request without
 //! `sequence_id`, or a pause, resume or stop without `param`, may vanish without an answer.
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::ams::{LEFT_SPOOL, MAIN_SPOOL};
+
+use crate::json::json;
 
 /// What a start of a sliced project says beside the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

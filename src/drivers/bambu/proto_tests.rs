@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use serde_json::{Value, json};
+use serde_json::Value;
 use uuid::Uuid;
 
 use super::*;
+use crate::json::json;
 use crate::printer::command::{CancelReason, Command, Program};
 use crate::printer::event::{JobEvent, OutsideEnd};
 use crate::printer::outcome::Missing;

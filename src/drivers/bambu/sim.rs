@@ -7,6 +7,8 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
 use rustls::ServerConfig;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::broadcast;
@@ -123,29 +125,15 @@ impl Sim {
         let stop = CancellationToken::new();
         let tracker = TaskTracker::new();
         let end = stop.clone();
-        tracker.spawn(accept(
-            mqtt,
-            tls.clone(),
-            shared.clone(),
-            stop.clone(),
-            |s, shared, _| Box::pin(broker::serve(s, shared)),
-        ));
-        tracker.spawn(accept(
-            camera,
-            tls.clone(),
-            shared.clone(),
-            stop.clone(),
-            |s, shared, _| Box::pin(camera::serve(s, shared)),
-        ));
-        tracker.spawn(accept(
-            ftps,
-            tls,
-            shared.clone(),
-            stop.clone(),
-            |s, shared, tls| Box::pin(files::serve(s, shared, tls)),
-        ));
+        let open = |listener, serve: Serve| {
+            let door = accept(listener, tls.clone(), shared.clone(), stop.clone(), serve);
+            tracker.spawn(door.boxed());
+        };
+        open(mqtt, |s, shared, _| Box::pin(broker::serve(s, shared)));
+        open(camera, |s, shared, _| Box::pin(camera::serve(s, shared)));
+        open(ftps, |s, shared, tls| Box::pin(files::serve(s, shared, tls)));
         let clock = shared.clone();
-        tracker.spawn(async move {
+        let turns = async move {
             let step = Duration::from_millis(100);
             let mut turn = tokio::time::interval(step);
             loop {
@@ -154,7 +142,8 @@ impl Sim {
                     _ = turn.tick() => clock.with(|p| p.pass(step.as_secs_f64())),
                 }
             }
-        });
+        };
+        tracker.spawn(turns.boxed());
         Ok(Sim {
             shared,
             mqtt: mqtt_at,
@@ -165,14 +154,15 @@ impl Sim {
     }
 }
 
-type Served = std::pin::Pin<Box<dyn Future<Output = ()> + Send>>;
+/// How a client of one of the ports is served.
+type Serve = fn(TlsStream<TcpStream>, Arc<Shared>, Arc<ServerConfig>) -> BoxFuture<'static, ()>;
 
 async fn accept(
     listener: TcpListener,
     tls: Arc<ServerConfig>,
     shared: Arc<Shared>,
     stop: CancellationToken,
-    serve: fn(TlsStream<TcpStream>, Arc<Shared>, Arc<ServerConfig>) -> Served,
+    serve: Serve,
 ) {
     let clients = TaskTracker::new();
     loop {
@@ -188,7 +178,7 @@ async fn accept(
             continue;
         }
         let (tls, shared, stop) = (tls.clone(), shared.clone(), stop.clone());
-        clients.spawn(async move {
+        let client = async move {
             let hello = tokio::time::timeout(
                 Duration::from_secs(10),
                 TlsAcceptor::from(tls.clone()).accept(tcp),
@@ -199,6 +189,7 @@ async fn accept(
                     () = serve(stream, shared, tls) => {}
                 }
             }
-        });
+        };
+        clients.spawn(client.boxed());
     }
 }

@@ -1,6 +1,6 @@
 //! The core against the simulated printer, in made-up time: for tests.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -21,6 +21,7 @@ use crate::printer::event::{Event, JobEvent};
 use crate::printer::fault::Fault;
 use crate::printer::model::{Now, PrintObject};
 use crate::printer::outcome::Outcome;
+use crate::sorted::{SortedMap, SortedSet};
 
 fn objects_of(program: &[u8]) -> Vec<PrintObject> {
     let mut analyzer = Analyzer::new(Analysis::default());
@@ -41,7 +42,7 @@ pub struct Bench {
     base: Instant,
     partial: Vec<u8>,
     pub events: Vec<Event>,
-    pub replies: BTreeMap<u64, Outcome>,
+    pub replies: SortedMap<u64, Outcome>,
     pub records: Vec<super::proto::Record>,
     pub hangup: Option<Fault>,
     pub stopped: bool,
@@ -53,7 +54,7 @@ pub struct Bench {
     /// What the database knows of it.
     pub skipped: Vec<u32>,
     /// Keys of the open notices that have buttons.
-    pub asked: BTreeSet<String>,
+    pub asked: SortedSet<String>,
     next_id: u64,
     traced: bool,
 }
@@ -68,7 +69,7 @@ impl Bench {
             base,
             partial: Vec::new(),
             events: Vec::new(),
-            replies: BTreeMap::new(),
+            replies: SortedMap::new(),
             records: Vec::new(),
             hangup: None,
             stopped: false,
@@ -77,7 +78,7 @@ impl Bench {
             sent: Vec::new(),
             pending: VecDeque::new(),
             skipped: Vec::new(),
-            asked: BTreeSet::new(),
+            asked: SortedSet::new(),
             next_id: 1,
             traced: std::env::var_os("LAYERD_TRACE").is_some(),
         };

@@ -1,6 +1,6 @@
 //! What the firmware says it can (`Cap:` lines of `M115`). A hint, not a promise: effects are checked.
 
-use std::collections::BTreeMap;
+use crate::sorted::SortedMap;
 
 /// Longest name kept, and most names kept: the list comes from outside.
 const NAME_MAX: usize = 40;
@@ -9,7 +9,7 @@ const COUNT_MAX: usize = 100;
 /// Capabilities by name.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Caps {
-    names: BTreeMap<String, bool>,
+    names: SortedMap<String, bool>,
     /// Tools, where the firmware tells (`EXTRUDER_COUNT`).
     pub tools: Option<u8>,
 }

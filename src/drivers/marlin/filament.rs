@@ -15,7 +15,7 @@ const SENSORS_MAX: u8 = 16;
 pub struct Sensors {
     /// `M119` is to be asked when the line is free.
     pub wanted: bool,
-    told: std::collections::BTreeMap<u8, Filament>,
+    told: crate::sorted::SortedMap<u8, Filament>,
 }
 
 /// `filament: TRIGGERED`, `filament 2: open` in the answer to `M119`; sensors count from 0.

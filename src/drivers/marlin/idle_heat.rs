@@ -2,7 +2,6 @@
 //!
 //! Targets that others set (the printer's own screen) are only told of, with a button.
 
-use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use uuid::Uuid;
@@ -13,6 +12,7 @@ use crate::printer::event::Event;
 use crate::printer::model::{Heater, Now, Position};
 use crate::printer::notice::{Level, Notice};
 use crate::printer::outcome::Outcome;
+use crate::sorted::SortedMap;
 
 /// Key of the notice about heat of others.
 const NOTICE: &str = "marlin/idle-heat";
@@ -23,7 +23,7 @@ const POSITION_PATIENCE: Duration = Duration::from_secs(30);
 #[derive(Debug, Default)]
 pub struct IdleHeat {
     /// Targets that are ours, °C.
-    ours: BTreeMap<Heater, f32>,
+    ours: SortedMap<Heater, f32>,
     /// Idle and hot since.
     since: Option<Instant>,
     position: Option<Position>,
@@ -58,7 +58,7 @@ impl IdleHeat {
     }
 
     /// A job is over; what it left on is ours.
-    pub fn job_ends(&mut self, now: Instant, warmth: &BTreeMap<Heater, Warmth>) {
+    pub fn job_ends(&mut self, now: Instant, warmth: &SortedMap<Heater, Warmth>) {
         self.ours = warmth
             .iter()
             .filter_map(|(h, w)| Some((*h, w.target_c.filter(|t| *t > 0.0)?)))

@@ -1,6 +1,5 @@
 //! Pause: standing still in a way that a print can go on from (see `resume`).
 
-use std::collections::BTreeMap;
 use std::time::Instant;
 
 use jiff::Timestamp;
@@ -17,6 +16,7 @@ use crate::printer::event::JobEvent;
 use crate::printer::model::{Heater, Now, PauseReason, Position};
 use crate::printer::outcome::Outcome;
 use crate::printer::pause_wishes::PauseWishes;
+use crate::sorted::SortedMap;
 
 /// Marlin's own default for the motors' timeout, s; restored when the program set none.
 pub(super) const MOTORS_TIMEOUT_S: u32 = 120;
@@ -34,7 +34,7 @@ pub struct Saved {
     /// Where the printer said it stood.
     pub position: Option<Position>,
     /// Wanted temperatures, °C.
-    pub targets: BTreeMap<Heater, f32>,
+    pub targets: SortedMap<Heater, f32>,
     /// Pulled back so far, mm.
     pub retracted_mm: f32,
     /// The head was moved away.
@@ -139,7 +139,7 @@ impl Marlin {
             why,
             track: Track::default(),
             position: None,
-            targets: BTreeMap::new(),
+            targets: SortedMap::new(),
             retracted_mm: 0.0,
             moved: false,
             lifted_mm: 0.0,

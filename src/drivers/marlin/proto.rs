@@ -15,7 +15,7 @@
 //! | `mesh`, `filament` | bed heights and filament sensors |
 //! | `reports`, `idle_heat`, `thermal_watch` | what is reported, and what is watched |
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -52,6 +52,7 @@ use crate::printer::model::{Activity, Heater, Now, PauseReason, Position};
 use crate::printer::notice::{Level, Notice};
 use crate::printer::outcome::Outcome;
 use crate::printer::pause_wishes::PauseWishes;
+use crate::sorted::SortedMap;
 
 pub use super::memory_record::Record;
 
@@ -125,7 +126,7 @@ pub struct Marlin {
     pub(super) script: VecDeque<Step>,
     pub(super) users: Users,
     pub(super) track: Track,
-    pub(super) warmth: BTreeMap<Heater, Warmth>,
+    pub(super) warmth: SortedMap<Heater, Warmth>,
     pub(super) position: Option<Position>,
     pub(super) saved: Option<Saved>,
     pub(super) people: People,
@@ -169,7 +170,7 @@ impl Marlin {
             script: VecDeque::new(),
             users: Users::default(),
             track: Track::default(),
-            warmth: BTreeMap::new(),
+            warmth: SortedMap::new(),
             position: None,
             saved: None,
             people: People::default(),

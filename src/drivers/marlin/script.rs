@@ -1,7 +1,6 @@
 //! Our own sequences of lines: sent in order, with waits between them that can always be cancelled.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use super::confirm::Confirm;
@@ -10,6 +9,7 @@ use super::proto::Marlin;
 use super::silence;
 use crate::printer::command::RequestId;
 use crate::printer::model::{Heater, Now};
+use crate::sorted::SortedMap;
 
 /// How near to its target a heater has to be, °C.
 const REACHED_WITHIN_C: f32 = 3.0;
@@ -34,7 +34,7 @@ pub enum Step {
     /// Wait until these temperatures are reached. `until`: set when the wait begins.
     Heat {
         /// °C.
-        targets: BTreeMap<Heater, f32>,
+        targets: SortedMap<Heater, f32>,
         /// End of patience.
         until: Option<Instant>,
     },
@@ -161,7 +161,7 @@ impl Marlin {
         }
     }
 
-    fn reached(&self, targets: &BTreeMap<Heater, f32>) -> bool {
+    fn reached(&self, targets: &SortedMap<Heater, f32>) -> bool {
         targets.iter().all(|(heater, target)| {
             *target <= 0.0
                 || self

@@ -4,7 +4,6 @@
 //! Thresholds are generous: a cold start, a fan that switches, or a part falling off must not stop a
 //! print; a heater that runs away must.
 
-use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use super::faults;
@@ -12,6 +11,7 @@ use super::proto::Marlin;
 use crate::printer::fault::Fault;
 use crate::printer::model::{Heater, Now};
 use crate::printer::notice::Level;
+use crate::sorted::SortedMap;
 
 /// A heater that is off may drift up so far above its lowest reading (radiation from its neighbour).
 const RISE_NOTICE_K: f32 = 15.0;
@@ -60,7 +60,7 @@ const PLAUSIBLE_C: std::ops::RangeInclusive<f32> = -50.0..=550.0;
 /// Watches all heaters of one printer.
 #[derive(Debug, Default)]
 pub struct ThermalWatch {
-    heaters: BTreeMap<Heater, Watched>,
+    heaters: SortedMap<Heater, Watched>,
 }
 
 impl ThermalWatch {

@@ -1,6 +1,5 @@
 //! `layerd discover`: Moonraker on this host, and what announces itself on the network.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
@@ -9,6 +8,7 @@ use mdns_sd::{ScopedIp, ServiceDaemon, ServiceEvent};
 use super::config::Config;
 use super::socket;
 use crate::drivers::Found;
+use crate::sorted::{SortedMap, SortedSet};
 
 /// Ports of the instances of one host, in the order in which they are handed out.
 const PORTS: std::ops::RangeInclusive<u16> = 7125..=7134;
@@ -76,11 +76,11 @@ async fn look(url: String, name: String) -> Option<Found> {
 type Place = (String, u16);
 
 /// IPv4 first.
-type Addresses = BTreeSet<IpAddr>;
+type Addresses = SortedSet<IpAddr>;
 
 /// Who announces `_moonraker._tcp` (only where its `[zeroconf]` is configured).
-async fn network() -> BTreeMap<Place, Addresses> {
-    let mut all: BTreeMap<Place, Addresses> = BTreeMap::new();
+async fn network() -> SortedMap<Place, Addresses> {
+    let mut all: SortedMap<Place, Addresses> = SortedMap::new();
     let Ok(daemon) = ServiceDaemon::new() else {
         return all;
     };

@@ -6,18 +6,22 @@
 
 use std::time::{Duration, Instant};
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::faults;
 use super::proto::{CALLS_MAX, Call, Core, Klippy, Output};
 use super::rpc::RpcError;
 use super::status::PrintState;
 use super::watch::Job;
+use crate::json::json;
 use crate::printer::command::{Command, RequestId, StartJob};
 use crate::printer::event::{Event, JobEvent};
 use crate::printer::fault::Fault;
 use crate::printer::model::Now;
 use crate::printer::outcome::{Missing, Outcome};
+
+/// Whoever heats the printer after that has reasons of their own.
+const COLD_OWED: Duration = Duration::from_secs(600);
 
 /// How long the effect of an answered command may take to show.
 const EFFECT: Duration = Duration::from_secs(10);
@@ -151,6 +155,9 @@ impl Core {
                 }
                 if !running && !matches!(self.watch.job, Job::Ours { .. }) {
                     return refuse("refused/wrong-state", "There is nothing to cancel.");
+                }
+                if matches!(self.watch.job, Job::Ours { .. }) {
+                    self.owe_cold(now);
                 }
                 return self.order(now, id, Kind::Cancel, "printer.print.cancel", Value::Null);
             }
@@ -406,6 +413,28 @@ impl Core {
                 missing: Missing::Ack,
             };
             self.out.push_back(Output::Reply(order.id, outcome));
+        }
+    }
+
+    /// A cancel goes out. Whatever becomes of the connection and of this process, its heaters do not stay on.
+    fn owe_cold(&mut self, now: Now) {
+        self.watch.cold_owed = Some(now.mono);
+        if let Some(record) = self.watch.kept.as_mut().filter(|record| !record.cancelled) {
+            record.cancelled = true;
+            self.out.push_back(Output::Remember(Some(record.clone())));
+        }
+    }
+
+    /// The print of a cancel whose answer was lost is over: a bare CANCEL_PRINT leaves the heaters on (seen).
+    pub(super) fn pay_cold(&mut self, now: Now, running: bool) {
+        let Some(since) = self.watch.cold_owed else { return };
+        if running || self.orders.has(Kind::Cancel) {
+            return;
+        }
+        self.watch.cold_owed = None;
+        let late = now.mono.saturating_duration_since(since) > COLD_OWED;
+        if !late && !self.cancel_macro && self.status.any_target() {
+            self.script(Call::Quiet, "TURN_OFF_HEATERS");
         }
     }
 

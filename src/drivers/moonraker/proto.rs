@@ -3,12 +3,12 @@
 //! Frames, requests and time go in; frames, events and answers come out. The core outlives
 //! connections: a print goes on while Moonraker is away, and is recognised when it is back.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use super::equipment::load;
 use super::faults;
@@ -17,6 +17,7 @@ use super::people::People;
 use super::rpc::{self, Incoming, RpcError};
 use super::status::{Status, subscription};
 use super::watch::{Told, Watch};
+use crate::json::json;
 use crate::printer::capability::Capabilities;
 use crate::printer::command::{RequestId, StartJob};
 use crate::printer::equipment::Equipment;
@@ -25,6 +26,7 @@ use crate::printer::fault::Fault;
 use crate::printer::model::{Firmware, MachineLimits, Now};
 use crate::printer::notice::{Level, Notice};
 use crate::printer::outcome::{Missing, Outcome};
+use crate::sorted::SortedMap;
 
 /// How often Moonraker is asked while Klipper is not ready: nobody tells when it enters `error`.
 const POLL: Duration = Duration::from_secs(2);
@@ -109,7 +111,7 @@ pub enum Call {
 pub struct Core {
     pub(super) out: VecDeque<Output>,
     next: u64,
-    pub(super) calls: BTreeMap<u64, Call>,
+    pub(super) calls: SortedMap<u64, Call>,
     pub(super) klippy: Klippy,
     pub(super) status: Status,
     pub(super) orders: Orders,
@@ -161,7 +163,7 @@ struct SettingsStatus {
 
 #[derive(Deserialize)]
 struct SettingsOf {
-    settings: BTreeMap<String, Section>,
+    settings: SortedMap<String, Section>,
 }
 
 /// The few keys that matter; everything else of a large configuration is never kept.
@@ -178,7 +180,7 @@ impl Core {
         Core {
             out: VecDeque::new(),
             next: 1,
-            calls: BTreeMap::new(),
+            calls: SortedMap::new(),
             klippy: Klippy::Unknown,
             status: Status::default(),
             orders: Orders::default(),
@@ -535,7 +537,7 @@ impl Core {
         );
     }
 
-    fn on_settings(&mut self, settings: &BTreeMap<String, Section>) {
+    fn on_settings(&mut self, settings: &SortedMap<String, Section>) {
         let limit = |name: &str| match settings.get(name) {
             Some(Section::Heater { max_temp }) if max_temp.is_finite() => Some(*max_temp as f32),
             _ => None,

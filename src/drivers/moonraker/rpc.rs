@@ -5,8 +5,10 @@
 use std::borrow::Cow;
 
 use serde::Deserialize;
+use serde_json::Value;
 use serde_json::value::RawValue;
-use serde_json::{Value, json};
+
+use crate::json::json;
 
 /// Longest frame that is taken: the configuration of a large printer runs to hundreds of kB.
 pub const FRAME_MAX: usize = 4 * 1024 * 1024;

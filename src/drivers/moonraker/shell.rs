@@ -16,6 +16,7 @@ use super::upload::{Sent, upload};
 use super::watch::Watch;
 use super::{faults, memory};
 use crate::drivers::{BoxFuture, Context, Driver, Link, Stop, StopMode};
+use crate::host::boot;
 use crate::printer::command::{CancelReason, Command, Request, RequestId};
 use crate::printer::event::Event;
 use crate::printer::fault::Fault;
@@ -52,7 +53,7 @@ impl MoonrakerDriver {
         let record = memory::read(&record_path(&context));
         MoonrakerDriver {
             config,
-            core: Core::new(Watch::new(adopt, record)),
+            core: Core::new(Watch::new(adopt, record).with_boot(boot::now(), now().mono)),
             context,
             replies: HashMap::new(),
             upload: None,

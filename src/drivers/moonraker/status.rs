@@ -2,12 +2,11 @@
 //!
 //! A change is merged per object and per field and never deeper: nested values come whole (seen).
 
-use std::collections::BTreeMap;
-
 use serde_json::{Map, Value};
 
 use super::equipment::{is_board, is_fan};
 use crate::printer::model::{BedMesh, Heater, Position};
+use crate::sorted::SortedMap;
 
 /// Objects that are kept; the rest of a broken or hostile answer is dropped.
 const OBJECTS_MAX: usize = 256;
@@ -66,7 +65,7 @@ pub enum PrintState {
 /// The merged objects.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Status {
-    objects: BTreeMap<String, Map<String, Value>>,
+    objects: SortedMap<String, Map<String, Value>>,
 }
 
 impl Status {
@@ -469,7 +468,7 @@ mod tests {
             steps in prop::collection::vec(("[a-c]", "[x-z]", 0u32..5), 0..60)
         ) {
             let mut status = Status::default();
-            let mut truth = BTreeMap::new();
+            let mut truth = SortedMap::new();
             for (object, field, value) in steps {
                 status.merge(&map(json!({object.clone(): {field.clone(): value}})));
                 truth.insert((object, field), value);

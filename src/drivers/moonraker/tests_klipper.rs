@@ -4,7 +4,9 @@
 //! It answers as the real ones were seen to: a script waits while the bed heats, an emergency stop does
 //! not, a cancel leaves the heaters on.
 
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
+
+use crate::json::json;
 
 /// The printer.
 #[derive(Debug, Default)]

@@ -1,6 +1,5 @@
 //! A file on its way to Moonraker: checked, marked where it needs marks, streamed from the disk.
 
-use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -18,6 +17,7 @@ use crate::gcode::analyze_file::analyze_file;
 use crate::host::tls;
 use crate::printer::command::StartJob;
 use crate::printer::fault::{Fault, Severity};
+use crate::sorted::SortedMap;
 
 /// Bytes read in one go.
 const BLOCK: usize = 64 * 1024;
@@ -35,7 +35,7 @@ const TRIES_MAX: u32 = 3;
 const SPACING: Duration = Duration::from_millis(1100);
 
 /// When a file went on its way, by host. Entries go when they no longer matter.
-static BEGUN: Mutex<BTreeMap<String, Instant>> = Mutex::new(BTreeMap::new());
+static BEGUN: Mutex<SortedMap<String, Instant>> = Mutex::new(SortedMap::new());
 
 /// Longest listing of a folder that is read.
 const LISTING_MAX: usize = 4 * 1024 * 1024;

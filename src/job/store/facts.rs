@@ -9,12 +9,13 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use rusqlite::{Connection, OpenFlags};
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use super::open::with_suffix;
 use super::schema;
 use crate::config::Secret;
 use crate::config::scrub;
+use crate::json::json;
 
 /// Most rows of texts that are searched for secrets, newest first.
 const ROWS_MAX: i64 = 20_000;

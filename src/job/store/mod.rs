@@ -240,11 +240,15 @@ impl Store {
 
     /// Runs something on the thread and waits for it, no longer than the deadline. What is given up
     /// before its turn is not done at all.
-    async fn call<T, F>(&self, f: F) -> Result<T, StoreError>
-    where
-        T: Send + 'static,
-        F: FnOnce(&mut Db) -> Result<T, StoreError> + Send + 'static,
-    {
+    fn call<T: Send + 'static>(
+        &self,
+        f: impl FnOnce(&mut Db) -> Result<T, StoreError> + Send + 'static,
+    ) -> impl Future<Output = Result<T, StoreError>> {
+        self.call_boxed(Box::new(f))
+    }
+
+    /// The way there and back, compiled for each kind of answer and not for each call.
+    async fn call_boxed<T: Send + 'static>(&self, f: writer::Call<'static, T>) -> Result<T, StoreError> {
         let orders = match &self.inner.lane {
             Lane::Inline(db) => return db.lock().unwrap_or_else(|e| e.into_inner()).run(f),
             Lane::Thread { orders, .. } => orders,

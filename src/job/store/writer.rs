@@ -1,6 +1,6 @@
 //! The one thread that touches the database, and what waits for it.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::fs::File;
 use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
@@ -16,6 +16,7 @@ use super::jobs::Mark;
 use super::{flush, open};
 use crate::job::record::JobRecord;
 use crate::printer::event::{Checkpoint, JournalLine};
+use crate::sorted::SortedMap;
 
 /// Changes of a job's state that nobody waits for are gathered this long before they are committed.
 const GATHER: Duration = Duration::from_millis(100);
@@ -35,13 +36,13 @@ const REPEAT: SignedDuration = SignedDuration::from_secs(2);
 #[derive(Debug, Default)]
 pub(super) struct Waiting {
     /// The newest version of each job.
-    pub jobs: BTreeMap<Uuid, JobRecord>,
+    pub jobs: SortedMap<Uuid, JobRecord>,
     /// Positions of jobs that are not in `jobs`.
-    pub checkpoints: BTreeMap<Uuid, Checkpoint>,
+    pub checkpoints: SortedMap<Uuid, Checkpoint>,
     /// New journal lines by printer.
-    pub journal: BTreeMap<String, VecDeque<JournalLine>>,
+    pub journal: SortedMap<String, VecDeque<JournalLine>>,
     /// What is known to be on the disk about each live job, to tell progress from change.
-    pub marks: BTreeMap<Uuid, Mark>,
+    pub marks: SortedMap<Uuid, Mark>,
     /// Something in here is more than progress.
     urgent: bool,
     /// The writer knows that there is something.
@@ -81,7 +82,8 @@ impl Waiting {
             None => self.journal.entry(printer.to_owned()).or_default(),
         };
         // Said many times between two writes, it is written once, with its first time.
-        let again = |old: &JournalLine| old.text == line.text && line.at.duration_since(old.at) < REPEAT;
+        let again =
+            |old: &JournalLine| old.text == line.text && line.at.duration_since(old.at).abs() < REPEAT;
         if lines.iter().any(again) {
             return;
         }
@@ -166,6 +168,12 @@ pub(super) fn lock(waiting: &Mutex<Waiting>) -> MutexGuard<'_, Waiting> {
     waiting.lock().unwrap_or_else(|e| e.into_inner())
 }
 
+/// What is done with the database, boxed so that the code around it is there once for each kind of answer.
+pub(super) type Call<'a, T> = Box<dyn FnOnce(&mut Db) -> Result<T, StoreError> + Send + 'a>;
+
+/// The statements of one transaction.
+type Statements<'a, T> = Box<dyn FnOnce(&rusqlite::Transaction<'_>) -> rusqlite::Result<T> + 'a>;
+
 /// The database as its thread sees it.
 #[derive(Debug)]
 pub(super) struct Db {
@@ -173,7 +181,7 @@ pub(super) struct Db {
     pub path: PathBuf,
     pub waiting: Arc<Mutex<Waiting>>,
     /// Printers by name: id and driver. Also what refills a fresh file after damage, so that numbers stay.
-    pub printers: BTreeMap<String, (i64, String)>,
+    pub printers: SortedMap<String, (i64, String)>,
     /// Where a damaged file was moved in this run.
     pub set_aside: Option<PathBuf>,
     _lock: Option<File>,
@@ -185,7 +193,7 @@ impl Db {
             conn,
             path,
             waiting: Arc::new(Mutex::new(Waiting::default())),
-            printers: BTreeMap::new(),
+            printers: SortedMap::new(),
             set_aside,
             _lock: lock,
         }
@@ -201,6 +209,10 @@ impl Db {
         &mut self,
         f: impl FnOnce(&rusqlite::Transaction<'_>) -> rusqlite::Result<T>,
     ) -> Result<T, StoreError> {
+        self.in_one_boxed(Box::new(f))
+    }
+
+    fn in_one_boxed<T>(&mut self, f: Statements<'_, T>) -> Result<T, StoreError> {
         let result = self.conn.transaction().and_then(|tx| {
             let value = f(&tx)?;
             tx.commit()?;
@@ -211,7 +223,7 @@ impl Db {
 
     /// Runs statements; damage that shows on the way sets the file aside at once, so that the next
     /// call works again.
-    pub fn run<T>(&mut self, f: impl FnOnce(&mut Db) -> Result<T, StoreError>) -> Result<T, StoreError> {
+    pub fn run<T>(&mut self, f: Call<'_, T>) -> Result<T, StoreError> {
         let result = f(self);
         if let Err(StoreError::Broken { why, .. }) = &result {
             let why = why.clone();
@@ -311,7 +323,7 @@ pub(super) fn run(mut db: Db, orders: Receiver<Order>, lazily_every: Duration) {
             }
             Ok(Order::Wake) | Err(RecvTimeoutError::Timeout) => {}
             Ok(Order::Close) | Err(RecvTimeoutError::Disconnected) => {
-                if let Err(e) = db.run(|db| db.flush(true)) {
+                if let Err(e) = db.run(Box::new(|db| db.flush(true))) {
                     tracing::error!(code = e.code(), "the last changes could not be written: {e}");
                 }
                 return;
@@ -322,7 +334,7 @@ pub(super) fn run(mut db: Db, orders: Receiver<Order>, lazily_every: Duration) {
         if due.is_some_and(|at| at <= now) {
             let urgent = lock(&db.waiting).urgent;
             due = None;
-            match db.run(|db| db.flush(urgent)) {
+            match db.run(Box::new(move |db| db.flush(urgent))) {
                 Ok(()) => {
                     last_lazy = Some(now);
                     if complained {

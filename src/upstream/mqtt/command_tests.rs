@@ -1,7 +1,8 @@
 use proptest::prelude::*;
-use serde_json::json;
 
 use super::*;
+
+use crate::json::json;
 
 fn take(value: Value) -> Result<Asked, String> {
     read(value.to_string().as_bytes()).map_err(|bad| bad.refusal.message)

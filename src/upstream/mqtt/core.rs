@@ -6,11 +6,11 @@ mod held;
 mod member;
 mod twin;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::Value;
 use uuid::Uuid;
 
 use self::farewell::Farewell;
@@ -24,8 +24,10 @@ use super::story::{self, Cursor};
 use super::topics::{self, Topics};
 use super::view::{self, Group, View};
 use crate::job::record::JobRecord;
+use crate::json::json;
 use crate::printer::model::Now;
 use crate::printer::outcome::{Outcome, Refusal};
+use crate::sorted::SortedMap;
 
 pub use crate::upstream::PrinterKey;
 
@@ -117,7 +119,7 @@ pub struct ToldNotice {
 #[derive(Debug)]
 pub struct Core {
     settings: Settings,
-    members: BTreeMap<PrinterKey, Member>,
+    members: SortedMap<PrinterKey, Member>,
     farewells: Vec<Farewell>,
     connected: bool,
     status_due: bool,
@@ -129,7 +131,7 @@ pub struct Core {
     twin: Twin,
     birth_at: Option<Instant>,
     /// Whose entry travels under a token.
-    flying: BTreeMap<u64, PrinterKey>,
+    flying: SortedMap<u64, PrinterKey>,
     next_token: u64,
     /// Number of the last document that was given out to be kept.
     version: u64,
@@ -143,7 +145,7 @@ impl Core {
     pub fn new(settings: Settings) -> Self {
         Core {
             settings,
-            members: BTreeMap::new(),
+            members: SortedMap::new(),
             farewells: Vec::new(),
             connected: false,
             status_due: false,
@@ -154,7 +156,7 @@ impl Core {
             host_retained: Retained::default(),
             twin: Twin::default(),
             birth_at: None,
-            flying: BTreeMap::new(),
+            flying: SortedMap::new(),
             next_token: 0,
             version: 0,
             turn: PrinterKey::MIN,

@@ -257,7 +257,7 @@ mod tests {
         #[test]
         fn each_id_goes_once(ids in proptest::collection::vec(0_u8..20, 0..200)) {
             let mut gate = Gate::default();
-            let mut gone = std::collections::BTreeSet::new();
+            let mut gone = crate::sorted::SortedSet::new();
             for id in ids {
                 let go = code(&mut gate, &asked(&id.to_string(), "pause", None), NOW) == "go";
                 prop_assert_eq!(go, gone.insert(id));

@@ -3,10 +3,11 @@
 //! <https://www.home-assistant.io/integrations/mqtt/#mqtt-discovery>. Entities are made only of what a printer has; a
 //! value that is not known renders as `None`, which Home Assistant shows as unknown.
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::topics::{self, Topics};
 use super::view::{Facts, Group};
+use crate::json::json;
 use crate::printer::model::StateWord;
 
 /// Highest temperature that can be asked for where no limit is known, °C.

@@ -1,12 +1,11 @@
 //! What is kept in the database: per printer a document and what waits for delivery, and which topics the broker keeps.
 
-use std::collections::BTreeSet;
-
 use super::core::Doc;
 use super::outbox::Entry;
 use super::story::Cursor;
 use crate::job::record::JobRecord;
 use crate::job::store::{JobFilter, Store, StoreError};
+use crate::sorted::SortedSet;
 use crate::upstream::writes::Write;
 
 /// Name of this upstream in the database.
@@ -105,7 +104,7 @@ impl Keep {
 
 /// Printers of which the broker keeps something, as the database has them.
 #[derive(Clone, Debug)]
-pub struct Names(pub BTreeSet<String>);
+pub struct Names(pub SortedSet<String>);
 
 impl Names {
     /// What is to be written when the broker keeps these topics for a printer; `None`: none any more.

@@ -1,12 +1,13 @@
 //! What of a printer's levels is due to be told: changes that matter soon, small ones now and then, everything once in
 //! a while. Pure.
 
-use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
 use super::view::Group;
+
+use crate::sorted::SortedMap;
 
 /// Not more often than this for one topic, so that a person sees it move and a broker of thousands does not mind.
 const SOON: Duration = Duration::from_secs(1);
@@ -28,7 +29,7 @@ struct Level {
 
 /// The levels of one printer.
 #[derive(Clone, Debug, Default)]
-pub struct Levels(BTreeMap<Group, Level>);
+pub struct Levels(SortedMap<Group, Level>);
 
 impl Levels {
     /// The newest value of a level.

@@ -1,9 +1,10 @@
 //! One session with a broker: connect, subscribe, publish, acknowledge, stay alive. Pure: bytes and time are arguments.
 
-use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use super::proto::{self, Incoming, Message, Qos, Reader, Will};
+
+use crate::sorted::SortedMap;
 
 /// How long the broker may take to answer a connect, a subscription or a ping.
 const ANSWER_LIMIT: Duration = Duration::from_secs(20);
@@ -99,7 +100,7 @@ pub struct Link {
     due_since: Option<Instant>,
     next_id: u16,
     /// Number to token.
-    inflight: BTreeMap<u16, u64>,
+    inflight: SortedMap<u16, u64>,
 }
 
 impl Link {
@@ -124,7 +125,7 @@ impl Link {
             heard_at: now,
             due_since: Some(now),
             next_id: SUBSCRIPTION,
-            inflight: BTreeMap::new(),
+            inflight: SortedMap::new(),
         }
     }
 

@@ -1,6 +1,5 @@
 //! Around the pure part: the loop of the one connection, the printers, the database.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -8,7 +7,6 @@ use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 use rustls::ClientConfig;
-use serde_json::json;
 use tokio::sync::{Semaphore, watch};
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
@@ -30,9 +28,11 @@ use crate::config::model::Mqtt;
 use crate::config::secrets::Secret;
 use crate::host::health::Host;
 use crate::host::tls;
+use crate::json::json;
 use crate::printer::command::Command;
 use crate::printer::guard::Limits;
 use crate::printer::outcome::Outcome;
+use crate::sorted::SortedMap;
 use crate::upstream::House;
 use crate::upstream::chatter::{Chatter, Line};
 use crate::upstream::fetch::{Fetcher, LANES};
@@ -110,7 +110,7 @@ pub struct Shell {
     fetcher: Fetcher,
     keep: Keep,
     core: Core,
-    members: BTreeMap<PrinterKey, Member>,
+    members: SortedMap<PrinterKey, Member>,
     work: FuturesUnordered<BoxFuture<'static, Done>>,
     writes: Writes,
     retained: Names,
@@ -198,7 +198,7 @@ impl Shell {
             retained: Names(known),
             keep,
             core,
-            members: BTreeMap::new(),
+            members: SortedMap::new(),
             work: FuturesUnordered::new(),
             wire: Wire::Rest(tokio::time::Instant::now()),
             ready: false,

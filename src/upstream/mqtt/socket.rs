@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
+use futures_util::FutureExt as _;
 use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{SinkExt, StreamExt};
 use rustls::pki_types::pem::PemObject;
@@ -182,7 +183,7 @@ impl Socket {
             clippy::disallowed_methods,
             reason = "the handle is kept: aborted with the socket"
         )]
-        let writer = AbortOnDropHandle::new(tokio::spawn(write(writing, pieces)));
+        let writer = AbortOnDropHandle::new(tokio::spawn(write(writing, pieces).boxed()));
         Ok(Socket {
             reading,
             queue,

@@ -2,17 +2,17 @@
 //!
 //! Every member is always there; what is not known is null, never zero.
 
-use std::collections::BTreeMap;
-
 use jiff::{SignedDuration, Timestamp};
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use crate::job::record::JobRecord;
+use crate::json::json;
 use crate::printer::command::{CancelReason, Command};
 use crate::printer::guard::{self, Limits};
 use crate::printer::model::{Activity, Filament, Heater, Now, Origin, State, StateWord};
 use crate::printer::notice::{Level, Notice};
+use crate::sorted::SortedMap;
 
 /// Open notices that are told.
 const NOTICES_MAX: usize = 20;
@@ -81,7 +81,7 @@ pub struct Who<'a> {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Facts {
     /// Heaters and sensors by name; whether it can be heated.
-    pub heaters: BTreeMap<String, bool>,
+    pub heaters: SortedMap<String, bool>,
     /// Fans by name.
     pub fans: Vec<String>,
     /// Numbers of filament sensors.
@@ -128,7 +128,7 @@ pub struct View {
     /// It can be seen what it has.
     pub settled: bool,
     /// Its levels; those of which nothing is known are not there.
-    pub levels: BTreeMap<Group, Value>,
+    pub levels: SortedMap<Group, Value>,
     /// For home automations.
     pub facts: Facts,
     /// Open notices, oldest first.
@@ -140,7 +140,7 @@ pub struct View {
 impl View {
     /// From what the agent knows.
     pub fn of(who: Who<'_>, state: &State, last: Option<&JobRecord>, now: Now) -> View {
-        let mut levels = BTreeMap::new();
+        let mut levels = SortedMap::new();
         levels.insert(Group::State, state_level(who, state));
         levels.insert(Group::Job, job_level(state, last, now));
         if !state.heaters.is_empty() {

@@ -1,6 +1,6 @@
 //! What has to survive a restart for one printer: its identity in the cloud and the job in hand. Pure.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -8,6 +8,7 @@ use uuid::Uuid;
 
 use crate::config::secrets::Secret;
 use crate::printer::command::MaterialPlace;
+use crate::sorted::SortedMap;
 
 /// Numbers of started jobs that are remembered, so that a demand that comes twice does nothing.
 const RECENT_MAX: usize = 32;
@@ -36,7 +37,7 @@ pub struct Doc {
     /// Jobs of the cloud that were started or refused here.
     pub recent: VecDeque<i64>,
     /// Open events of the cloud, by the key of the notice.
-    pub events: BTreeMap<String, OpenEvent>,
+    pub events: SortedMap<String, OpenEvent>,
     /// What the panel says is loaded.
     pub materials: Vec<Value>,
     /// The guess of the room's temperature.
@@ -129,7 +130,7 @@ impl Default for Doc {
             tracked: None,
             last_ended: None,
             recent: VecDeque::new(),
-            events: BTreeMap::new(),
+            events: SortedMap::new(),
             materials: Vec::new(),
             ambient_c: None,
             uncleared: None,

@@ -1,9 +1,10 @@
 //! What goes upstream beside the printer's state: the host it hangs on.
 
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use super::action::Extras;
 use crate::host::health::Host;
+use crate::json::json;
 
 /// Everything about the host. Unknown is absent.
 pub fn of_host(host_name: &str, host: &Host) -> Extras {

@@ -2,13 +2,13 @@
 //!
 //! A place is a nozzle and a position among all slots of that nozzle; 256 is the spool outside of any unit.
 
-use std::collections::BTreeMap;
-
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use super::lenient;
+use crate::json::json;
 use crate::printer::command::MaterialPlace;
 use crate::printer::model::MaterialSlot;
+use crate::sorted::SortedMap;
 
 /// Filaments of a file that are looked at.
 const FILAMENTS_MAX: usize = 64;
@@ -19,7 +19,7 @@ const OUTSIDE: u16 = 256;
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Told {
     layout: Vec<Value>,
-    entries: BTreeMap<(u8, u16), Value>,
+    entries: SortedMap<(u8, u16), Value>,
 }
 
 /// What the cloud does not know yet; everything when it was told nothing. Told only when there is news.
@@ -62,7 +62,7 @@ fn values<'a>(entries: impl Iterator<Item = (&'a (u8, u16), &'a Value)>) -> Vec<
 
 /// Units of one kind at one nozzle are a chain; each holds as many as its last slot says.
 fn layout(slots: &[MaterialSlot]) -> Vec<Value> {
-    let mut kinds: BTreeMap<(u8, bool, &str), BTreeMap<i64, i64>> = BTreeMap::new();
+    let mut kinds: SortedMap<(u8, bool, &str), SortedMap<i64, i64>> = SortedMap::new();
     for slot in slots {
         let outside = slot.position >= OUTSIDE;
         let units = kinds.entry((slot.nozzle, outside, slot.unit_kind)).or_default();

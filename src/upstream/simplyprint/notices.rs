@@ -1,8 +1,9 @@
 //! Notices of a printer as events of the cloud. Pure.
 
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 use uuid::Uuid;
 
+use crate::json::json;
 use crate::printer::model::StateWord;
 use crate::printer::notice::{Level, Notice};
 

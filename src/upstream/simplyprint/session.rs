@@ -3,17 +3,18 @@
 //! Multi mode carries every printer on one socket and adds each by name; single mode is the same with
 //! one printer, its credential in the path and no `for`.
 
-use std::collections::BTreeMap;
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use super::action::{Output, PrinterKey};
 use super::printer::{Out, PrinterCore};
 use super::proto::{self, Message};
 use crate::config::secrets::Secret;
+use crate::json::json;
 use crate::printer::model::Now;
+use crate::sorted::SortedMap;
 
 /// The cloud has to greet within this.
 const GREETING_LIMIT: Duration = Duration::from_secs(30);
@@ -81,7 +82,7 @@ pub struct Oddities {
 pub struct Session {
     mode: Mode,
     link: Link,
-    seats: BTreeMap<PrinterKey, Seat>,
+    seats: SortedMap<PrinterKey, Seat>,
     reconnect_token: Option<Secret>,
     /// An `error` came on this socket.
     complained: bool,
@@ -98,7 +99,7 @@ impl Session {
         Session {
             mode,
             link: Link::Down,
-            seats: BTreeMap::new(),
+            seats: SortedMap::new(),
             reconnect_token: None,
             complained: false,
             confirm_asked: None,

@@ -2,14 +2,14 @@
 //! to claim printers, send demands and files, and see what comes back. It knows the wire only, nothing
 //! of the client.
 
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use futures_util::{SinkExt, StreamExt};
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::broadcast;
@@ -19,6 +19,9 @@ use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
+
+use crate::json::json;
+use crate::sorted::SortedMap;
 
 /// Connections at once; more are closed.
 const CONNECTIONS_MAX: usize = 256;
@@ -41,7 +44,7 @@ pub struct Options {
     /// New printers are claimed by themselves after this; `None`: when they are told to.
     pub claim_after: Option<Duration>,
     /// Files that it serves, below `/files/`.
-    pub files: BTreeMap<String, PathBuf>,
+    pub files: SortedMap<String, PathBuf>,
 }
 
 impl Default for Options {
@@ -49,7 +52,7 @@ impl Default for Options {
         Options {
             listen: SocketAddr::from(([127, 0, 0, 1], 0)),
             claim_after: Some(Duration::from_secs(1)),
-            files: BTreeMap::new(),
+            files: SortedMap::new(),
         }
     }
 }
@@ -129,7 +132,7 @@ impl SimCloud {
             tasks: TaskTracker::new(),
             stop: CancellationToken::new(),
         });
-        shared.tasks.spawn(accept(shared.clone(), listener));
+        shared.tasks.spawn(accept(shared.clone(), listener).boxed());
         Ok(SimCloud { shared, at })
     }
 
@@ -219,12 +222,13 @@ async fn accept(shared: Arc<Shared>, listener: TcpListener) {
         // Small messages one after the other must not wait for each other.
         let _ = stream.set_nodelay(true);
         let (stop, serving) = (shared.stop.clone(), serve(shared.clone(), stream));
-        shared.tasks.spawn(async move {
+        let guest = async move {
             tokio::select! {
                 () = stop.cancelled() => {}
                 () = serving => {}
             }
-        });
+        };
+        shared.tasks.spawn(guest.boxed());
     }
 }
 
@@ -417,12 +421,13 @@ fn greet(shared: &Arc<Shared>, printer: usize, no_exist: bool, fresh: bool) -> V
         with(&mut data, "short_id", json!(known.code));
         if let Some(wait) = shared.options.claim_after {
             let later = shared.clone();
-            shared.tasks.spawn(async move {
+            let wait = async move {
                 tokio::select! {
                     () = later.stop.cancelled() => {}
                     () = tokio::time::sleep(wait) => { claim(&later, printer); }
                 }
-            });
+            };
+            shared.tasks.spawn(wait.boxed());
         }
     }
     out.push(json!({"type": "connected", "data": data}));

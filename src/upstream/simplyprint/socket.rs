@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{SinkExt, StreamExt};
 use rustls::ClientConfig;
@@ -114,7 +115,7 @@ impl Socket {
             clippy::disallowed_methods,
             reason = "the handle is kept: aborted with the socket"
         )]
-        let writer = AbortOnDropHandle::new(tokio::spawn(write(sink, jobs)));
+        let writer = AbortOnDropHandle::new(tokio::spawn(write(sink, jobs).boxed()));
         Ok(Socket {
             frames,
             queue,

@@ -1,10 +1,11 @@
 //! `temps`: which heaters the cloud has to hear of, and how soon. Pure.
 
-use std::collections::BTreeMap;
-
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use super::view::Heat;
+
+use crate::json::json;
+use crate::sorted::SortedMap;
 
 /// A change of the measured value below this is not worth a message.
 const HYSTERESIS_C: f32 = 0.75;
@@ -20,7 +21,7 @@ struct Said {
 
 /// What the cloud was told of all of them.
 #[derive(Clone, Debug, Default)]
-pub struct ToldTemps(BTreeMap<String, Said>);
+pub struct ToldTemps(SortedMap<String, Said>);
 
 /// An update that is due.
 #[derive(Clone, Debug, PartialEq)]
@@ -41,7 +42,7 @@ impl ToldTemps {
     }
 
     /// What is to be told now; `None`: nothing worth it.
-    pub fn update(&self, heaters: &BTreeMap<String, Heat>) -> Option<Update> {
+    pub fn update(&self, heaters: &SortedMap<String, Heat>) -> Option<Update> {
         let mut out = Update {
             data: Map::new(),
             target_changed: false,
@@ -92,7 +93,7 @@ fn whole(celsius: f32) -> i64 {
 mod tests {
     use super::*;
 
-    fn heaters(list: &[(&str, f32, Option<f32>)]) -> BTreeMap<String, Heat> {
+    fn heaters(list: &[(&str, f32, Option<f32>)]) -> SortedMap<String, Heat> {
         let one = |(name, actual_c, target_c): &(&str, f32, Option<f32>)| {
             let heat = Heat {
                 actual_c: *actual_c,

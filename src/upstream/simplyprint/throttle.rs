@@ -1,11 +1,12 @@
 //! How often what may be said. The cloud sets it, in milliseconds. Pure: time is an argument.
 
-use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use serde_json::{Map, Value};
 
 use super::lenient;
+
+use crate::sorted::SortedMap;
 
 /// What an interval is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -51,7 +52,7 @@ const MARGIN: Duration = Duration::from_millis(20);
 
 /// Intervals as one message gives them; keys that are absent stay as they were.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Intervals(BTreeMap<Rate, Duration>);
+pub struct Intervals(SortedMap<Rate, Duration>);
 
 impl Intervals {
     /// Reads an object of milliseconds. Unknown keys and nonsense are ignored.
@@ -67,8 +68,8 @@ impl Intervals {
 /// When what was said last, and when it may be said again.
 #[derive(Clone, Debug)]
 pub struct Throttle {
-    intervals: BTreeMap<Rate, Duration>,
-    last: BTreeMap<Rate, Instant>,
+    intervals: SortedMap<Rate, Duration>,
+    last: SortedMap<Rate, Instant>,
 }
 
 impl Default for Throttle {
@@ -78,7 +79,7 @@ impl Default for Throttle {
                 .iter()
                 .map(|(rate, _, ms)| (*rate, Duration::from_millis(*ms)))
                 .collect(),
-            last: BTreeMap::new(),
+            last: SortedMap::new(),
         }
     }
 }

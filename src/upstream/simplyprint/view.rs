@@ -1,17 +1,18 @@
 //! A printer as the cloud sees it: plain data made from a snapshot. Pure.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use serde_json::{Value, json};
+use serde_json::Value;
 use uuid::Uuid;
 
 use crate::job::record::{JobRecord, JobState};
+use crate::json::json;
 use crate::printer::model::{
     Activity, BedMesh, Filament, Heater, LinkState, MaterialSlot, Origin, State, StateWord,
 };
 use crate::printer::notice::Notice;
+use crate::sorted::SortedMap;
 
 /// How a job ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -117,7 +118,7 @@ pub struct View {
     /// The last job that ended in this run.
     pub ended: Option<Ended>,
     /// By the cloud's names: `tool0`, `bed`, `chamber`.
-    pub heaters: BTreeMap<String, Heat>,
+    pub heaters: SortedMap<String, Heat>,
     /// Name, version, machine.
     pub firmware: Option<(String, Option<String>, Option<String>)>,
     /// Tool in use.
@@ -144,7 +145,7 @@ impl View {
             link: Some(false),
             job: None,
             ended: None,
-            heaters: BTreeMap::new(),
+            heaters: SortedMap::new(),
             firmware: None,
             tool: 0,
             notices: Vec::new(),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use reqwest::multipart::{Form, Part};
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio::sync::{Semaphore, mpsc};
 use uuid::Uuid;
 
@@ -15,6 +15,7 @@ use super::view::Ended;
 use crate::agent::handle::{AgentHandle, PrintOrder, PrinterHandle};
 use crate::config::secrets::Secret;
 use crate::gcode::analysis::Object;
+use crate::json::json;
 use crate::printer::command::Command;
 use crate::printer::model::PrintObject;
 use crate::printer::outcome::Outcome;

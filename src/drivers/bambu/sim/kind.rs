@@ -1,6 +1,8 @@
 //! What the models that the stand-in plays have of their own.
 
-use serde_json::{Value, json};
+use serde_json::Value;
+
+use crate::json::json;
 
 /// A model.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -3,11 +3,12 @@
 use std::collections::VecDeque;
 use std::fs::File;
 
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use super::Options;
 use crate::drivers::bambu::faults::HMS_SIGNED_ONLY;
 use crate::gcode::container::threemf;
+use crate::json::json;
 
 /// Requests remembered.
 const LOG_MAX: usize = 200;

@@ -1,6 +1,6 @@
 //! The SD card: files, a print from it, an upload to it.
 
-use std::collections::BTreeMap;
+use crate::sorted::SortedMap;
 
 /// Largest file that an upload may make.
 const FILE_MAX: usize = 64 * 1024 * 1024;
@@ -9,7 +9,7 @@ const FILE_MAX: usize = 64 * 1024 * 1024;
 #[derive(Debug)]
 pub(super) struct Card {
     /// `None`: no card.
-    files: Option<BTreeMap<String, Vec<u8>>>,
+    files: Option<SortedMap<String, Vec<u8>>>,
     selected: Option<(String, usize)>,
     printing: bool,
     writing: Option<(String, Vec<u8>)>,

@@ -1,12 +1,15 @@
 //! The simulated printer's end of the wire, as klippy's own socket speaks it and as Moonraker does: frames in,
 //! frames out. Pure.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use super::klipper::{Klipper, Life, Options, Said, Ticket};
+
+use crate::json::json;
+use crate::sorted::SortedMap;
 
 /// How often Klipper looks at what has changed, s (seen: queries wait for the next round).
 const ROUND_S: f64 = 0.25;
@@ -66,7 +69,7 @@ pub struct Desk {
     /// The printer behind it.
     pub printer: Klipper,
     dialect: Dialect,
-    clients: BTreeMap<u64, Client>,
+    clients: SortedMap<u64, Client>,
     questions: Vec<Question>,
     before: Map<String, Value>,
     round_s: f64,
@@ -75,7 +78,7 @@ pub struct Desk {
     /// Answers nothing and tells nothing, as behind a cable that was cut.
     pub mute: bool,
     /// Facts of the files that were uploaded, by name.
-    pub facts: BTreeMap<String, Value>,
+    pub facts: SortedMap<String, Value>,
     /// Words that let a client in once, the newest last.
     tokens: VecDeque<String>,
 }
@@ -86,14 +89,14 @@ impl Desk {
         Desk {
             printer: Klipper::new(options),
             dialect,
-            clients: BTreeMap::new(),
+            clients: SortedMap::new(),
             questions: Vec::new(),
             before: Map::new(),
             round_s: 0.0,
             alive_s: 0.0,
             out: VecDeque::new(),
             mute: false,
-            facts: BTreeMap::new(),
+            facts: SortedMap::new(),
             tokens: VecDeque::new(),
         }
     }

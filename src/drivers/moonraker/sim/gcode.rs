@@ -1,11 +1,13 @@
 //! What the simulated Klipper does with a line of G-code.
 
-use std::collections::BTreeMap;
 use std::io::{BufRead, Read};
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::klipper::{BUFFER_S, Klipper, Life, Move, Program, Said, Stats, Wait};
+
+use crate::json::json;
+use crate::sorted::SortedMap;
 
 /// Longest line of a file that is read as one.
 const LINE_MAX: u64 = 64 * 1024;
@@ -37,7 +39,7 @@ const IGNORED: &[&str] = &[
 ];
 
 /// The words behind a command: `X10`, or `NAME=value`.
-type Words = BTreeMap<String, String>;
+type Words = SortedMap<String, String>;
 
 impl Klipper {
     /// The next line of the file in hand; `false`: there is none to execute.

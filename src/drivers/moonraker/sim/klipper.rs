@@ -4,12 +4,15 @@
 //! emergency stop does not; a file yields to scripts line by line; a cancel leaves the heaters on; a pause of
 //! an idle printer stays. Time is an argument.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::fs::File;
 use std::io::BufReader;
 use std::path::PathBuf;
 
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
+
+use crate::json::json;
+use crate::sorted::SortedMap;
 
 /// Motion that is planned ahead of the head, s.
 pub(super) const BUFFER_S: f64 = 1.0;
@@ -134,7 +137,7 @@ pub struct Klipper {
     pub(super) now_s: f64,
     pub(super) life: Life,
     pub(super) said: VecDeque<Said>,
-    pub(super) heaters: BTreeMap<&'static str, Hot>,
+    pub(super) heaters: SortedMap<&'static str, Hot>,
     scripts: VecDeque<Script>,
     running: Option<Script>,
     pub(super) wait: Option<Wait>,
@@ -167,7 +170,7 @@ impl Klipper {
             now_s: 0.0,
             life: Life::Gone(None),
             said: VecDeque::new(),
-            heaters: BTreeMap::new(),
+            heaters: SortedMap::new(),
             scripts: VecDeque::new(),
             running: None,
             wait: None,
@@ -204,7 +207,7 @@ impl Klipper {
             max_c,
             rate_c_s,
         };
-        self.heaters = BTreeMap::from([("extruder", hot(300.0, 3.0)), ("heater_bed", hot(130.0, 1.0))]);
+        self.heaters = SortedMap::from([("extruder", hot(300.0, 3.0)), ("heater_bed", hot(130.0, 1.0))]);
         self.life = Life::Startup(self.now_s + self.options.startup_s);
         self.scripts.clear();
         self.running = None;

@@ -1,6 +1,5 @@
 //! The simulated Klipper on klippy's unix socket, behind a real Moonraker, or as Moonraker itself.
 
-use std::collections::BTreeMap;
 use std::io::Write;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -8,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
+use futures_util::FutureExt as _;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, UnixListener, UnixStream};
 use tokio::sync::{mpsc, watch};
@@ -17,6 +17,7 @@ use tokio_util::task::TaskTracker;
 use super::desk::{Desk, Dialect, Out};
 use super::klipper::{Klipper, Life, Options};
 use crate::drivers::moonraker::rpc::FRAME_MAX;
+use crate::sorted::SortedMap;
 
 /// How often the printer moves on.
 const TURN: Duration = Duration::from_millis(20);
@@ -46,7 +47,7 @@ pub(super) struct Hub {
     pub files: PathBuf,
     pub key: Option<String>,
     began: Instant,
-    clients: Mutex<BTreeMap<u64, mpsc::Sender<String>>>,
+    clients: Mutex<SortedMap<u64, mpsc::Sender<String>>>,
     next: AtomicU64,
     alive: watch::Sender<bool>,
     executed: Option<Mutex<std::fs::File>>,
@@ -93,17 +94,17 @@ impl SimPrinter {
             Door::Socket(path) => {
                 // A first time here, so that a bad path is told at once.
                 let listener = bind(&path)?;
-                hub.tasks.spawn(klippy(hub.clone(), path, listener));
+                hub.tasks.spawn(klippy(hub.clone(), path, listener).boxed());
                 None
             }
             Door::Port { listen, .. } => {
                 let listener = TcpListener::bind(listen).await?;
                 let at = listener.local_addr()?;
-                hub.tasks.spawn(super::web::serve(hub.clone(), listener));
+                hub.tasks.spawn(super::web::serve(hub.clone(), listener).boxed());
                 Some(at)
             }
         };
-        hub.tasks.spawn(turn(hub.clone()));
+        hub.tasks.spawn(turn(hub.clone()).boxed());
         Ok(SimPrinter { hub, at })
     }
 
@@ -135,7 +136,7 @@ impl Hub {
         self.desk.lock().unwrap_or_else(|e| e.into_inner())
     }
 
-    fn clients(&self) -> MutexGuard<'_, BTreeMap<u64, mpsc::Sender<String>>> {
+    fn clients(&self) -> MutexGuard<'_, SortedMap<u64, mpsc::Sender<String>>> {
         self.clients.lock().unwrap_or_else(|e| e.into_inner())
     }
 
@@ -237,7 +238,7 @@ async fn klippy(hub: Arc<Hub>, path: PathBuf, first: UnixListener) {
             guest = guest => if let Some((stream, _)) = guest
                 && let Some((client, frames)) = hub.enter(true)
             {
-                hub.tasks.spawn(attend(hub.clone(), client, frames, stream));
+                hub.tasks.spawn(attend(hub.clone(), client, frames, stream).boxed());
             }
         }
     }

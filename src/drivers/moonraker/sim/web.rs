@@ -8,9 +8,10 @@ use axum::extract::{DefaultBodyLimit, Multipart, Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
+use futures_util::FutureExt as _;
 use futures_util::{SinkExt, StreamExt};
 use hyper_util::rt::TokioIo;
-use serde_json::{Value, json};
+use serde_json::Value;
 use sha2::{Digest, Sha256};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpListener;
@@ -21,6 +22,7 @@ use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
 
 use super::serve::Hub;
 use crate::drivers::moonraker::rpc::FRAME_MAX;
+use crate::json::json;
 
 /// Largest file that is taken (Moonraker's own default).
 const UPLOAD_MAX: usize = 1024 << 20;
@@ -58,8 +60,8 @@ async fn websocket(State(hub): State<Arc<Hub>>, request: Request) -> Response {
     let Some(key) = request.headers().get("sec-websocket-key").cloned() else {
         return (StatusCode::BAD_REQUEST, "a websocket is wanted").into_response();
     };
-    let upgrade = hyper::upgrade::on(request);
-    hub.tasks.clone().spawn(async move {
+    let (upgrade, tasks) = (hyper::upgrade::on(request), hub.tasks.clone());
+    let talk = async move {
         if let Ok(stream) = upgrade.await {
             let limits = WebSocketConfig::default()
                 .max_message_size(Some(FRAME_MAX))
@@ -68,7 +70,8 @@ async fn websocket(State(hub): State<Arc<Hub>>, request: Request) -> Response {
             let socket = WebSocketStream::from_raw_socket(io, Role::Server, Some(limits)).await;
             attend(&hub, trusted, socket).await;
         }
-    });
+    };
+    tasks.spawn(talk.boxed());
     let accept = derive_accept_key(key.as_bytes());
     let headers = [
         (header::CONNECTION, "Upgrade".to_owned()),

@@ -1,9 +1,9 @@
 //! What the broker is to forget: printers that have left, entities that they have lost. Each topic is cleared until the broker
 //! has acknowledged it.
 
-use std::collections::{BTreeMap, BTreeSet};
-
 use super::{Core, Output, PrinterKey, Publish};
+
+use crate::sorted::{SortedMap, SortedSet};
 
 /// Topics of one printer that are cleared at once.
 const CLEAR_AT_ONCE: usize = 8;
@@ -13,16 +13,16 @@ const CLEAR_AT_ONCE: usize = 8;
 pub(super) struct Farewell {
     /// Of which printer; empty: of the host.
     pub(super) name: String,
-    pub(super) topics: BTreeSet<String>,
-    pub(super) flying: BTreeMap<u64, String>,
+    pub(super) topics: SortedSet<String>,
+    pub(super) flying: SortedMap<u64, String>,
 }
 
 impl Farewell {
-    pub(super) fn new(name: &str, topics: BTreeSet<String>) -> Self {
+    pub(super) fn new(name: &str, topics: SortedSet<String>) -> Self {
         Farewell {
             name: name.to_owned(),
             topics,
-            flying: BTreeMap::new(),
+            flying: SortedMap::new(),
         }
     }
 }
@@ -41,7 +41,7 @@ impl Core {
             let level = own.iter().any(|own| topic.starts_with(own.as_str()));
             level || home.as_ref().is_some_and(|home| home.announces(name, topic))
         };
-        let (kept, gone): (BTreeSet<String>, BTreeSet<String>) =
+        let (kept, gone): (SortedSet<String>, SortedSet<String>) =
             topics.into_iter().partition(|topic| stays && ours(topic));
         let member = self.members.values_mut().find(|m| m.name == name);
         let retained = match (name, member) {
@@ -64,7 +64,7 @@ impl Core {
     }
 
     /// A printer has lost these entities; those that it has again stay.
-    pub(super) fn take_back(&mut self, key: PrinterKey, lost: BTreeSet<String>) {
+    pub(super) fn take_back(&mut self, key: PrinterKey, lost: SortedSet<String>) {
         let Some(member) = self.members.get(&key) else {
             return;
         };

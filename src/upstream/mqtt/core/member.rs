@@ -1,10 +1,10 @@
 //! One printer: what was told of it, what waits, what the broker keeps.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
-use serde_json::{Value, json};
+use serde_json::Value;
 use uuid::Uuid;
 
 use super::super::command::Asked;
@@ -17,9 +17,11 @@ use super::super::topics;
 use super::super::view::{self, Mark};
 use super::held::{Held, Why};
 use super::{Doc, Output, PrinterKey, Publish, Settings, ToldNotice, kept};
+use crate::json::json;
 use crate::printer::model::Now;
 use crate::printer::notice::Notice;
 use crate::printer::outcome::Refusal;
+use crate::sorted::{SortedMap, SortedSet};
 
 /// Commands that are kept on the disk for the time after a restart.
 const TAKEN_KEPT: usize = 50;
@@ -31,7 +33,7 @@ const LOST_AFTER: Duration = Duration::from_secs(120);
 /// What is kept at the broker for one printer, or for the host.
 #[derive(Clone, Debug, Default)]
 pub struct Retained {
-    pub(super) topics: BTreeSet<String>,
+    pub(super) topics: SortedSet<String>,
     pub(super) changed: bool,
 }
 
@@ -52,16 +54,16 @@ impl Retained {
 #[derive(Clone, Debug, Default)]
 pub struct Announced {
     /// What each entity is; null: announced by an earlier run.
-    configs: BTreeMap<String, Value>,
+    configs: SortedMap<String, Value>,
     due: VecDeque<String>,
     /// Entities that the printer has not any more, and since when.
-    absent: BTreeMap<String, Instant>,
+    absent: SortedMap<String, Instant>,
 }
 
 impl Announced {
     /// What is new or has changed is due. Gives the entities that are announced and not among these.
     pub(super) fn set(&mut self, configs: Vec<Config>) -> Vec<String> {
-        let topics: BTreeSet<String> = configs.iter().map(|config| config.topic.clone()).collect();
+        let topics: SortedSet<String> = configs.iter().map(|config| config.topic.clone()).collect();
         for Config { topic, body } in configs {
             if self.configs.get(&topic) != Some(&body) {
                 if !self.due.contains(&topic) {
@@ -75,17 +77,15 @@ impl Announced {
     }
 
     /// Takes out the entities that the printer lost long ago. While it cannot be `seen` nobody knows what it has.
-    pub(super) fn lost(&mut self, now: Instant, absent: Vec<String>, seen: bool) -> BTreeSet<String> {
+    pub(super) fn lost(&mut self, now: Instant, absent: Vec<String>, seen: bool) -> SortedSet<String> {
         self.absent.retain(|topic, _| seen && absent.contains(topic));
         for topic in absent.into_iter().filter(|_| seen) {
             self.absent.entry(topic).or_insert(now);
         }
         let long = |since: &Instant| now.saturating_duration_since(*since) >= LOST_AFTER;
-        let gone: BTreeSet<String> = self
-            .absent
-            .extract_if(.., |_, since| long(since))
-            .map(|(topic, _)| topic)
-            .collect();
+        let gone = self.absent.iter().filter(|(_, since)| long(since));
+        let gone: SortedSet<String> = gone.map(|(topic, _)| topic.clone()).collect();
+        self.absent.retain(|topic, _| !gone.contains(topic));
         self.configs.retain(|topic, _| !gone.contains(topic));
         self.due.retain(|topic| !gone.contains(topic));
         gone

@@ -3,8 +3,9 @@
 //! What is told of a host holds the session of its run. Another session that is told while we are here is another host.
 //! What the broker has kept is not, as long as it may be from our own last run; once we have published ourselves it is.
 
-use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
+
+use crate::sorted::SortedSet;
 
 /// So long after the last word of the other one it counts as gone: hosts tell of themselves every minute.
 const GONE_AFTER: Duration = Duration::from_secs(600);
@@ -14,7 +15,7 @@ const FORMER_MAX: usize = 8;
 /// What is known of another host of our name.
 #[derive(Debug, Default)]
 pub struct Twin {
-    former: BTreeSet<String>,
+    former: SortedSet<String>,
     heard_at: Option<Instant>,
 }
 

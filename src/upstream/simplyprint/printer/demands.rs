@@ -1,9 +1,10 @@
 //! What the cloud wants of a printer, but files and starts. The cloud's picture may be old: the state
 //! is looked at again here and by the guard, and a demand that comes twice does nothing.
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::{Out, PrinterCore};
+use crate::json::json;
 use crate::printer::command::{CancelReason, Command};
 use crate::printer::model::{Now, StateWord};
 use crate::upstream::simplyprint::action::{Action, PictureOrder};

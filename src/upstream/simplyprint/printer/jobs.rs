@@ -3,10 +3,11 @@
 
 use std::time::{Duration, Instant};
 
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use super::{Out, PrinterCore};
+use crate::json::json;
 use crate::printer::command::{CancelReason, Command};
 use crate::printer::model::{Now, StateWord};
 use crate::upstream::simplyprint::action::{Action, FetchOrder, StartOrder};

@@ -11,11 +11,11 @@ mod demands;
 mod jobs;
 mod report;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
-use serde_json::{Value, json};
+use serde_json::Value;
 use uuid::Uuid;
 
 use super::action::{Action, Extras};
@@ -26,7 +26,9 @@ use super::proto::{Connected, Message};
 use super::temps::ToldTemps;
 use super::throttle::{Rate, Throttle};
 use super::view::{Ended, View};
+use crate::json::json;
 use crate::printer::model::{Now, StateWord};
+use crate::sorted::SortedMap;
 
 pub use jobs::StartResult;
 
@@ -75,7 +77,7 @@ struct Told {
     cpu: Option<Value>,
     ambient: Option<i64>,
     tool: Option<u8>,
-    job: BTreeMap<&'static str, Value>,
+    job: SortedMap<&'static str, Value>,
     skipped: Option<Vec<u32>>,
     objects: Option<Value>,
     camera: Option<bool>,
@@ -120,7 +122,7 @@ pub struct PrinterCore {
     flow: jobs::Flow,
     /// Objects of the running print, as they go out.
     objects: Option<(Uuid, Vec<Value>)>,
-    object_keys: BTreeMap<String, u64>,
+    object_keys: SortedMap<String, u64>,
     objects_asked: Option<Uuid>,
     looking: Option<Uuid>,
     looking_start: bool,
@@ -163,7 +165,7 @@ impl PrinterCore {
             latency_ms: None,
             flow: jobs::Flow::default(),
             objects: None,
-            object_keys: BTreeMap::new(),
+            object_keys: SortedMap::new(),
             objects_asked: None,
             looking: None,
             looking_start: false,

@@ -3,9 +3,10 @@
 
 use std::time::{Duration, Instant};
 
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use super::{Out, PrinterCore, SAVE_AGAIN, jobs};
+use crate::json::json;
 use crate::printer::model::{Now, StateWord};
 use crate::upstream::simplyprint::action::Action;
 use crate::upstream::simplyprint::materials;

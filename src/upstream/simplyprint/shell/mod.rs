@@ -4,7 +4,6 @@
 mod errands;
 mod turns;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,6 +22,7 @@ use super::session::Mode;
 use super::work::{STARTS, Tools};
 use crate::agent::handle::PrinterHandle;
 use crate::host::tls;
+use crate::sorted::SortedMap;
 use crate::upstream::House;
 use crate::upstream::fetch::{Fetcher, LANES};
 use crate::upstream::reach::Reach;
@@ -98,7 +98,7 @@ impl Shell {
     /// Single mode: a socket per printer, as the configuration has them.
     async fn one_each(self: Arc<Self>, stop: CancellationToken) {
         let mut sockets: FuturesUnordered<BoxFuture<'_, PrinterKey>> = FuturesUnordered::new();
-        let mut running: BTreeMap<PrinterKey, CancellationToken> = BTreeMap::new();
+        let mut running: SortedMap<PrinterKey, CancellationToken> = SortedMap::new();
         let mut turn = tokio::time::interval(LOOK_AROUND);
         turn.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {

@@ -1,13 +1,11 @@
 //! The loop of one socket: frames, snapshots, answers of the work, the database, time.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
-use serde_json::json;
 use tokio::sync::{mpsc, watch};
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
@@ -18,7 +16,9 @@ use crate::agent::backoff::Backoff;
 use crate::agent::clock;
 use crate::agent::handle::{PrinterHandle, Snapshot};
 use crate::agent::pairing::Pairing;
+use crate::json::json;
 use crate::printer::model::Now;
+use crate::sorted::SortedMap;
 use crate::upstream::chatter::Chatter;
 use crate::upstream::simplyprint::action::{Output, PrinterKey};
 use crate::upstream::simplyprint::extras;
@@ -96,7 +96,7 @@ pub(super) struct Loop {
     pub(super) shell: Arc<Shell>,
     crew: Crew,
     pub(super) session: Session,
-    pub(super) members: BTreeMap<PrinterKey, Member>,
+    pub(super) members: SortedMap<PrinterKey, Member>,
     pub(super) work: FuturesUnordered<BoxFuture<'static, Done>>,
     writes: Writes,
     pub(super) percents: Lane<(PrinterKey, u64, i64)>,
@@ -121,7 +121,7 @@ impl Loop {
         Loop {
             session: Session::new(shell.mode),
             crew,
-            members: BTreeMap::new(),
+            members: SortedMap::new(),
             work: FuturesUnordered::new(),
             writes,
             // Percents: when full the next one follows. Accepted starts: the sender waits.
