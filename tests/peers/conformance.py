@@ -20,12 +20,12 @@ WAY, CRASH, NOBODY = ("prints_pauses_resumes_and_cancels", "after_a_crash_the_dr
                       "where_there_is_nothing_or_nobody")
 
 # Story; the test of tests/conformance.rs; cases of OctoPrint's virtual printer, of the real Moonraker, of the Bambu Lab
-# printers. A text instead of a test or a list: why there is none.
+# printers. A text instead of a list: why there is none; `None`: only with a service of its own.
 STORIES = [
     ("connect, report", WAY, ["plain"], ["prints", "unix-socket"], ["way-P1S", "way-H2D"]),
     ("print to the end, each line once", "a_print_is_executed_to_its_end", ["plain", "damaged", "damaged-window"], ["prints"], ["finishes"]),
     ("pause and resume", WAY, ["pause-resume"], ["pause-heating"], ["way-P1S"]),
-    ("cancel while it starts", "while_it_starts", ["cancel-heating"], ["cancels"], ["cancels"]),
+    ("cancel while it starts", "while_it_starts", ["cancels"], ["cancels"], ["cancels"]),
     ("cancel while it heats", "while_it_heats", ["cancel-heating"], ["cancels"], ["cancels"]),
     ("cancel while it prints", WAY, ["cancel-printing"], ["pause-heating"], ["way-P1S", "cancels"]),
     ("cancel while it pauses", "while_it_pauses", ["cancels"], ["cancels"], ["cancels"]),
@@ -33,7 +33,7 @@ STORIES = [
     ("cancel while it resumes", "while_it_resumes", ["cancels"], ["cancels"], ["cancels"]),
     ("a second cancel", "while_it_cancels", ["cancels"], ["cancels"], ["cancels"]),
     ("cancel where there is nothing", NOBODY, ["cancels"], ["cancels"], ["cancels"]),
-    ("cancel without a connection", NOBODY, ["cancels"], ["cable"], ["link-and-restart"]),
+    ("cancel without a connection", NOBODY, ["cancels"], ["cable"], ["changed-certificate"]),
     ("cancel where it is halted", NOBODY, ["estop"], ["estop-heating"], "these printers are never halted"),
     ("what is illegal is refused", WAY, ["pause-resume", "bad-files"], ["pause-heating"], ["way-P1S", "refused-P1S"]),
     ("skip objects", "an_object_is_left_out", ["skip", "skip-at-start"], ["skip", "skip-at-start"], ["way-P1S", "plates"]),
@@ -47,7 +47,7 @@ STORIES = [
     ("the printer restarts", "a_printer_that_restarts_has_lost_its_print_once", ["reset", "kill"],
      ["restart", "shutdown", "process-lost", "moonraker-restarts"], ["link-and-restart"]),
     ("layerd is killed in a print", CRASH, ["killed"], ["killed"], ["link-and-restart", "plates"]),
-    ("layerd is stopped in a print", CRASH, ["stopped", "recover", "restarts"], ["stopped"], ["stopped"]),
+    ("layerd is stopped in a print", None, ["stopped", "recover", "restarts"], ["stopped"], ["stopped"]),
     ("wrong credentials", "whoever_is_not_let_in_is_told_so_and_drives_nothing", ["port-taken"], ["wrong-key", "tls"],
      ["wrong-code", "wrong-serial", "changed-certificate"]),
 ]
@@ -110,9 +110,9 @@ def main():
     for title, test, *cases in STORIES:
         cells = []
         for driver in DRIVERS:
-            passed = bool(mine.get((driver, test)))
+            passed = bool(mine.get((driver, test))) if test else None
             ends.append(passed)
-            cells.append("ok" if passed else f"**FAILED** {test}")
+            cells.append("– see the peers" if not test else "ok" if passed else f"**FAILED** {test}")
         for names, results in zip(cases, peers):
             text, fine = cell(names, results)
             ends.append(fine)

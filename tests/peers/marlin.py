@@ -92,7 +92,7 @@ def cancel_printing(case):
 
 
 def cancels(case):
-    """While it pauses, is paused, resumes, and where there is nothing: ended once, nothing stays hot or moves."""
+    """While it starts, pauses, is paused, resumes, and where there is nothing: ended once, nothing stays hot or moves."""
     def over():
         case.until(lambda s: s["job"] is None and all(not t["target"] for t in s["temps"].values()), 30, state="operational")
         before = len(case.executed())
@@ -103,6 +103,9 @@ def cancels(case):
     with case:
         case.ready()
         case.layerd("cancel", "p", ok=4)
+        case.layerd("print", "p", case.gcode, "--no-wait", ok=0)
+        case.layerd("cancel", "p", ok=0, timeout=60)  # it is looked at, or its first line has gone out
+        over()
         for before in (["pause", "--no-wait"],), (["pause"],), (["pause"], ["resume", "--no-wait"]):
             case.layerd("print", "p", case.gcode, ok=0)
             case.printing()
@@ -128,6 +131,7 @@ def estop(case):
         case.note(f"M112 at the printer {after_ms:.1f} ms after the command was started")
         assert done.returncode == 0, done.stderr
         case.until(lambda s: s["job"] is None, 20)
+        case.layerd("cancel", "p", ok=4)
         # From the start of the process; half of it is process start and the printer's own loop in Python.
         assert after_ms < 100, f"M112 came after {after_ms:.1f} ms"
 
