@@ -464,6 +464,8 @@ async fn an_ordinary_stop_parks_and_leaves_the_job_interrupted() {
     assert_eq!(*puppet.stopped.lock().unwrap(), Some(StopMode::Park));
     let (jobs, _) = store.jobs(JobFilter::default()).await.unwrap();
     assert_eq!(jobs[0].state, JobState::Interrupted);
+    let fault = jobs[0].fault.as_ref().expect("why is kept");
+    assert_eq!(fault.code, "job/interrupted");
 }
 
 #[tokio::test(start_paused = true)]

@@ -22,7 +22,7 @@ const SILENCE: Duration = Duration::from_secs(30);
 const HEAR_OUT: Duration = Duration::from_secs(20);
 
 /// The next part; `None` behind the last.
-pub(super) async fn next(form: &mut Multipart) -> Result<Option<Field<'_>>, Problem> {
+pub async fn next(form: &mut Multipart) -> Result<Option<Field<'_>>, Problem> {
     match tokio::time::timeout(SILENCE, form.next_field()).await {
         Ok(next) => next.map_err(|e| broken(&e)),
         Err(_) => Err(slow()),
@@ -30,7 +30,7 @@ pub(super) async fn next(form: &mut Multipart) -> Result<Option<Field<'_>>, Prob
 }
 
 /// A short part as text. ([`Field::text`] would link the tables of every old encoding into the program.)
-pub(super) async fn text(mut field: Field<'_>) -> Result<String, Problem> {
+pub async fn text(mut field: Field<'_>) -> Result<String, Problem> {
     let mut bytes = Vec::new();
     while let Some(chunk) = chunk(&mut field).await? {
         if bytes.len().saturating_add(chunk.len()) > FIELD_MAX_BYTES {
@@ -42,7 +42,7 @@ pub(super) async fn text(mut field: Field<'_>) -> Result<String, Problem> {
 }
 
 /// A part that nobody wants. How much it may be is bounded for every request.
-pub(super) async fn pass_over(mut field: Field<'_>) -> Result<(), Problem> {
+pub async fn pass_over(mut field: Field<'_>) -> Result<(), Problem> {
     while chunk(&mut field).await?.is_some() {}
     Ok(())
 }
@@ -56,7 +56,7 @@ async fn chunk(field: &mut Field<'_>) -> Result<Option<bytes::Bytes>, Problem> {
 
 /// Reads what is left of a refused form: a client that still sends when the connection closes never sees
 /// the answer. Who sends nothing, or longer than that for nothing, is cut off.
-pub(super) async fn heard_out(form: &mut Multipart, problem: Problem) -> Problem {
+pub async fn heard_out(form: &mut Multipart, problem: Problem) -> Problem {
     if problem.status != StatusCode::REQUEST_TIMEOUT {
         let rest = async { while let Ok(Some(_)) = form.next_field().await {} };
         let _ = tokio::time::timeout(HEAR_OUT, rest).await;

@@ -1,5 +1,6 @@
 //! The machine layerd runs on.
 
+pub mod boot;
 pub mod fdstore;
 pub mod health;
 pub mod holders;

@@ -7,6 +7,7 @@ use crate::printer::command::CancelReason;
 use crate::printer::event::{Checkpoint, JobEvent, OutsideEnd};
 use crate::printer::fault::{Fault, Severity};
 use crate::printer::model::{Origin, PauseReason, Progress};
+use crate::printer::wall_clock::Step;
 
 /// Entries of a timeline; beyond it the oldest after the first go.
 pub const TIMELINE_MAX: usize = 200;
@@ -129,6 +130,11 @@ impl JobMachine {
         }
         self.record.layer = checkpoint.layer.or(self.record.layer);
         self.record.checkpoint = Some(checkpoint);
+    }
+
+    /// The wall clock was set while the job runs.
+    pub fn clock_set(&mut self, step: &Step) {
+        self.record.clock_set(step);
     }
 
     /// One step.
@@ -364,7 +370,8 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
-    use crate::printer::model::{Origin, PauseReason};
+    use crate::printer::model::{Now, Origin, PauseReason};
+    use crate::printer::wall_clock::WallClock;
 
     const UID: Uuid = Uuid::nil();
 
@@ -399,6 +406,56 @@ mod tests {
             .apply(at(4), JobInput::Event(JobEvent::Started { uid: UID }))
             .expect("legal");
         assert_eq!((edges, job.record().started), (vec![Edge::Started], Some(at(4))));
+    }
+
+    #[test]
+    fn an_interrupted_job_says_so_by_its_code() {
+        let mut job = machine();
+        job.apply(at(1), JobInput::Event(JobEvent::Started { uid: UID }))
+            .expect("legal");
+        let edges = job.apply(at(5), JobInput::Event(JobEvent::Interrupted { uid: UID }));
+        assert_eq!(edges, Ok(vec![Edge::Interrupted]));
+        let record = job.record();
+        assert_eq!((record.state, record.ended), (JobState::Interrupted, Some(at(5))));
+        assert_eq!(record.ended_by, Some(EndedBy::Service));
+        let fault = record.fault.as_ref().expect("a fault");
+        assert_eq!(fault.code, "job/interrupted");
+        // It is over: what comes later changes nothing.
+        assert!(job.apply(at(6), JobInput::Failed(self::fault())).is_err());
+    }
+
+    #[test]
+    fn a_job_lasts_as_long_as_it_did_when_the_clock_is_set_meanwhile() {
+        const YEAR_S: i64 = 31_536_000;
+        let start = std::time::Instant::now();
+        let now = |mono_s: u64, wall_s: i64| Now {
+            mono: start + std::time::Duration::from_secs(mono_s),
+            wall: at(wall_s),
+        };
+        for by in [YEAR_S, -86_400] {
+            let mut clock = WallClock::new(at(-1000), now(0, 0));
+            let mut job = machine();
+            let pause = JobInput::Event(JobEvent::Paused {
+                uid: UID,
+                why: PauseReason::Requested,
+            });
+            job.apply(at(10), JobInput::Event(JobEvent::Started { uid: UID }))
+                .expect("legal");
+            job.apply(at(40), pause).expect("legal");
+            let step = clock.look(now(50, 50 + by)).expect("a step");
+            job.clock_set(&step);
+            job.apply(at(60 + by), JobInput::Event(JobEvent::Resumed { uid: UID }))
+                .expect("legal");
+            let done = JobEvent::Done {
+                uid: UID,
+                filament_mm: None,
+            };
+            job.apply(at(110 + by), JobInput::Event(done)).expect("legal");
+            let record = job.record();
+            assert_eq!(record.started, Some(at(10 + by)));
+            assert_eq!((record.duration_s(), record.print_s()), (Some(100), Some(80)));
+            assert!(record.timeline.is_sorted_by_key(|entry| entry.at));
+        }
     }
 
     #[test]

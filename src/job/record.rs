@@ -7,6 +7,7 @@ use uuid::Uuid;
 use crate::printer::event::Checkpoint;
 use crate::printer::fault::Fault;
 use crate::printer::model::{Origin, PauseReason};
+use crate::printer::wall_clock::Step;
 
 /// Where a job stands.
 ///
@@ -171,6 +172,20 @@ impl JobRecord {
             rating: None,
             ended_by: None,
             plate: None,
+        }
+    }
+
+    /// The wall clock was set: the times of the job go along, so that it lasts as long as it did.
+    pub fn clock_set(&mut self, step: &Step) {
+        self.created = step.moved(self.created);
+        step.apply(&mut self.started);
+        step.apply(&mut self.ended);
+        for pause in &mut self.pauses {
+            pause.from = step.moved(pause.from);
+            step.apply(&mut pause.to);
+        }
+        for entry in &mut self.timeline {
+            entry.at = step.moved(entry.at);
         }
     }
 

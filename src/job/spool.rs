@@ -393,7 +393,8 @@ impl Spool {
                 break;
             }
             // Uploads that came a moment ago are about to be printed.
-            if now.duration_since(content.used) < FRESH {
+            // What was used in the future was used before the clock was set back.
+            if now.duration_since(content.used).abs() < FRESH {
                 continue;
             }
             let freed = self.drop_content(content).await?;

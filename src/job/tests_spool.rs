@@ -186,6 +186,23 @@ async fn the_file_of_a_live_or_interrupted_job_is_never_removed() {
 }
 
 #[tokio::test]
+async fn what_was_used_before_the_clock_was_set_back_gives_way_too() {
+    let dir = tempfile::tempdir().expect("dir");
+    let caps = Caps {
+        total_bytes: 8,
+        ..WIDE
+    };
+    let spool = spool(dir.path(), caps);
+    let old = put(&spool, "old.gcode", b"old!").await.expect("stored");
+    assert!(
+        spool.incoming("x", Some(8)).await.is_err(),
+        "it has only just come"
+    );
+    age(&spool, &old, -86_400).await;
+    assert!(spool.incoming("x", Some(8)).await.is_ok());
+}
+
+#[tokio::test]
 async fn a_floor_of_free_space_is_kept() {
     let dir = tempfile::tempdir().expect("dir");
     let caps = Caps {

@@ -15,4 +15,5 @@ pub mod notice;
 pub mod outcome;
 pub mod pause_wishes;
 pub mod reduce;
+pub mod wall_clock;
 pub mod wire;

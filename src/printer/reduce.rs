@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::event::{Event, JobEvent};
 use super::fault::Fault;
 use super::model::{ActiveJob, Activity, Heat, Heater, LinkState, Now, Origin, Progress, State};
+use super::wall_clock::Step;
 
 /// How long a link may be down before the printer counts as offline: a cable that wiggles or a hub
 /// that resets is not yet a lost printer.
@@ -160,6 +161,16 @@ fn heated(state: &mut State, now: Now) -> bool {
             true
         }
         _ => false,
+    }
+}
+
+/// The wall clock was set: what was stamped before goes along.
+pub fn clock_set(state: &mut State, step: &Step) {
+    state.since.wall = step.moved(state.since.wall);
+    state.link_since.wall = step.moved(state.link_since.wall);
+    if let Some(job) = &mut state.job {
+        step.apply(&mut job.started);
+        step.apply(&mut job.heated);
     }
 }
 

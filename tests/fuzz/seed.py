@@ -143,9 +143,22 @@ def seeds(target: str):
         for path in sorted((GCODE.parent / "marlin").rglob("*")):
             if path.is_file():
                 yield path.stem, b"\x00" + b"\n".join(line[2:] for line in path.read_bytes().splitlines() if line.startswith(b"<"))
+    elif target == "marlin_core":
+        yield from serial_lives()
     elif target == "scrub":
         yield "json", b'12345678\n{"access_code":"12345678","token": "ab\\"c"} http://u:12345678@h/x?k=12345678 M587 P"x" Bearer 12345678'
         yield "pem", b"abcd\n-----BEGIN PRIVATE KEY-----\nabcd\n-----END PRIVATE KEY-----\nabcd 1abcd1"
+    elif target == "config":
+        for path in sorted((GCODE.parents[1] / "config").glob("*.toml")):
+            yield path.stem, path.read_bytes()
+        yield "wrong", b'[agent]\nnmae = "x"\n[printer.a]\ndriver = "marlin"\nport = 5\nbaud = "auto"\nmore = { a = [1, 2.5, "\\u00e9"] }\noffset = [1, 2, 3]\n[api]\nlisten = ["x"]\n'
+        yield "broken", b'[agent\nname = "secret\n[snippets]\nhome = """\nG28\n{if bed}M140 S{bed}{endif}\n"""\n[gcode]\non_start = "{snippet:home}"\n'
+    elif target == "requests":
+        yield from requests()
+    elif target == "around":
+        yield "jpg", b"\x15--x\r\nContent-Length: 9\r\n\r\n" + picture("jpg") + b"\r\n--x\r\n"
+        yield "digest", b'\x01Digest qop="auth", realm="shellyplus1", nonce="1795000000", algorithm=SHA-256, opaque=x'
+        yield "name", "\x02../..\\.hidden\u202e/ part .v2 .gcode".encode()
     elif target == "klipper":
         yield from conversations()
     elif target == "bambu":
@@ -190,6 +203,41 @@ def lives():
                {"type": "pong", "for": "u"}, {"type": "stream_received", "for": "u"}, {"type": "add_connection", "data": {"status": False, "unique_id": "u", "reason": "Retry-After: 2.5s"}},
                {"type": "remove_connection", "data": {"unique_id": "u", "deleted": True, "code": 1}}, {"type": "error", "data": {"msg": "x"}}]
     yield "control", "\n".join(json.dumps(m) for m in control).encode()
+
+
+def serial_lives():
+    """What a printer says, and what people do; see the target."""
+    yield "print", b"!S\n!t\n!t\n!s\n!p\n!t\n!r\n!t\n!t\n!c\n!t\n!h"
+    yield "trouble", b"!S\n!-\nError:Line Number is not Last Line Number+1, Last Line: 5\nResend: 6\nok\n!+\n!t\necho:busy: processing\n//action:pause\n!t\n//action:resume\n!t"
+    yield "reset", b"!S\n!t\nstart\necho:Marlin 2.1.2\n!t\nError:Printer halted. kill() called!\n!t\n!e"
+    yield "orders", b"!G28\n!M104 S200\n!o\n!e\n!S\n!P\n!t\n!t"
+    yield "prompt", b"//action:prompt_begin A\n//action:prompt_button B\n//action:prompt_show\n!a\nT:200 /200 B:60 /60\nX:1.00 Y:2.00 Z:3.00 E:4.00 Count X:1 Y:2 Z:3\n!x\n!D"
+    for path in sorted((GCODE.parent / "marlin").rglob("*")):
+        if path.is_file():
+            yield path.stem, b"!S\n!t\n" + b"\n".join(line[2:] for line in path.read_bytes().splitlines() if line.startswith(b"<"))
+
+
+def requests():
+    """Bodies by the way they come; see the target."""
+    bodies = [{"gcode": ["G28", "M105 ; x"]}, {"gcode": "G28\nM104 S200", "layerd": {"tune": True, "wait": True}}, {"macro": "extrude", "macro_context": {"amount": 5, "speed": "300"}},
+              {"macro": "home", "macro_context": {"axes": ["X", "y"]}}, {"snippet_id": 5}, {"object_ids": [1, "ring"]}, {"reason": 3, "comment": "x", "pid": [1, "2,3"]}, {"minutes": 10}, {"rating": "3"},
+              {"file_id": "ab12", "skipped_objects": "[1]", "mms_map": [{"pid": 1, "map": [0, None, {"nozzle": 1, "ext": 2}]}], "start_options": {"a": 1},
+               "layerd": {"start_id": "s", "plate": 1, "hold": True, "discard": False}}, {"reprint": "6f0c1f0e-7e52-4a5e-9c55-3b8e0d7f0a11"},
+              {"onPause": {"liftExtruder": 5, "coolNozzle": True}}]
+    for n, body in enumerate(bodies):
+        yield f"action-{n}", b"\x00" + json.dumps(body).encode()
+    hook = {"name": "n", "url": "https://x.example/h", "events": ["job.done", "job.failed"], "secret": "s", "enabled": 1, "id": "4", "page": 1, "sort_dir": "asc"}
+    yield "hook", b"\x01application/json; charset=utf-8\n" + json.dumps(hook).encode()
+    yield "curl", b"\x01application/x-www-form-urlencoded\n" + json.dumps(hook).encode()
+    part = 'Content-Disposition: form-data; name="%s"%s\r\n\r\n%s\r\n--x'
+    yield "form", ("\x02--x\r\n" + "\r\n".join(part % p for p in (("print", "", "true"), ("file", '; filename="a.gcode"', "G28\n"), ("plateindex", "", "2"))) + "--\r\n").encode()
+    call = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": "pause", "arguments": {"printer": "a"}, "_meta": {
+        "io.modelcontextprotocol/protocolVersion": "2026-07-28", "io.modelcontextprotocol/clientCapabilities": {}}}}
+    yield "call", b"\x03\n\n" + json.dumps(call).encode()
+    head = "mcp-protocol-version: 2026-07-28\nmcp-method: tools/call\nmcp-name: =?base64?cGF1c2U=?=\n\n"
+    yield "modern", b"\x03" + head.encode() + json.dumps(call).encode()
+    yield "batch", b"\x03\n\n" + json.dumps([call, {"jsonrpc": "2.0", "method": "notifications/initialized"}]).encode()
+    yield "query", b"\x04pid=1,2&page=3&page_size=10&sort_dir=desc&id=%41+b"
 
 
 def commands():

@@ -21,6 +21,7 @@ use crate::printer::event::{Checkpoint, Event, JobEvent, OutsideEnd};
 use crate::printer::fault::{Fault, Severity};
 use crate::printer::model::{ActiveJob, Activity, Now, Origin, Progress, State};
 use crate::printer::reduce::reduce;
+use crate::printer::wall_clock::Step;
 
 /// What a printer is said to be until its driver has found the print of before again, or not.
 pub const LOOKED_UP: &str = "A print ran when layerd ended. The printer is asked whether it goes on.";
@@ -100,6 +101,11 @@ impl JobInHand {
                 false
             }
         }
+    }
+
+    /// The wall clock was set.
+    pub fn clock_set(&mut self, step: &Step) {
+        self.machine.clock_set(step);
     }
 
     /// Newest position, kept in memory until it is due on disk.

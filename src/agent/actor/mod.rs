@@ -34,10 +34,11 @@ use crate::printer::command::{Command, Request};
 use crate::printer::event::{Event, JobEvent};
 use crate::printer::fault::{Fault, Severity};
 use crate::printer::guard::{Limits, guard};
-use crate::printer::model::{Activity, LinkState, State, StateWord, Supply};
+use crate::printer::model::{Activity, LinkState, Now, State, StateWord, Supply};
 use crate::printer::notice::{Level, Notice};
 use crate::printer::outcome::{Outcome, Refusal};
-use crate::printer::reduce::{reduce, settle};
+use crate::printer::reduce::{clock_set, reduce, settle};
+use crate::printer::wall_clock::WallClock;
 
 mod again;
 mod bed_side;
@@ -100,6 +101,7 @@ pub struct Actor {
     means: Means,
     settings: Settings,
     state: State,
+    clock: WallClock,
     driver: DriverSide,
     job: Option<JobInHand>,
     place: PlaceFile,
@@ -167,6 +169,7 @@ impl Actor {
             means,
             settings,
             state,
+            clock: WallClock::new(clock::booted(now), now),
             driver,
             job,
             place,
@@ -234,8 +237,21 @@ impl Actor {
         self.finish().await;
     }
 
+    /// Everything of the job in hand goes by the clock as it was set last.
+    fn mind_clock(&mut self, now: Now) {
+        let Some(step) = self.clock.look(now) else { return };
+        clock_set(&mut self.state, &step);
+        if let Some(job) = &mut self.job {
+            tracing::info!(printer = %self.shared.name, by = %step.by(), "the clock was set in a print");
+            job.clock_set(&step);
+            job.save(&self.means.store, now);
+        }
+        self.dirty = true;
+    }
+
     fn on_turn(&mut self) {
         let now = clock::now();
+        self.mind_clock(now);
         self.shared.beat_s.store(self.agent.up_s(), Ordering::Relaxed);
         let before = self.state.word();
         if settle(&mut self.state, now) {
@@ -261,6 +277,7 @@ impl Actor {
 
     fn on_event(&mut self, event: Event) {
         let now = clock::now();
+        self.mind_clock(now);
         self.dirty = true;
         let event = match (event, &mut self.job) {
             (Event::Checkpoint(checkpoint), job) => {

@@ -18,6 +18,7 @@ use crate::agent::handle::{AgentHandle, Snapshot};
 use crate::host::tls;
 use crate::job::store::{Attempt, DeliveryRow, Store, StoreError, WebhookRow};
 use crate::json::json;
+use crate::printer::model::Now;
 use crate::sorted::SortedMap;
 
 /// How often the printers are looked at while somebody wants to hear.
@@ -149,12 +150,12 @@ pub async fn notice(agent: &AgentHandle, post: &Post, shutdown: &CancellationTok
             () = tokio::time::sleep(REST) => {}
         }
     }
-    let since = clock::now().wall;
+    let began = clock::now();
     loop {
         if post.hooks().iter().any(|hook| hook.enabled) {
             tokio::select! {
                 () = shutdown.cancelled() => break,
-                () = tokio::time::sleep(LOOK_EVERY) => look(agent, post, since).await,
+                () = tokio::time::sleep(LOOK_EVERY) => look(agent, post, since(began)).await,
             }
         } else {
             post.forget();
@@ -164,7 +165,14 @@ pub async fn notice(agent: &AgentHandle, post: &Post, shutdown: &CancellationTok
             }
         }
     }
-    look(agent, post, since).await;
+    look(agent, post, since(began)).await;
+}
+
+/// When this daemon began, by the wall clock as it is set now.
+fn since(began: Now) -> Timestamp {
+    let now = clock::now();
+    let up = SignedDuration::try_from(now.mono.saturating_duration_since(began.mono)).unwrap_or_default();
+    now.wall.checked_sub(up).unwrap_or(began.wall)
 }
 
 async fn look(agent: &AgentHandle, post: &Post, since: Timestamp) {
@@ -233,9 +241,7 @@ pub async fn deliver(agent: &AgentHandle, post: &Post, shutdown: &CancellationTo
             });
             let now = clock::now().wall;
             for (hook, delivery) in due {
-                let until = delivery
-                    .next
-                    .map_or(SignedDuration::ZERO, |at| at.duration_since(now));
+                let until = until(&hook, delivery.next, now);
                 if until.is_positive() {
                     wait = Some(Duration::try_from(until).unwrap_or(REST));
                     break;
@@ -337,6 +343,21 @@ fn wait_s(hook: &WebhookRow, attempts: u32) -> Option<i64> {
     }
 }
 
+/// How long until an attempt is due. Nothing waits for longer than its policy says: when a time is further away, the
+/// clock was set back, and waiting for it would take as long as that.
+fn until(hook: &WebhookRow, next: Option<Timestamp>, now: Timestamp) -> SignedDuration {
+    let until = next.map_or(SignedDuration::ZERO, |at| at.duration_since(now));
+    let longest_s = match hook.max_attempts {
+        None => AGAIN_S.iter().copied().max().unwrap_or_default(),
+        Some(_) => i64::from(hook.backoff_s.unwrap_or(60)),
+    };
+    if until > SignedDuration::from_secs(longest_s.saturating_add(1)) {
+        SignedDuration::ZERO
+    } else {
+        until
+    }
+}
+
 /// Proves that a body comes from who knows the secret.
 fn signature(secret: &str, body: &str) -> String {
     let key = ring::hmac::Key::new(ring::hmac::HMAC_SHA256, secret.as_bytes());
@@ -355,4 +376,40 @@ fn root(error: &reqwest::Error) -> String {
         .chars()
         .take(300)
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_waits_longer_than_its_policy_says_when_the_clock_is_set_back() {
+        let now = Timestamp::from_second(1_700_000_000).expect("in range");
+        let mut hook = WebhookRow {
+            id: 1,
+            name: String::new(),
+            description: None,
+            url: String::new(),
+            secret: None,
+            enabled: true,
+            events: String::new(),
+            created: now,
+            updated: now,
+            dialect: String::new(),
+            max_attempts: None,
+            backoff_s: None,
+        };
+        let due =
+            |hook: &WebhookRow, s: i64| until(hook, Some(now + SignedDuration::from_secs(s)), now).as_secs();
+        let longest_s = AGAIN_S.iter().copied().max().expect("some");
+        assert_eq!(until(&hook, None, now), SignedDuration::ZERO);
+        assert_eq!(
+            (due(&hook, -5), due(&hook, 30), due(&hook, longest_s)),
+            (-5, 30, longest_s)
+        );
+        assert_eq!(due(&hook, 31_536_000), 0);
+        hook.max_attempts = Some(3);
+        hook.backoff_s = Some(120);
+        assert_eq!((due(&hook, 120), due(&hook, 3600)), (120, 0));
+    }
 }

@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use jiff::Timestamp;
+
 use super::faults;
 use super::memory_record::Record;
 use super::pause::{FirmwareWait, MOTORS_TIMEOUT_S, PARK_SPEED, Saved, mm, set_target};
@@ -80,10 +82,7 @@ impl Marlin {
         let awake = saved.track.motors_timeout_s.unwrap_or(MOTORS_TIMEOUT_S);
         // 0: the program itself had switched the timeout off.
         let awake = Duration::from_secs(u64::from(awake));
-        let stood = saved.since_wall.map_or(Duration::MAX, |since| {
-            let ms = now.wall.as_millisecond() - since.as_millisecond();
-            Duration::from_millis(ms.max(0).unsigned_abs())
-        });
+        let stood = stood_for((saved.since, saved.since_wall), now);
         !awake.is_zero() && stood >= awake
     }
 
@@ -294,5 +293,45 @@ impl Saved {
     fn can_home_again(&self) -> bool {
         // A coordinate system that the program had shifted is gone with homing.
         !self.track.homed || (self.lifted_mm >= HOMING_ROOM_MM && !self.track.shifted)
+    }
+}
+
+/// How long the head has been parked: by the wall clock, for the process may be another one by now, and by the other,
+/// which nobody can set. A wall clock that was set back says nothing: then it was for long.
+fn stood_for((since, since_wall): (Option<Instant>, Option<Timestamp>), now: Now) -> Duration {
+    let by_wall = since_wall.map_or(Duration::MAX, |since| {
+        let ms = now.wall.as_millisecond() - since.as_millisecond();
+        u64::try_from(ms).map_or(Duration::MAX, Duration::from_millis)
+    });
+    let seen = since.map(|since| now.mono.saturating_duration_since(since));
+    by_wall.max(seen.unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_that_is_set_does_not_make_a_long_pause_short() {
+        let start = Instant::now();
+        let wall = |s: i64| Timestamp::from_second(1_700_000_000 + s).expect("in range");
+        let stood = |mono_s: u64, wall_s: i64, since_wall| {
+            let now = Now {
+                mono: start + Duration::from_secs(mono_s),
+                wall: wall(wall_s),
+            };
+            stood_for((Some(start), since_wall), now)
+        };
+        let parked = Some(wall(0));
+        assert_eq!(stood(60, 60, parked), Duration::from_secs(60));
+        assert_eq!(
+            stood(600, 30, parked),
+            Duration::from_secs(600),
+            "set back a little"
+        );
+        assert_eq!(stood(600, -86_400, parked), Duration::MAX, "set back a day");
+        // Of the process before only the wall clock is known.
+        assert_eq!(stood(1, 900, parked), Duration::from_secs(900));
+        assert_eq!(stood(1, 900, None), Duration::MAX);
     }
 }

@@ -8,6 +8,7 @@ use uuid::Uuid;
 
 use crate::json;
 use crate::printer::model::PrintObject;
+use crate::printer::wall_clock::SinceBoot;
 
 /// Largest file that is read.
 const SIZE_MAX: u64 = 4 * 1024 * 1024;
@@ -21,8 +22,14 @@ pub struct Record {
     pub filename: String,
     /// When Klipper began it, seconds since 1970: tells a print from another one of the same file.
     pub began_s: i64,
+    /// The same by a clock that nobody sets in between, where there is one.
+    #[serde(default)]
+    pub began: Option<SinceBoot>,
     /// The file's objects.
     pub objects: Vec<PrintObject>,
+    /// A cancel is on its way: its heaters are switched off behind it.
+    #[serde(default)]
+    pub cancelled: bool,
 }
 
 /// Reads it; `None` when there is none or it is damaged.
@@ -62,10 +69,12 @@ mod tests {
             uid: Uuid::from_u128(7),
             filename: "a.gcode".to_owned(),
             began_s: 5,
+            began: None,
             objects: vec![PrintObject {
                 id: 1,
                 name: "A".to_owned(),
             }],
+            cancelled: true,
         };
         write(&path, Some(&record)).expect("written");
         assert_eq!(read(&path), Some(record));

@@ -20,6 +20,9 @@ use crate::printer::fault::Fault;
 use crate::printer::model::Now;
 use crate::printer::outcome::{Missing, Outcome};
 
+/// Whoever heats the printer after that has reasons of their own.
+const COLD_OWED: Duration = Duration::from_secs(600);
+
 /// How long the effect of an answered command may take to show.
 const EFFECT: Duration = Duration::from_secs(10);
 
@@ -152,6 +155,9 @@ impl Core {
                 }
                 if !running && !matches!(self.watch.job, Job::Ours { .. }) {
                     return refuse("refused/wrong-state", "There is nothing to cancel.");
+                }
+                if matches!(self.watch.job, Job::Ours { .. }) {
+                    self.owe_cold(now);
                 }
                 return self.order(now, id, Kind::Cancel, "printer.print.cancel", Value::Null);
             }
@@ -407,6 +413,28 @@ impl Core {
                 missing: Missing::Ack,
             };
             self.out.push_back(Output::Reply(order.id, outcome));
+        }
+    }
+
+    /// A cancel goes out. Whatever becomes of the connection and of this process, its heaters do not stay on.
+    fn owe_cold(&mut self, now: Now) {
+        self.watch.cold_owed = Some(now.mono);
+        if let Some(record) = self.watch.kept.as_mut().filter(|record| !record.cancelled) {
+            record.cancelled = true;
+            self.out.push_back(Output::Remember(Some(record.clone())));
+        }
+    }
+
+    /// The print of a cancel whose answer was lost is over: a bare CANCEL_PRINT leaves the heaters on (seen).
+    pub(super) fn pay_cold(&mut self, now: Now, running: bool) {
+        let Some(since) = self.watch.cold_owed else { return };
+        if running || self.orders.has(Kind::Cancel) {
+            return;
+        }
+        self.watch.cold_owed = None;
+        let late = now.mono.saturating_duration_since(since) > COLD_OWED;
+        if !late && !self.cancel_macro && self.status.any_target() {
+            self.script(Call::Quiet, "TURN_OFF_HEATERS");
         }
     }
 

@@ -6,11 +6,14 @@ use jiff::Timestamp;
 use proptest::prelude::*;
 use uuid::Uuid;
 
+use super::super::memory::Record;
 use super::super::tests_klipper::Sim;
 use super::*;
+use crate::drivers::Adopt;
 use crate::printer::command::{CancelReason, Command, Program};
 use crate::printer::event::JobEvent;
 use crate::printer::model::{Activity, PrintObject, State, StateWord};
+use crate::printer::wall_clock::SinceBoot;
 
 struct Rig {
     core: Core,
@@ -24,6 +27,8 @@ struct Rig {
     hung: bool,
     replies: Vec<(u64, Outcome)>,
     asked: u64,
+    /// For the next process.
+    remembered: Option<Record>,
 }
 
 impl Rig {
@@ -42,6 +47,7 @@ impl Rig {
             hung: false,
             replies: Vec::new(),
             asked: 0,
+            remembered: None,
         }
     }
 
@@ -67,7 +73,8 @@ impl Rig {
                 Output::Upload(..) if self.slow => {}
                 Output::Upload(..) => self.core.uploaded(self.now, Ok(())),
                 Output::Hangup(_) => self.hung = true,
-                Output::AbortUpload | Output::Remember(_) => {}
+                Output::Remember(record) => self.remembered = record,
+                Output::AbortUpload => {}
             }
         }
     }
@@ -339,6 +346,75 @@ fn a_print_of_somebody_else_is_followed_and_silence_ends_the_session() {
         hung |= matches!(output, Output::Hangup(_));
     }
     assert!(hung);
+}
+
+#[test]
+fn a_print_is_found_again_when_the_clock_was_set_in_between() {
+    let boot = |at_s: i64| {
+        Some(SinceBoot {
+            boot: "this".to_owned(),
+            at_s,
+        })
+    };
+    let mut rig = Rig::new(Watch::new(None, None).with_boot(boot(500), Instant::now()));
+    rig.core.opened(rig.now);
+    rig.run();
+    rig.printing();
+    let record = rig.remembered.clone().expect("remembered");
+    let adopt = Adopt {
+        job: job(),
+        checkpoint: None,
+        paused: false,
+    };
+    // The next process, a moment later. A year ahead by the wall clock; and by that alone, after a start of the computer.
+    for (boot, told) in [(boot(510), "Adopted"), (None, "Failed"), (boot(5000), "Failed")] {
+        let watch = Watch::new(Some(adopt.clone()), Some(record.clone()));
+        let mut next = Rig::new(watch.with_boot(boot, Instant::now()));
+        std::mem::swap(&mut next.sim, &mut rig.sim);
+        next.now.wall = Timestamp::from_second(31_536_000).expect("in range");
+        next.core.opened(next.now);
+        next.run();
+        next.later(2);
+        let first = next.events.iter().find_map(|e| match e {
+            Event::Job(job) => Some(format!("{job:?}")),
+            _ => None,
+        });
+        assert!(first.as_ref().is_some_and(|f| f.starts_with(told)), "{first:?}");
+        std::mem::swap(&mut next.sim, &mut rig.sim);
+    }
+}
+
+#[test]
+fn a_cancel_whose_answer_is_lost_leaves_nothing_hot() {
+    for restarted in [false, true] {
+        let mut rig = Rig::connected();
+        rig.printing();
+        (rig.sim.bed_c, rig.sim.heating) = (60.0, true);
+        rig.later(1);
+        let id = rig.ask(Command::Cancel(CancelReason::default()));
+        rig.core.closed(rig.now);
+        rig.run();
+        assert!(matches!(rig.outcome(id), Some(Outcome::Unverified { .. })));
+        // It is carried out while nobody listens.
+        rig.sim.heated();
+        assert_eq!((rig.sim.state.as_str(), rig.sim.bed_c), ("cancelled", 60.0));
+        if restarted {
+            let adopt = Adopt {
+                job: job(),
+                checkpoint: None,
+                paused: false,
+            };
+            let mut next = Rig::new(Watch::new(Some(adopt), rig.remembered.clone()));
+            std::mem::swap(&mut next.sim, &mut rig.sim);
+            rig = next;
+        }
+        rig.core.opened(rig.now);
+        rig.run();
+        rig.later(5);
+        assert_eq!(rig.sim.bed_c, 0.0, "restarted: {restarted}");
+        let ended = |e: &Event| matches!(e, Event::Job(JobEvent::Cancelled { .. }));
+        assert_eq!(rig.events.iter().filter(|e| ended(e)).count(), 1);
+    }
 }
 
 #[test]

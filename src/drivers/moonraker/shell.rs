@@ -16,6 +16,7 @@ use super::watch::Watch;
 use super::{faults, memory};
 use crate::blocking;
 use crate::drivers::{BoxFuture, Context, Driver, Link, Stop, StopMode};
+use crate::host::boot;
 use crate::printer::command::{CancelReason, Command, Request, RequestId};
 use crate::printer::event::Event;
 use crate::printer::fault::Fault;
@@ -53,7 +54,7 @@ impl MoonrakerDriver {
         let record = memory::read(&record_path(&context));
         MoonrakerDriver {
             config,
-            core: Core::new(Watch::new(adopt, record)),
+            core: Core::new(Watch::new(adopt, record).with_boot(boot::now(), now().mono)),
             context,
             replies: SortedMap::new(),
             upload: None,

@@ -17,6 +17,7 @@ use crate::printer::event::{Event, JobEvent, OutsideEnd};
 use crate::printer::fault::Fault;
 use crate::printer::model::{Activity, Filament, Now, PauseReason, PrintObject, Progress};
 use crate::printer::outcome::Outcome;
+use crate::printer::wall_clock::SinceBoot;
 
 /// Moonraker may lose Klipper for a moment (it cuts a slow reader) while the print goes on.
 const KLIPPER_GRACE: Duration = Duration::from_secs(10);
@@ -69,6 +70,12 @@ pub struct Watch {
     pub job: Job,
     adopt: Option<Adopt>,
     record: Option<Record>,
+    /// What the next process would be told of the print.
+    pub(super) kept: Option<Record>,
+    /// Since when a cancel of ours is on its way, whose heaters have to be switched off when it is carried out.
+    pub(super) cold_owed: Option<Instant>,
+    /// A moment by the clock that nobody sets, and the same by ours.
+    boot: Option<(SinceBoot, Instant)>,
     lost: Option<Instant>,
     /// The connection was broken since the print was seen last.
     unseen: bool,
@@ -117,6 +124,9 @@ impl Watch {
             job: Job::None,
             adopt,
             record,
+            kept: None,
+            cold_owed: None,
+            boot: None,
             lost: None,
             unseen: false,
             paused: false,
@@ -127,6 +137,24 @@ impl Watch {
             facts: Facts::default(),
             lowest_mm: None,
         }
+    }
+
+    /// The same with a clock that nobody sets.
+    pub fn with_boot(self, boot: Option<SinceBoot>, at: Instant) -> Self {
+        Watch {
+            boot: boot.map(|boot| (boot, at)),
+            ..self
+        }
+    }
+
+    /// When something began that has taken so long.
+    fn began(&self, now: Now, total_s: f64) -> Option<SinceBoot> {
+        let (boot, at) = self.boot.as_ref()?;
+        let since_s = now.mono.saturating_duration_since(*at).as_secs_f64() - total_s;
+        Some(SinceBoot {
+            boot: boot.boot.clone(),
+            at_s: boot.at_s.saturating_add(since_s as i64),
+        })
     }
 
     /// A job whose file goes on its way.
@@ -143,6 +171,8 @@ impl Watch {
     fn fresh(&mut self, job: Job) {
         self.job = job;
         self.paused = false;
+        self.kept = None;
+        self.cold_owed = None;
         self.cancelled = false;
         self.lost = None;
         self.unseen = false;
@@ -346,6 +376,7 @@ impl Core {
             }
         }
         self.watch.unseen = false;
+        self.pay_cold(now, running);
         if running {
             self.watch.last_total_s = total_s;
             self.watch.last_progress = self.status.progress().unwrap_or(self.watch.last_progress);
@@ -388,6 +419,7 @@ impl Core {
     }
 
     fn started(&mut self, now: Now, total_s: f64) {
+        let began = self.watch.began(now, total_s);
         let Job::Ours {
             uid,
             filename,
@@ -404,8 +436,11 @@ impl Core {
             uid,
             filename: filename.clone(),
             began_s: now.wall.as_second() - total_s as i64,
+            began,
             objects: objects.clone(),
+            cancelled: false,
         };
+        self.watch.kept = Some(record.clone());
         self.out.push_back(Output::Remember(Some(record)));
         self.tell(Event::Job(JobEvent::Started { uid }));
         self.finish(Kind::Start, Outcome::Verified);
@@ -468,12 +503,23 @@ impl Core {
             || super::orders::remote_name(&adopt.job.program.name),
             |r| r.filename.clone(),
         );
-        let began_s = now.wall.as_second() - total_s as i64;
+        let (began_s, began) = (
+            now.wall.as_second() - total_s as i64,
+            self.watch.began(now, total_s),
+        );
         let running = matches!(state, PrintState::Printing | PrintState::Paused);
-        let same_time = record
-            .as_ref()
-            .is_none_or(|r| !running || (r.began_s - began_s).abs() <= SAME_PRINT_S);
+        // Somebody may have set one of the clocks meanwhile, or started the computer again: one of both says it.
+        let near = |s: i64| s.abs() <= SAME_PRINT_S;
+        let same_time = record.as_ref().is_none_or(|r| {
+            let by_boot = r
+                .began
+                .as_ref()
+                .zip(began.as_ref())
+                .and_then(|(then, now)| then.seconds_to(now));
+            !running || near(r.began_s.saturating_sub(began_s)) || by_boot.is_some_and(near)
+        });
         let same = known == file && same_time;
+        let kept = record.clone();
         self.watch.fresh(Job::Ours {
             uid,
             filename: known,
@@ -482,6 +528,8 @@ impl Core {
             seen: true,
         });
         self.watch.paused = adopt.paused;
+        self.watch.cold_owed = kept.as_ref().filter(|r| r.cancelled && same).map(|_| now.mono);
+        self.watch.kept = kept;
         if same && running {
             self.tell(Event::Job(JobEvent::Adopted { uid }));
             let file = file.to_owned();

@@ -82,7 +82,8 @@ impl Waiting {
             None => self.journal.entry(printer.to_owned()).or_default(),
         };
         // Said many times between two writes, it is written once, with its first time.
-        let again = |old: &JournalLine| old.text == line.text && line.at.duration_since(old.at) < REPEAT;
+        let again =
+            |old: &JournalLine| old.text == line.text && line.at.duration_since(old.at).abs() < REPEAT;
         if lines.iter().any(again) {
             return;
         }

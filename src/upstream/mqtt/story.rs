@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use super::outbox::{Entry, Kind};
 use super::view;
+use crate::job::machine::TIMELINE_MAX;
 use crate::job::record::{JobRecord, TimelineEntry};
 use crate::json::json;
 
@@ -19,6 +20,9 @@ pub struct Cursor {
     pub job: i64,
     /// Its last entry that was told.
     pub told: Option<TimelineEntry>,
+    /// How many of its entries that were.
+    #[serde(default)]
+    pub count: Option<usize>,
 }
 
 impl Cursor {
@@ -27,6 +31,7 @@ impl Cursor {
         Cursor {
             job: newest.map_or(0, |record| record.id),
             told: newest.and_then(|record| record.timeline.last().cloned()),
+            count: newest.map(|record| record.timeline.len()),
         }
     }
 
@@ -38,21 +43,23 @@ impl Cursor {
         let from = match &self.told {
             Some(told) if record.id == self.job => {
                 let known = record.timeline.iter().rposition(|entry| entry == told);
-                // The story of a long print loses entries in its middle: then time decides.
-                known.map_or_else(
-                    || {
-                        record
-                            .timeline
-                            .iter()
-                            .position(|entry| entry.at > told.at)
-                            .unwrap_or(record.timeline.len())
-                    },
-                    |at| at + 1,
-                )
+                let len = record.timeline.len();
+                // The clock was set, and the times of the print went along: it is the same story. But the story of a
+                // long print loses entries in its middle: then time decides.
+                let counted = self.count.filter(|count| *count <= len && len < TIMELINE_MAX);
+                let later = || {
+                    record
+                        .timeline
+                        .iter()
+                        .position(|entry| entry.at > told.at)
+                        .unwrap_or(len)
+                };
+                known.map_or_else(|| counted.unwrap_or_else(later), |at| at + 1)
             }
             _ => 0,
         };
         self.job = record.id;
+        self.count = Some(record.timeline.len());
         let new = record.timeline.get(from..).unwrap_or_default();
         if let Some(last) = new.last() {
             self.told = Some(last.clone());
@@ -174,10 +181,40 @@ mod tests {
 
     #[test]
     fn a_story_that_lost_its_middle_goes_on_by_time() {
+        let full = |from: i64, end: &'static str| {
+            let mut story: Vec<(i64, &str)> = (from..)
+                .map(|at| (at, "resumed"))
+                .take(TIMELINE_MAX - 1)
+                .collect();
+            story.insert(0, (1, "started"));
+            story[TIMELINE_MAX - 1].1 = end;
+            record(1, &story)
+        };
         let mut cursor = Cursor::default();
-        cursor.advance(&record(1, &[(1, "started"), (2, "resumed")]));
-        let told = cursor.advance(&record(1, &[(1, "started"), (3, "resumed"), (4, "done")]));
-        assert_eq!(words(&told), ["job.resumed", "job.done"]);
+        assert_eq!(cursor.advance(&full(2, "resumed")).len(), TIMELINE_MAX);
+        let told = cursor.advance(&full(302, "done"));
+        assert_eq!(
+            told.len(),
+            TIMELINE_MAX - 1,
+            "the first is old, what is gone is gone"
+        );
+        assert_eq!(words(&told).last().map(String::as_str), Some("job.done"));
+    }
+
+    #[test]
+    fn a_clock_that_is_set_tells_nothing_twice_and_leaves_nothing_out() {
+        let story = |by: i64, more: &[(i64, &'static str)]| {
+            let all = [&[(1000, "started"), (1001, "heated")], more].concat();
+            let moved: Vec<(i64, &str)> = all.iter().map(|(at, what)| (at + by, *what)).collect();
+            record(1, &moved)
+        };
+        for by in [31_536_000, -900] {
+            let mut cursor = Cursor::default();
+            assert_eq!(cursor.advance(&story(0, &[])).len(), 2);
+            assert!(cursor.advance(&story(by, &[])).is_empty(), "{by}");
+            let told = cursor.advance(&story(by, &[(1002, "done")]));
+            assert_eq!(words(&told), ["job.done"], "{by}");
+        }
     }
 
     proptest! {

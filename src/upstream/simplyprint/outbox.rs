@@ -20,6 +20,9 @@ pub const WAITING_MAX: usize = 2000;
 /// An event this old when it is sent carries its age.
 const DELAY_FROM_S: i64 = 2;
 
+/// One that would be older was stamped by a clock that was not set.
+const DELAY_MAX_S: i64 = 90 * 86_400;
+
 /// What an entry is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -107,7 +110,7 @@ impl Outbox {
                 match entry.kind {
                     Kind::File => ("file_progress", Value::Object(data)),
                     _ => {
-                        if age_s >= DELAY_FROM_S {
+                        if (DELAY_FROM_S..DELAY_MAX_S).contains(&age_s) {
                             data.insert("delay".to_owned(), json!(age_s));
                         }
                         ("job_info", Value::Object(data))
@@ -193,6 +196,7 @@ mod tests {
         let wall = Timestamp::from_second(1000).expect("in range");
         let mut outbox = Outbox::default();
         outbox.push(entry("n", Kind::Notice, 900));
+        outbox.push(entry("0", Kind::Job, 1000 - DELAY_MAX_S));
         outbox.push(entry("a", Kind::Job, 958));
         outbox.push(entry("b", Kind::Job, 999));
         outbox.push(entry("b", Kind::Job, 1000));
@@ -200,12 +204,14 @@ mod tests {
         assert_eq!(
             sent,
             [
+                ("job_info", json!({"job_id": 7})),
                 ("job_info", json!({"job_id": 7, "delay": 42})),
                 ("job_info", json!({"job_id": 7})),
-            ]
+            ],
+            "the clock was not set when the first one was stamped"
         );
         assert!(outbox.has_notices());
-        assert_eq!(outbox.confirm(start), ["a", "b"]);
+        assert_eq!(outbox.confirm(start), ["0", "a", "b"]);
         assert_eq!(outbox.len(), 1);
     }
 

@@ -74,6 +74,9 @@ def one_round(world, number, seed):
     world.note("calm")
     taken = checks.agree(world)
     by_file = checks.history(world)
+    to = plan.calm_clock(seed, number)
+    if to is not None and world.clock.page:
+        by_file = checks.clock_set(world, to, by_file)
     memory = checks.bounded(world)
     states = collections.Counter(row["layerd"]["state"] for row in by_file.values())
     world.note(f"all agree {taken:.1f} s after calm; {memory}; jobs {dict(states)}")
@@ -106,6 +109,8 @@ def finish(world):
         for rule, times in collections.Counter(p["rule"] for p in broken).items():
             first = next(p for p in broken if p["rule"] == rule)
             world.violate(f"the cloud's rule {rule} was broken {times} times; first: {first['text']} {str(first['message'])[:300]}")
+    for words in checks.hours(world):
+        world.violate(words)
     with world.database() as db:
         sound = db.execute("PRAGMA integrity_check").fetchone()[0]
     if sound != "ok":

@@ -45,7 +45,10 @@ def alive(world):
 def frugal(world):
     if world.daemon_busy.locked() or world.daemon.process.poll() is not None:
         return
-    resident, anonymous, files = world.daemon.look()
+    try:
+        resident, anonymous, files = world.daemon.look()
+    except (OSError, KeyError):
+        return  # killed just now: what is left of it has no memory
     world.daemon.memory.append((time.monotonic() - world.began, world.daemon.starts, resident, anonymous, files))
 
 
@@ -135,8 +138,12 @@ def history(world):
             world.violate(f"job {job.number} is in the history twice: {row['uid']} {state}, {by_file[job.number]['uid']}")
         by_file[job.number] = row
         began = row["startDate"] and datetime.datetime.fromisoformat(row["startDate"]).timestamp()
-        if began and not any(-2 < began - asked < BEGIN_S for asked in job.asked):
-            world.violate(f"{name} on {job.printer} began at {row['startDate']}, demanded at {job.asked}")
+        if began and not any(-2 < began - ahead - asked < BEGIN_S for asked in job.asked for ahead in world.clock.ahead_since(asked - 2)):
+            world.violate(f"{name} on {job.printer} began at {row['startDate']}, demanded at {job.asked}; the clock: {world.clock.steps}")
+        # However often the clock was set meanwhile.
+        longest_s = time.time() - min(job.asked) + 5 if job.asked else 0
+        if state in ENDS and not 0 <= (row["printTime"] or 0) <= longest_s:
+            world.violate(f"{name} on {job.printer} is said to have taken {row['printTime']} s of {longest_s:.0f}: {row}; the clock: {world.clock.steps}")
         if state not in ENDS:
             if job.printer in live:
                 world.violate(f"{job.printer} has two live jobs: {name} and {live[job.printer]}")
@@ -161,6 +168,29 @@ def history(world):
                 if started.count(one) > 1:
                     world.violate(f"{name} was told to start {one} {started.count(one)} times")
     return by_file
+
+
+def clock_set(world, to, before):
+    """Somebody sets the clock in a calm: no print ends by it. The history after that."""
+    world.note(f"calm clock to={to}")
+    world.counts["calm_clock"] = world.counts.get("calm_clock", 0) + 1
+    world.set_clock(to)
+    time.sleep(4)  # a turn of every part of the daemon, and what it may do wrongly by it
+    agree(world)
+    after = history(world)
+    for number, row in before.items():
+        was, now = row["layerd"]["state"], after[number]["layerd"]
+        if was != now["state"] and now["state"] not in ("running", "done"):
+            world.violate(f"job {number} was {was} and is {now['state']} ({now['code']}) after the clock was set to {to:+} s in a calm")
+    return after
+
+
+def hours(world):
+    """No printer has printed for longer than it was watched."""
+    with world.database() as db:
+        rows = db.execute("SELECT name, print_s FROM printers").fetchall()
+    longest_s = time.monotonic() - world.began + 5
+    return [f"{name} has printed for {print_s} s of {longest_s:.0f}" for name, print_s in rows if not 0 <= print_s <= longest_s]
 
 
 def told(world, by_file):

@@ -147,8 +147,19 @@ def disk_full(world, event):
     world.later(event["for"], lambda: world.disk(False))
 
 
+def clock(world, event):
+    """Somebody sets the daemon's clock. It lives on for a moment: long enough to notice it."""
+    if world.clock.page is None:
+        return
+    with world.clock.lock:
+        if world.daemon.process.poll() is not None:
+            return
+        world.set_clock(event["to"])
+        time.sleep(4)
+
+
 def daemon(world, event):
-    with world.daemon_busy:
+    with world.clock.lock, world.daemon_busy:
         world.daemon.end(event["how"])
 
     def back():

@@ -1,4 +1,5 @@
 """The ways in: the local interface on its socket, the broker, the cloud's double."""
+import datetime
 import http.client
 import json
 import os
@@ -41,6 +42,14 @@ class Api:
             return json.loads(answer.read() or b"null")
         finally:
             connection.close()
+
+    def date(self):
+        """What the daemon's wall clock says. (Not the header Date: that one is made anew only when time goes on.)"""
+        rows = self.call("GET", "printers/Get?page=1&page_size=25&printer_columns=lastOnline", timeout=10)["data"]
+        found = next((row["printer"]["lastOnline"] for row in rows if row["printer"].get("lastOnline")), None)
+        if found is None:
+            raise ConnectionError("no printer is up that would be told with its time")
+        return datetime.datetime.fromisoformat(found).timestamp()
 
     def printers(self):
         """The printers as `layerd printers --json` has them, by name."""

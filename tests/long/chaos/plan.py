@@ -5,6 +5,10 @@ TICK_S = 0.5
 # Ticks of storm in a round.
 STORM = 70
 
+# How far the daemon's wall clock is ahead of everybody else's, s.
+YEAR_S, DAY_S = 31_536_000, 86_400
+CLOCKS = [YEAR_S, YEAR_S, -DAY_S, -DAY_S, 3600, -600, 0, 0]
+
 WAYS = ["api", "api", "api", "mqtt", "cloud"]
 COMMANDS = ["pause", "pause", "resume", "resume", "resume", "cancel", "skip", "gcode", "tune", "start", "again"]
 
@@ -32,6 +36,9 @@ def round_events(seed, number, names):
         out.append(daemon(dice, dice.randrange(10, STORM - 25)))
     if dice.random() < 0.3:
         out.append({"tick": dice.randrange(8, STORM - 20), "do": "disk_full", "for": dice.randrange(4, 20)})
+    dice = random.Random(f"{seed}/{number}/clock")
+    if dice.random() < 0.6:
+        out.append({"tick": dice.randrange(6, STORM - 10), "do": "clock", "to": dice.choice(CLOCKS)})
     # With dice of its own: what happens to the others is the same where it is missing.
     dice = random.Random(f"{seed}/{number}/foreign")
     for name in names["foreign"]:
@@ -40,6 +47,12 @@ def round_events(seed, number, names):
         if dice.random() < 0.3:
             out.append({"tick": dice.randrange(10, STORM), "do": "serial", "who": name, "how": "unplug", "for": dice.choice([2, 12])})
     return sorted(out, key=lambda event: event["tick"])
+
+
+def calm_clock(seed, number):
+    """Where the clock is set to when everything is calm; None: it is not."""
+    dice = random.Random(f"{seed}/{number}/calm clock")
+    return dice.choice(CLOCKS) if dice.random() < 0.4 else None
 
 
 def start(dice, tick, who):

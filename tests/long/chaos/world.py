@@ -11,6 +11,7 @@ import subprocess
 import threading
 import time
 
+from clock import Clock
 from daemon import Daemon
 from doors import Api, Broker, Cloud
 from links import Links
@@ -45,6 +46,7 @@ class World:
         self.links, self.broker, self.daemon, self.cloud = Links(), None, None, Cloud(double, folder) if double else None
         self.mounted = False
         self.running = set()
+        self.clock = Clock(folder)
 
     def path(self, *parts):
         return os.path.join(self.folder, *parts)
@@ -88,10 +90,19 @@ class World:
                               capture_output=True, text=True, timeout=60)
         self.key = json.loads(done.stdout).get("key", "") if done.returncode == 0 else ""
         self.api = Api(self.path("run", "layerd.sock"))
+        environment |= self.clock.environment()
         self.daemon = Daemon(self.binary, self.path("layerd.toml"), self.folder, environment)
         assert self.daemon.start(), "the daemon ended at once"
         until("every printer to be operational",
               lambda: {row["state"] for row in self.api.printers().values()} == {"operational"}, 60)
+        if self.clock.page:
+            try:
+                self.set_clock(3600)
+                self.set_clock(0)
+            except AssertionError:
+                self.clock.page, self.clock.why = None, "this program takes no clock from outside (static?)"
+        if self.clock.why:
+            print(f"chaos: without a clock that is set: {self.clock.why}", flush=True)
         if self.cloud:
             until("the cloud to know every printer", lambda: self.cloud.know(self.documents()) == len(self.printers), 60)
 
@@ -124,6 +135,16 @@ class World:
         """What must be in no log."""
         found = [self.word, self.key] + [getattr(p, "code", "") for p in self.printers.values()] + [getattr(p, "key", "") for p in self.printers.values()]
         return [s for s in found + (self.cloud.tokens() if self.cloud else []) if s]
+
+    def set_clock(self, ahead_s):
+        self.clock.set(ahead_s)
+
+        def seen():
+            try:
+                return abs(self.api.date() - time.time() - ahead_s) < 5
+            except (OSError, ValueError):
+                return False
+        until("the daemon to have another clock", seen, 30)
 
     # What was demanded ----------------------------------------------------------------------------------------------
 
