@@ -3,7 +3,7 @@
 //! Like `serde_json::json!`, but what is written is put together in one place: there each member of an object is made by
 //! instructions of its own, and layerd writes two thousand of them.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 /// A [`Value`] from JSON with expressions in it: `json!({"name": name, "place": [x, y]})`.
@@ -56,6 +56,14 @@ pub(crate) fn object(members: &mut [(&str, Value)]) -> Value {
 /// One value. What cannot be said in JSON is null: a map whose keys are no texts.
 pub(crate) fn value<T: Serialize + ?Sized>(value: &T) -> Value {
     serde_json::to_value(value).unwrap_or_default()
+}
+
+/// What a text says. Texts and bytes are read by the same code.
+///
+/// # Errors
+/// No JSON, or another shape.
+pub(crate) fn read<'a, T: Deserialize<'a>>(text: &'a (impl AsRef<[u8]> + ?Sized)) -> serde_json::Result<T> {
+    serde_json::from_slice(text.as_ref())
 }
 
 #[cfg(test)]

@@ -81,6 +81,7 @@ pub use layerd_gcode as gcode;
 
 pub mod agent;
 pub mod api;
+mod blocking;
 pub mod camera;
 pub mod cli;
 pub mod config;

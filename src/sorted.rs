@@ -1,10 +1,11 @@
-//! Maps and sets as sorted lists.
+//! Maps and sets as sorted lists, and putting lists in order, in little code.
 //!
 //! What a printer has of anything is a handful: heaters, slots, fans, open calls. A list in order is the smallest there is
 //! for that, in memory and in code, and it iterates in order as `BTreeMap` does. Adding costs time in proportion to what
 //! is in it already: for hundreds, not for millions.
 
 use std::borrow::Borrow;
+use std::cmp::Ordering;
 use std::fmt;
 use std::marker::PhantomData;
 use std::ops::Index;
@@ -466,6 +467,38 @@ impl<'de, T: Deserialize<'de> + Ord> Deserialize<'de> for SortedSet<T> {
     }
 }
 
+/// Puts a list in order like `sort_by`. That is made anew for each type and use, 4 kB each time; here all uses share one
+/// sort of places, and only the moving is made for each type.
+pub fn by<T>(list: &mut [T], mut compare: impl FnMut(&T, &T) -> Ordering) {
+    let places = places(list.len(), &mut |a, b| match (list.get(a), list.get(b)) {
+        (Some(a), Some(b)) => compare(a, b),
+        _ => Ordering::Equal,
+    });
+    for to in 0..places.len() {
+        // What belongs here was moved by the swaps before, if it stood before here.
+        let mut from = to;
+        while let Some(next) = places.get(from).copied() {
+            from = next;
+            if from >= to {
+                break;
+            }
+        }
+        list.swap(to, from);
+    }
+}
+
+/// Puts a list in order like `sort_by_key`, see [`by`].
+pub fn by_key<T, K: Ord>(list: &mut [T], mut key: impl FnMut(&T) -> K) {
+    by(list, |a, b| key(a).cmp(&key(b)));
+}
+
+/// Which item belongs to which place.
+fn places(len: usize, compare: &mut dyn FnMut(usize, usize) -> Ordering) -> Vec<usize> {
+    let mut places: Vec<usize> = (0..len).collect();
+    places.sort_by(|a, b| compare(*a, *b));
+    places
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::{BTreeMap, BTreeSet};
@@ -475,6 +508,18 @@ mod tests {
     use super::*;
 
     proptest! {
+        #[test]
+        fn in_the_order_that_the_standard_library_makes(keys in prop::collection::vec(0u8..20, 0..80)) {
+            let given: Vec<(u8, usize)> = keys.into_iter().zip(0..).collect();
+            let (mut ours, mut theirs) = (given.clone(), given);
+            by_key(&mut ours, |(key, _)| *key);
+            theirs.sort_by_key(|(key, _)| *key);
+            prop_assert_eq!(&ours, &theirs);
+            by(&mut ours, |a, b| b.cmp(a));
+            theirs.sort_by(|a, b| b.cmp(a));
+            prop_assert_eq!(ours, theirs);
+        }
+
         #[test]
         fn the_same_as_the_standard_library_has(steps in prop::collection::vec((0u8..5, 0u8..20, any::<u8>()), 0..80)) {
             let (mut ours, mut theirs) = (SortedMap::new(), BTreeMap::new());

@@ -102,7 +102,7 @@ const IMPURE: &[&str] = &[
 ];
 
 /// What every module may use.
-const COMMON: &[&str] = &["json", "sorted"];
+const COMMON: &[&str] = &["blocking", "json", "sorted"];
 
 /// The files that every driver folder has.
 const DRIVER_FILES: &[&str] = &["mod", "config", "proto", "faults", "shell", "sim"];

@@ -231,7 +231,7 @@ impl Crew {
             } else {
                 member.plan.on_stop
             };
-            end(member, mode)
+            end(member, mode).boxed()
         });
         futures_util::future::join_all(ends).await;
     }

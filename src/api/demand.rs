@@ -5,7 +5,7 @@ use uuid::Uuid;
 
 use super::envelope::Problem;
 use super::gcode_body::{self, Wanted};
-use crate::json::json;
+use crate::json::{self, json};
 use crate::printer::command::{CancelReason, Command, MaterialPlace};
 use crate::printer::pause_wishes::{self, PauseWishes};
 
@@ -325,7 +325,7 @@ fn structured(body: &Value, key: &str) -> Result<Option<Value>, Problem> {
     match body.get(key) {
         None | Some(Value::Null) => Ok(None),
         Some(Value::String(text)) if text.trim().is_empty() => Ok(None),
-        Some(Value::String(text)) => serde_json::from_str(text)
+        Some(Value::String(text)) => json::read(text)
             .map(|v: Value| Some(v).filter(|v| !v.is_null()))
             .map_err(|e| Problem::bad(format!("`{key}` is a text but not JSON: {e}."))),
         Some(value) => Ok(Some(value.clone())),

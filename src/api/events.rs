@@ -12,7 +12,7 @@
 //! Rows are made once for all listeners. A listener that is slow misses states in between, never the last
 //! one; one that takes nothing for half a minute is dropped ([`super::stall`]).
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -34,6 +34,7 @@ use crate::agent::clock;
 use crate::agent::handle::{PrinterHandle, Snapshot};
 use crate::json::json;
 use crate::printer::notice::Notice;
+use crate::sorted::SortedMap;
 
 /// How often changes are told.
 const EVERY: Duration = Duration::from_millis(500);
@@ -76,7 +77,7 @@ struct Seen {
 /// Makes the rows for all listeners.
 pub struct Hub {
     levels: watch::Sender<Arc<Levels>>,
-    seen: Mutex<HashMap<i64, Seen>>,
+    seen: Mutex<SortedMap<i64, Seen>>,
     places: Arc<Semaphore>,
     somebody: Notify,
     shutdown: CancellationToken,
@@ -190,7 +191,7 @@ struct Listening {
     caller: Caller,
     levels: watch::Receiver<Arc<Levels>>,
     /// The version of each printer that was told.
-    told: HashMap<i64, u64>,
+    told: SortedMap<i64, u64>,
     last_notice: u64,
     /// Filled only when it is empty, so it holds no more than one state.
     ready: VecDeque<Bytes>,
@@ -265,7 +266,7 @@ pub(super) async fn events(
         last_notice,
         levels,
         caller,
-        told: HashMap::new(),
+        told: SortedMap::new(),
         ready: VecDeque::from([Bytes::from_static(b"retry: 2000\n\n")]),
         _place: place,
         api,

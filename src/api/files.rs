@@ -16,6 +16,7 @@ use super::{Api, jobs, view};
 use crate::agent::handle::PrintOrder;
 use crate::job::store::UploadRow;
 use crate::json::json;
+use crate::sorted;
 
 /// `files/Upload`: one part of a file, or all of it. Uploading starts nothing.
 pub async fn upload(
@@ -114,7 +115,7 @@ impl Api {
     /// The stored files, newest first.
     pub(super) async fn files(&self) -> Result<Vec<UploadRow>, Problem> {
         let mut rows = self.agent.store().uploads().await.map_err(jobs::database)?;
-        rows.sort_by_key(|row| std::cmp::Reverse(row.uploaded));
+        sorted::by_key(&mut rows, |row| std::cmp::Reverse(row.uploaded));
         Ok(rows)
     }
 }

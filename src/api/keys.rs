@@ -1,6 +1,5 @@
 //! Keys of the API: made, listed, revoked; all of them in memory, so that no request waits for the disk.
 
-use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard};
 
 use axum::Json as Answer;
@@ -20,6 +19,7 @@ use super::{Api, jobs, view};
 use crate::agent::clock;
 use crate::job::store::{API_KEYS_MAX, ApiKeyRow, Store, StoreError};
 use crate::json::json;
+use crate::sorted::SortedMap;
 
 /// Begins every key, so that people and scanners of repositories know one when they see it.
 const PREFIX: &str = "lyd_";
@@ -33,7 +33,7 @@ pub const LIFE_MAX_S: u32 = 100 * 366 * 86_400;
 /// The keys there are.
 #[derive(Debug, Default)]
 pub struct Keys {
-    by_hash: Mutex<HashMap<String, ApiKeyRow>>,
+    by_hash: Mutex<SortedMap<String, ApiKeyRow>>,
     count: watch::Sender<usize>,
 }
 
@@ -86,7 +86,7 @@ impl Keys {
         self.lock().values().any(|row| row.id == id)
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<String, ApiKeyRow>> {
+    fn lock(&self) -> MutexGuard<'_, SortedMap<String, ApiKeyRow>> {
         self.by_hash.lock().unwrap_or_else(|e| e.into_inner())
     }
 }

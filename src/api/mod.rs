@@ -41,6 +41,7 @@ use std::time::Duration;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
+use futures_util::FutureExt as _;
 use futures_util::future::join_all;
 use tokio::net::UnixListener;
 use tokio::sync::watch;
@@ -177,7 +178,7 @@ pub async fn serve(
                 keys: api.keys.clone(),
                 listening: api.listening.clone(),
             };
-            listen::listen(place, router.clone(), shutdown.clone())
+            listen::listen(place, router.clone(), shutdown.clone()).boxed()
         })
     }));
     let kept = async {

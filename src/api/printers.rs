@@ -10,6 +10,7 @@ use super::{Api, pid, row, view};
 use crate::agent::handle::PrinterHandle;
 use crate::host::health::Host;
 use crate::json::json;
+use crate::sorted;
 
 /// Largest page by GET and by POST (documented), and the one without a wish.
 const PAGE_MAX_BY_GET: u32 = 25;
@@ -104,10 +105,10 @@ fn list(api: &Api, listing: &Listing<'_>, params: &Params) -> Result<Answer<Valu
         printers.retain(|p| matches(p, &host, &search));
     }
     match listing.order {
-        Some("name") => printers.sort_by(|a, b| a.name().cmp(b.name())),
-        Some("status") => printers.sort_by_key(|p| p.snapshot().state.word().as_str()),
-        Some("online" | "last_online") => printers.sort_by_key(|p| p.snapshot().state.offline),
-        Some("created") => printers.sort_by_key(PrinterHandle::id),
+        Some("name") => sorted::by(&mut printers, |a, b| a.name().cmp(b.name())),
+        Some("status") => sorted::by_key(&mut printers, |p| p.snapshot().state.word().as_str()),
+        Some("online" | "last_online") => sorted::by_key(&mut printers, |p| p.snapshot().state.offline),
+        Some("created") => sorted::by_key(&mut printers, PrinterHandle::id),
         _ => {}
     }
     if listing.descending {

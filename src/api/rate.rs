@@ -1,7 +1,8 @@
 //! How often one caller may ask: a bucket that fills evenly and holds one minute's worth. Pure.
 
-use std::collections::HashMap;
 use std::time::{Duration, Instant};
+
+use crate::sorted::SortedMap;
 
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -20,7 +21,7 @@ pub struct Standing {
 #[derive(Debug)]
 pub struct Rates {
     per_min: u32,
-    buckets: HashMap<i64, (f64, Instant)>,
+    buckets: SortedMap<i64, (f64, Instant)>,
 }
 
 impl Rates {
@@ -28,7 +29,7 @@ impl Rates {
     pub fn new(per_min: u32) -> Self {
         Rates {
             per_min,
-            buckets: HashMap::new(),
+            buckets: SortedMap::new(),
         }
     }
 

@@ -13,6 +13,7 @@ use tokio::io::AsyncReadExt as _;
 use super::envelope::Problem;
 use super::{Api, actions, jobs};
 use crate::agent::handle::{PrintOrder, PrinterHandle};
+use crate::blocking;
 use crate::gcode::analysis::Analysis;
 use crate::gcode::recover::{From, Height, height_fits};
 use crate::gcode::recover_file::{RecoverError, Rest, rest_of};
@@ -184,7 +185,7 @@ async fn look(
         None => Height::Kept,
     };
     let path = program.path;
-    let found = tokio::task::spawn_blocking(move || rest_of(&path, from, height));
+    let found = blocking::run(move || rest_of(&path, from, height));
     let rest = match tokio::time::timeout(LOOK_LIMIT, found).await {
         Ok(Ok(Ok(rest))) => rest,
         Ok(Ok(Err(RecoverError::Cannot(why)))) => {

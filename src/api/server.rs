@@ -61,6 +61,11 @@ enum Stream {
     Tcp(TcpStream, Option<TlsAcceptor>),
 }
 
+/// What a connection runs over: for HTTP it is all the same.
+trait Wire: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Wire for T {}
+
 impl Listener {
     fn places(&self) -> usize {
         match self {
@@ -97,16 +102,20 @@ pub async fn serve(listener: Listener, router: Router, shutdown: CancellationTok
             Ok((stream, entrance, place)) => {
                 let (router, shutdown) = (router.clone(), shutdown.clone());
                 let served = async move {
-                    match stream {
-                        Stream::Unix(stream) => connection(stream, entrance, router, shutdown).await,
-                        Stream::Tcp(stream, None) => connection(stream, entrance, router, shutdown).await,
+                    let wire: Option<Box<dyn Wire>> = match stream {
+                        Stream::Unix(stream) => Some(Box::new(stream)),
+                        Stream::Tcp(stream, None) => Some(Box::new(stream)),
                         Stream::Tcp(stream, Some(tls)) => {
                             let shaken = tokio::time::timeout(HANDSHAKE_LIMIT, tls.accept(stream)).await;
                             // Those who speak no TLS, or do not trust the certificate, are no news.
-                            if let Ok(Ok(stream)) = shaken {
-                                connection(stream, entrance, router, shutdown).await;
+                            match shaken {
+                                Ok(Ok(stream)) => Some(Box::new(stream)),
+                                _ => None,
                             }
                         }
+                    };
+                    if let Some(wire) = wire {
+                        connection(wire, entrance, router, shutdown).await;
                     }
                     drop(place);
                 };
@@ -123,10 +132,7 @@ pub async fn serve(listener: Listener, router: Router, shutdown: CancellationTok
     let _ = tokio::time::timeout(DRAIN_LIMIT, tracker.wait()).await;
 }
 
-async fn connection<S>(stream: S, entrance: Entrance, router: Router, shutdown: CancellationToken)
-where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
+async fn connection(wire: Box<dyn Wire>, entrance: Entrance, router: Router, shutdown: CancellationToken) {
     let mut builder = http1::Builder::new();
     builder
         .timer(TokioTimer::new())
@@ -138,7 +144,7 @@ where
         request.extensions_mut().insert(entrance);
         routes.call(request)
     });
-    let served = builder.serve_connection(TokioIo::new(Unstalled::new(stream)), service);
+    let served = builder.serve_connection(TokioIo::new(Unstalled::new(wire)), service);
     let mut served = pin!(served);
     let ended = tokio::select! {
         ended = served.as_mut() => ended,

@@ -1,6 +1,5 @@
 //! Files on their way in: streamed to the spool, in one request or in several that share a token.
 
-use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
@@ -14,6 +13,7 @@ use super::form::broken;
 use crate::job::spool::{Incoming, Spool};
 use crate::job::store::UploadRow;
 use crate::printer::fault::Fault;
+use crate::sorted::SortedMap;
 
 /// Largest part (documented: 100 MB a request).
 pub const PART_MAX_BYTES: u64 = 100 << 20;
@@ -66,7 +66,7 @@ pub struct Open {
 /// All open uploads.
 #[derive(Debug)]
 pub struct Uploads {
-    waiting: Mutex<HashMap<String, Open>>,
+    waiting: Mutex<SortedMap<String, Open>>,
     places: Arc<Semaphore>,
 }
 
@@ -213,7 +213,7 @@ impl Uploads {
         drop(gone);
     }
 
-    fn waiting(&self) -> MutexGuard<'_, HashMap<String, Open>> {
+    fn waiting(&self) -> MutexGuard<'_, SortedMap<String, Open>> {
         self.waiting.lock().unwrap_or_else(|e| e.into_inner())
     }
 }

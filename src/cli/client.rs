@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::exit::{Exit, Failure};
 use super::out::clean;
 
-use crate::json::json;
+use crate::json::{self, json};
 
 /// How long an answer may take that waits for nothing.
 pub const QUICK: Duration = Duration::from_secs(30);
@@ -124,7 +124,7 @@ impl Client {
             return Ok(answer);
         }
         let text = answer.text().await.map_err(|e| self.no_answer(&e))?;
-        let value: Value = serde_json::from_str(&text).unwrap_or(Value::Null);
+        let value: Value = json::read(&text).unwrap_or(Value::Null);
         let words = value.get("message").and_then(Value::as_str);
         Err(Failure::new(clean(words.unwrap_or("The daemon refused."))))
     }
@@ -209,7 +209,7 @@ impl Client {
         let answer = request.send().await.map_err(|e| self.no_answer(&e))?;
         let status = answer.status();
         let text = answer.text().await.map_err(|e| self.no_answer(&e))?;
-        let value: Value = serde_json::from_str(&text).map_err(|_| {
+        let value: Value = json::read(&text).map_err(|_| {
             Failure::new(format!(
                 "The daemon answered with something that is not JSON (HTTP {status})."
             ))

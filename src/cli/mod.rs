@@ -28,6 +28,7 @@ pub mod out;
 mod pause;
 mod print;
 mod printers;
+mod progress;
 mod recover;
 mod run;
 mod scratch;

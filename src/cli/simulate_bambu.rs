@@ -11,7 +11,7 @@ use super::simulate::{speed, until_ended};
 use super::{Globals, out};
 use crate::drivers::bambu::sim::kind::Kind;
 use crate::drivers::bambu::sim::{Options, Sim};
-use crate::json::json;
+use crate::json::{self, json};
 
 /// What can be typed while it runs.
 const WORDS: &str =
@@ -122,7 +122,7 @@ fn obey(sim: &Sim, word: &str) -> Result<Value, String> {
         "log" => return Ok(json!(sim.shared.with(|p| p.log()))),
         "set" => {
             let (key, text) = rest.split_once(' ').ok_or("set KEY JSON")?;
-            let value: Value = serde_json::from_str(text).map_err(|e| format!("{text}: {e}"))?;
+            let value: Value = json::read(text).map_err(|e| format!("{text}: {e}"))?;
             sim.shared.with(|p| p.set(key, value));
         }
         "drop" => sim.drop_clients(),

@@ -12,7 +12,7 @@ use super::client::block_on;
 use super::exit::{Done, Exit, Failure};
 use super::simulate::until_ended;
 use super::{Globals, out};
-use crate::json::json;
+use crate::json::{self, json};
 use crate::sorted::SortedMap;
 use crate::upstream::simplyprint::sim::{Options, Said, SimCloud};
 
@@ -143,7 +143,7 @@ fn obey(cloud: &SimCloud, word: &str) -> Result<(), String> {
             }
         }
         "pause" | "resume" | "cancel" => cloud.demand(printer, json!({"demand": verb})),
-        "demand" => match serde_json::from_str::<Value>(rest) {
+        "demand" => match json::read::<Value>(rest) {
             Ok(demand) => cloud.demand(printer, demand),
             Err(e) => return Err(format!("That is no JSON: {e}.")),
         },

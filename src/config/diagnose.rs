@@ -3,6 +3,8 @@
 use std::fmt;
 use std::ops::Range;
 
+use crate::sorted;
+
 /// One mistake.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Mistake {
@@ -115,10 +117,10 @@ impl Diagnostics {
 
     /// The mistakes in the order of the file.
     pub fn mistakes(&self) -> Vec<Mistake> {
-        let mut sorted = self.mistakes.clone();
-        sorted.sort();
-        sorted.dedup();
-        sorted
+        let mut mistakes = self.mistakes.clone();
+        sorted::by(&mut mistakes, Ord::cmp);
+        mistakes.dedup();
+        mistakes
     }
 
     /// Whether there is none.

@@ -15,6 +15,7 @@ use super::peripherals;
 use super::section::{Section, did_you_mean};
 use super::shown::Shown;
 use super::upstreams;
+use crate::sorted;
 
 /// Largest configuration file.
 const SIZE_MAX: u64 = 1 << 20;
@@ -277,7 +278,7 @@ fn read<D>(
             }
         }
     }
-    printers.sort_by_key(|(at, _)| *at);
+    sorted::by_key(&mut printers, |(at, _)| *at);
     if !out.is_empty() {
         return None;
     }
@@ -324,7 +325,7 @@ fn check_name(name: &str, span: std::ops::Range<usize>, out: &mut Diagnostics) {
 fn check_addresses(printers: &DeTable<'_>, out: &mut Diagnostics) {
     let mut seen = Vec::new();
     let mut in_order: Vec<_> = printers.iter().collect();
-    in_order.sort_by_key(|(key, _)| key.span().start);
+    sorted::by_key(&mut in_order, |(key, _)| key.span().start);
     for (name, table) in in_order {
         let Some(table) = table.get_ref().as_table() else {
             continue;

@@ -6,6 +6,7 @@
 //! line of G-code with a radio's password.
 
 use super::secrets::Secret;
+use crate::sorted;
 
 /// What stands for a secret.
 const STARS: &str = "***";
@@ -76,7 +77,7 @@ impl Scrub {
         forms.sort();
         forms.dedup();
         self.known.extend(forms.into_iter().map(Secret::new));
-        self.known.sort_by_key(|s| std::cmp::Reverse(s.reveal().len()));
+        sorted::by_key(&mut self.known, |s| std::cmp::Reverse(s.reveal().len()));
         self.known.dedup();
     }
 

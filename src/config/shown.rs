@@ -13,6 +13,7 @@ use toml::de::{DeTable, DeValue};
 use super::diagnose::{Diagnostics, Plain};
 use super::scrub::{self, Scrub};
 use super::secrets::Secret;
+use crate::sorted;
 
 /// What stands for something that is not shown.
 const HIDDEN: &str = "\"***\"";
@@ -126,7 +127,7 @@ fn plain_key(name: &str) -> bool {
 }
 
 fn render(text: &str, mut pieces: Vec<(Range<usize>, Piece)>) -> String {
-    pieces.sort_by_key(|(at, _)| (at.start, at.end));
+    sorted::by_key(&mut pieces, |(at, _)| (at.start, at.end));
     let mut out = String::with_capacity(text.len());
     let mut done = 0;
     for (at, piece) in pieces {

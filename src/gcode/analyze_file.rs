@@ -129,9 +129,8 @@ fn analyze(
         }
         Format::ThreeMf => {
             analyzer.in_container();
-            let read = threemf::read(io::BufReader::new(&input.file), options.plate, &mut |chunk| {
-                analyzer.push(chunk)
-            })?;
+            let mut file = io::BufReader::new(&input.file);
+            let read = threemf::read(&mut file, options.plate, &mut |chunk| analyzer.push(chunk))?;
             facts_of(&read, &mut analyzer);
             pictures.clone_from(&read.pictures);
             project = Some(read);

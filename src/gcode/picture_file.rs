@@ -52,7 +52,7 @@ fn read(path: &Path, thumbnail: &Thumbnail) -> Result<Picture, ContainerError> {
     file.by_ref().take(container::HEAD_LEN).read_to_end(&mut head)?;
     file.seek(SeekFrom::Start(0))?;
     let bytes = match (container::sniff(&head), &thumbnail.entry) {
-        (Format::ThreeMf, Some(entry)) => threemf::part(file, entry, offset, len)?,
+        (Format::ThreeMf, Some(entry)) => threemf::part(&mut file, entry, offset, len)?,
         (Format::GcodeGz, _) => gzip::part(file, offset, len)?,
         _ => {
             file.seek(SeekFrom::Start(offset))?;

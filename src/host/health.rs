@@ -9,6 +9,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::sysfs::Roots;
+use crate::blocking;
 
 /// How often it is looked at. A look takes a few milliseconds.
 const LOOK_EVERY: Duration = Duration::from_secs(30);
@@ -64,7 +65,7 @@ pub async fn watch_host(
     };
     loop {
         let (looked, disk) = (roots.clone(), state_dir.clone());
-        let look = tokio::task::spawn_blocking(move || {
+        let look = blocking::run(move || {
             let mut host = look(&looked, &mut system);
             host.disk_free_bytes = free_bytes(&disk);
             (host, system)

@@ -12,7 +12,7 @@ use rustix::fs::{Access, AtFlags, CWD};
 use super::holders::{Holder, holder_of};
 use super::serial_ids::{self, Kind};
 
-use crate::sorted::{SortedMap, SortedSet};
+use crate::sorted::{self, SortedMap, SortedSet};
 
 /// Directories that describe the machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -159,7 +159,7 @@ fn names(roots: &Roots) -> Vec<String> {
         .filter_map(|e| e.file_name().into_string().ok())
         .filter(|name| is_serial_name(name) && (!from_sys || has_hardware(name, roots)))
         .collect();
-    names.sort_by_key(|name| {
+    sorted::by_key(&mut names, |name| {
         (
             name.trim_end_matches(|c: char| c.is_ascii_digit()).to_owned(),
             number(name),

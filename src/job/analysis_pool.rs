@@ -18,6 +18,7 @@ use crate::gcode::analyze::Options;
 use crate::gcode::analyze_file::analyze_file;
 use crate::gcode::follow_file::FollowFile;
 use crate::gcode::index::Index;
+use crate::json;
 use crate::printer::fault::{Fault, Severity};
 
 /// Files waiting to be analyzed; when full the asker is told "busy".
@@ -97,7 +98,7 @@ impl AnalysisPool {
             .await
             .ok()
             .flatten()?;
-        let analysis = Arc::new(serde_json::from_str::<Analysis>(&text.body).ok()?);
+        let analysis = Arc::new(json::read::<Analysis>(&text.body).ok()?);
         keep(&self.kept, sha256, &analysis);
         Some(analysis)
     }

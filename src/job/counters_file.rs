@@ -8,6 +8,8 @@ use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 
 use super::store::{Counters, Store};
+use crate::blocking;
+use crate::json;
 
 /// Such a file is a hundred bytes long.
 const SIZE_MAX: u64 = 4096;
@@ -31,7 +33,7 @@ impl CountersFile {
         let mut text = String::new();
         let file = fs::File::open(&self.path).ok()?;
         file.take(SIZE_MAX).read_to_string(&mut text).ok()?;
-        serde_json::from_str(&text).ok()
+        json::read(&text).ok()
     }
 
     /// Replaces it whole.
@@ -52,10 +54,7 @@ impl CountersFile {
     /// Brings database and copy to the larger of both, in each.
     pub async fn reconcile(&self, store: &Store, printer: &str) {
         let this = self.clone();
-        let kept = tokio::task::spawn_blocking(move || this.read())
-            .await
-            .ok()
-            .flatten();
+        let kept = blocking::run(move || this.read()).await.ok().flatten();
         if let Some(kept) = kept
             && let Err(error) = store.raise_counters(printer, kept).await
         {
@@ -72,7 +71,7 @@ impl CountersFile {
             return;
         };
         let this = self.clone();
-        let written = tokio::task::spawn_blocking(move || this.write(&counters)).await;
+        let written = blocking::run(move || this.write(&counters)).await;
         if !matches!(written, Ok(Ok(()))) {
             tracing::warn!(printer, "the copy of the counters could not be written");
         }

@@ -31,7 +31,9 @@ pub fn label(name: &str) -> String {
         .chars()
         .filter(|c| !c.is_control() && !is_deceptive(*c))
         .collect();
-    let clean = clean.trim().trim_start_matches('.').trim_start();
+    let clean = clean
+        .trim_start_matches(|c: char| c == '.' || c.is_whitespace())
+        .trim_end();
     if clean.is_empty() {
         return "file.gcode".to_owned();
     }
@@ -88,7 +90,7 @@ mod tests {
         assert_eq!(label("a\0b\n.gcode"), "ab.gcode");
         assert_eq!(label("..hidden.gcode"), "hidden.gcode");
         assert_eq!(label("part\u{202e}edocg.exe"), "partedocg.exe");
-        for nothing in ["", "/", "..", "...", "a/", " \t"] {
+        for nothing in ["", "/", "..", "...", ". .", "a/", " \t"] {
             assert_eq!(label(nothing), "file.gcode", "{nothing:?}");
         }
     }

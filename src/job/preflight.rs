@@ -8,6 +8,7 @@ use crate::gcode::analysis::{Analysis, Box3, Format, Object, Warning};
 use crate::gcode::analyze::Bed;
 use crate::printer::model::MachineLimits;
 use crate::printer::outcome::Refusal;
+use crate::sorted;
 
 /// Slack for slicers that round: a part exactly as big as the bed is not outside of it.
 const SLACK_MM: f64 = 0.05;
@@ -146,7 +147,7 @@ pub fn check(analysis: &Analysis, limits: &Limits, file: &str, skip: &[String]) 
     for problem in &mut problems {
         problem.refuse = problem.always || (problem.refuse && !limits.only_warn);
     }
-    problems.sort_by_key(|p| !p.refuse);
+    sorted::by_key(&mut problems, |p| !p.refuse);
     Report { problems, skip }
 }
 

@@ -16,9 +16,10 @@ use uuid::Uuid;
 
 pub use super::incoming::Incoming;
 use super::store::{Store, UploadRow};
+use crate::blocking;
 use crate::printer::command::Program;
 use crate::printer::fault::{Fault, Severity};
-use crate::sorted::{SortedMap, SortedSet};
+use crate::sorted::{self, SortedMap, SortedSet};
 
 /// How much the spool may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -313,7 +314,7 @@ impl Spool {
             tracing::warn!(code = e.code(), "the files could not be listed: {e}");
             Vec::new()
         });
-        rows.sort_by_key(|row| std::cmp::Reverse(row.uploaded));
+        sorted::by_key(&mut rows, |row| std::cmp::Reverse(row.uploaded));
         rows
     }
 
@@ -386,7 +387,7 @@ impl Spool {
             return Ok(());
         }
         let needed = self.needed().await?;
-        contents.sort_by_key(|c| c.used);
+        sorted::by_key(&mut contents, |c| c.used);
         for content in contents.iter().filter(|c| !needed.contains(&c.sha256)) {
             if !short(held, free) {
                 break;
@@ -530,8 +531,7 @@ fn sync_dir(dir: &Path) {
 pub(super) async fn blocking<T: Send + 'static>(
     f: impl FnOnce() -> Result<T, Fault> + Send + 'static,
 ) -> Result<T, Fault> {
-    let f: Box<dyn FnOnce() -> Result<T, Fault> + Send> = Box::new(f);
-    match tokio::task::spawn_blocking(f).await {
+    match blocking::run(f).await {
         Ok(result) => result,
         Err(e) => Err(Fault::new(
             Severity::Bug,

@@ -10,6 +10,7 @@ use serde_json::Value;
 use super::faults;
 use crate::config::model::PowerKind;
 use crate::config::secrets::Secret;
+use crate::json;
 use crate::printer::fault::Fault;
 
 /// What is wanted of a switch.
@@ -194,7 +195,7 @@ pub fn answer(kind: &PowerKind, generation: u8, ask: Ask, body: &str) -> Result<
 fn plain(body: &str) -> Option<bool> {
     let text = body.trim().trim_matches('"');
     word_of(text).or_else(|| {
-        let value: Value = serde_json::from_str(body).ok()?;
+        let value: Value = json::read(body).ok()?;
         ["state", "on", "ison", "output", "POWER", "power", "value"]
             .iter()
             .find_map(|name| switch_word(value.get(name)?))
@@ -223,7 +224,7 @@ fn word_of(text: &str) -> Option<bool> {
 }
 
 fn json(body: &str) -> Result<Value, Fault> {
-    serde_json::from_str(body).map_err(|_| nonsense(body))
+    json::read(body).map_err(|_| nonsense(body))
 }
 
 /// The answer in the fault, shortened: a device may answer anything.

@@ -1,5 +1,6 @@
 //! The upstreams that run: started, and after a reload of the configuration only those restarted that changed.
 
+use futures_util::FutureExt as _;
 use futures_util::future::join_all;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -85,7 +86,7 @@ pub async fn run(mut plans: watch::Receiver<Vec<UpstreamPlan>>, house: House, st
         let wanted = plans.borrow_and_update().clone();
         let (stay, go): (Vec<_>, Vec<_>) = running.into_iter().partition(|r| wanted.contains(&r.plan));
         running = stay;
-        join_all(go.into_iter().map(Running::end)).await;
+        join_all(go.into_iter().map(|upstream| upstream.end().boxed())).await;
         for plan in wanted {
             if !running.iter().any(|r| r.plan == plan) {
                 running.push(Running::start(plan, &house));
@@ -99,5 +100,5 @@ pub async fn run(mut plans: watch::Receiver<Vec<UpstreamPlan>>, house: House, st
             },
         }
     }
-    join_all(running.into_iter().map(Running::end)).await;
+    join_all(running.into_iter().map(|upstream| upstream.end().boxed())).await;
 }

@@ -10,6 +10,7 @@ use crate::config::model::Release;
 use crate::config::template::{Template, Variable};
 use crate::job::release::{BedRelease, ReleaseCount, ReleaseRules, ReleaseStep, Seen};
 use crate::job::store::Store;
+use crate::json;
 use crate::printer::command::Command;
 use crate::printer::event::Event;
 use crate::printer::guard::guard;
@@ -56,8 +57,7 @@ async fn kept<T: DeserializeOwned + Default>(store: &Store, printer: &str, key: 
         );
         None
     });
-    text.and_then(|text| serde_json::from_str(&text).ok())
-        .unwrap_or_default()
+    text.and_then(|text| json::read(&text).ok()).unwrap_or_default()
 }
 
 fn rules(settings: &Release, wishes: &Wishes) -> ReleaseRules {

@@ -21,6 +21,7 @@ use crate::job::record::JobRecord;
 use crate::job::store::{JobFilter, JobSort};
 use crate::json::json;
 use crate::printer::model::StateWord;
+use crate::sorted;
 
 /// Rows of a page: at most, and without a wish.
 const PAGE_MAX: u32 = 100;
@@ -120,9 +121,9 @@ async fn list_printers(State(api): State<Api>, params: Params) -> Result<Answer<
     }
     let sort = params.text("sort").unwrap_or("id");
     match sort.trim_start_matches('-') {
-        "id" | "created_at" => all.sort_by_key(PrinterHandle::id),
-        "name" => all.sort_by(|a, b| a.name().cmp(b.name())),
-        "status" => all.sort_by_key(|p| p.snapshot().state.word().as_str()),
+        "id" | "created_at" => sorted::by_key(&mut all, PrinterHandle::id),
+        "name" => sorted::by(&mut all, |a, b| a.name().cmp(b.name())),
+        "status" => sorted::by_key(&mut all, |p| p.snapshot().state.word().as_str()),
         _ => {
             return Err(Problem::bad(
                 "`sort` takes id, name, status and created_at, with - before it for descending.",

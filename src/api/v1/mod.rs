@@ -12,7 +12,6 @@
 //! | `hooks` | webhooks of both |
 //! | `openapi` | their routes for machines (pure) |
 
-use std::collections::HashSet;
 use std::sync::{Arc, Mutex};
 
 use axum::Router;
@@ -31,6 +30,7 @@ use crate::agent::clock;
 use crate::config::model::{Api as Settings, V1};
 use crate::json::json;
 use crate::printer::outcome::Outcome;
+use crate::sorted::SortedSet;
 
 mod farm;
 mod fetch;
@@ -55,7 +55,7 @@ pub(super) struct Kept {
     /// Announced uploads.
     places: upload::Places,
     /// Items of the queue that are being started. Bounded by the queue.
-    assigning: Mutex<HashSet<i64>>,
+    assigning: Mutex<SortedSet<i64>>,
     /// Files that are fetched at once; one more is told to come back.
     fetching: Arc<Semaphore>,
 }

@@ -1,7 +1,6 @@
 //! `Idempotency-Key`: the same request again gets the first answer and has no second effect. The key belongs
 //! to its caller and path; with another body it is refused.
 
-use std::collections::HashSet;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -18,6 +17,7 @@ use crate::api::access::Caller;
 use crate::api::envelope::Problem;
 use crate::api::{Api, jobs, routes};
 use crate::job::store::{REPEAT_BODY_MAX, Repeat};
+use crate::sorted::SortedSet;
 
 /// Longest key, characters.
 const KEY_MAX: usize = 255;
@@ -33,7 +33,7 @@ const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
 pub struct Once(pub String);
 
 /// Requests that are being answered now.
-pub type UnderWay = Mutex<HashSet<String>>;
+pub type UnderWay = Mutex<SortedSet<String>>;
 
 /// Takes a request off the list, also when its client hangs up.
 struct Taken {
@@ -245,7 +245,7 @@ mod tests {
             one(1, "/v1/jobs", "b"),
             one(1, "/v1/job", "sa"),
         ];
-        let different: HashSet<&String> = all.iter().collect();
+        let different: std::collections::HashSet<&String> = all.iter().collect();
         assert_eq!(different.len(), all.len());
     }
 

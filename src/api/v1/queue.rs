@@ -16,7 +16,7 @@ use crate::api::incoming::Json;
 use crate::api::{Api, actions, jobs, plate, view};
 use crate::job::preflight;
 use crate::job::store::{QUEUE_MAX, QueueItem};
-use crate::json::json;
+use crate::json::{self, json};
 use crate::printer::model::StateWord;
 
 const NAME_MAX: usize = 255;
@@ -59,7 +59,7 @@ fn printer(api: &Api, id: &str) -> Result<PrinterHandle, Problem> {
 
 /// Numbers of the printers that may take it; none: all.
 fn wanted(item: &QueueItem) -> Vec<i64> {
-    serde_json::from_str(&item.printers).unwrap_or_default()
+    json::read(&item.printers).unwrap_or_default()
 }
 
 /// How thoroughly a printer is judged.
@@ -143,7 +143,7 @@ async fn shown(api: &Api, item: &QueueItem, look: Look) -> Result<Value, Problem
         "file_id": item.file_id,
         "status": status,
         "requirements": {"printer_ids": wanted(item).iter().map(ToString::to_string).collect::<Vec<_>>()},
-        "metadata": serde_json::from_str::<Value>(&item.metadata).unwrap_or_default(),
+        "metadata": json::read::<Value>(&item.metadata).unwrap_or_default(),
         "assignment": item.printer_id.map(|id| json!({"printer_id": id.to_string(), "job_id": item.job_uid})),
         "eligibility": eligibility,
         "last_refusal": item.refusal,

@@ -1,6 +1,5 @@
 //! Direct uploads of SoLoPrint's shape: a place is announced, then the bytes are put there.
 
-use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
@@ -19,6 +18,7 @@ use crate::api::incoming::Json;
 use crate::job::store::UploadRow;
 use crate::json::json;
 use crate::printer::fault::Fault;
+use crate::sorted::SortedMap;
 
 const NAME_MAX: usize = 255;
 
@@ -50,10 +50,10 @@ struct Place {
 
 /// All announced uploads.
 #[derive(Debug, Default)]
-pub struct Places(Mutex<HashMap<String, Place>>);
+pub struct Places(Mutex<SortedMap<String, Place>>);
 
 impl Places {
-    fn lock(&self) -> MutexGuard<'_, HashMap<String, Place>> {
+    fn lock(&self) -> MutexGuard<'_, SortedMap<String, Place>> {
         self.0.lock().unwrap_or_else(|e| e.into_inner())
     }
 

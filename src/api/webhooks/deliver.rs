@@ -1,12 +1,11 @@
 //! Two loops that no printer knows of: one notices what happened and puts it in the durable queue, one
 //! delivers what is due. A target that is slow or gone holds up its own webhook only.
 
-use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt as _, StreamExt};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 use tokio::sync::Notify;
@@ -20,6 +19,7 @@ use crate::host::tls;
 use crate::job::store::{Attempt, DeliveryRow, Store, StoreError, WebhookRow};
 use crate::json::json;
 use crate::printer::model::Now;
+use crate::sorted::SortedMap;
 
 /// How often the printers are looked at while somebody wants to hear.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
@@ -55,7 +55,7 @@ pub struct Post {
     /// Something was put in the queue, or hooks were changed.
     queued: Notify,
     /// The printers as they were looked at last; empty while nobody wants to hear.
-    seen: Mutex<HashMap<i64, Arc<Snapshot>>>,
+    seen: Mutex<SortedMap<i64, Arc<Snapshot>>>,
     /// Where webhooks may lead.
     pub target: Target,
 }
@@ -250,7 +250,7 @@ pub async fn deliver(agent: &AgentHandle, post: &Post, shutdown: &CancellationTo
                     break;
                 }
                 busy.push(hook.id);
-                flying.push(attempt(agent.store(), client.clone(), hook, delivery));
+                flying.push(attempt(agent.store(), client.clone(), hook, delivery).boxed());
             }
         }
         tokio::select! {

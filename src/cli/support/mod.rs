@@ -220,7 +220,9 @@ fn pretty(value: &Value) -> String {
 fn usual_name() -> PathBuf {
     let host = Surroundings::of_process().host_name;
     let host = archive::plain(host.as_deref().unwrap_or("host"));
-    let now = Zoned::now().strftime("%Y%m%d-%H%M%S");
+    let now = format!("{:.0}", Zoned::now().datetime())
+        .replace(['-', ':'], "")
+        .replace('T', "-");
     PathBuf::from(format!("layerd-support-{host}-{now}.zip"))
 }
 

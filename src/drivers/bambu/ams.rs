@@ -3,6 +3,7 @@
 use super::lenient::{Object, hex};
 use super::report::{Ams, Tray as TrayNow, Unit as UnitNow};
 use crate::printer::model::{MaterialPlace, MaterialSlot};
+use crate::sorted;
 
 /// Position of an external spool, as the cloud counts.
 const EXTERNAL: u16 = 256;
@@ -131,7 +132,7 @@ fn merge_trays(mine: &mut Vec<Tray>, new: &[Object<TrayNow<'_>>], max: usize) {
                 id,
                 ..Tray::default()
             });
-            mine.sort_by_key(|t| t.id);
+            sorted::by_key(mine, |t| t.id);
         }
         if let Some(slot) = mine.iter_mut().find(|t| t.id == id) {
             slot.merge(tray);
@@ -214,7 +215,7 @@ impl Materials {
                     id,
                     ..Unit::default()
                 });
-                self.units.sort_by_key(|u| u.id);
+                sorted::by_key(&mut self.units, |u| u.id);
             }
             if let Some(mine) = self.units.iter_mut().find(|u| u.id == id) {
                 mine.merge(unit);

@@ -55,7 +55,8 @@ pub fn prepare(program: &Program, plate: Option<u32>, plain: bool, scratch: &Pat
     if !zipped {
         return wrap(program, file, scratch, name).map_err(|e| bad(e.to_string()));
     }
-    let plate = threemf::read(BufReader::new(file), plate, &mut |_| {}).map_err(|e| bad(e.to_string()))?;
+    let plate =
+        threemf::read(&mut BufReader::new(file), plate, &mut |_| {}).map_err(|e| bad(e.to_string()))?;
     let wanted = plate
         .filaments
         .into_iter()
@@ -159,8 +160,8 @@ mod tests {
         let ready = prepare(&program, None, false, dir.path()).expect("wrapped");
         assert_eq!((ready.plate, ready.ours), (Some(1), true));
         let mut text = Vec::new();
-        let file = File::open(&ready.path).expect("the file");
-        threemf::read(file, Some(1), &mut |part| text.extend_from_slice(part)).expect("a project");
+        let mut file = File::open(&ready.path).expect("the file");
+        threemf::read(&mut file, Some(1), &mut |part| text.extend_from_slice(part)).expect("a project");
         let text = String::from_utf8(text).expect("text");
         assert!(
             text.starts_with("; HEADER_BLOCK_START\n; total layer number: 3\n"),

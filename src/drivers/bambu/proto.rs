@@ -16,6 +16,7 @@ use super::report::{Answer, Info, Message, Print};
 use super::status::{Control, GcodeState, Status};
 use super::track::{Starting, Tracked};
 use crate::drivers::Adopt;
+use crate::json;
 use crate::printer::command::{RequestId, StartJob};
 use crate::printer::event::Event;
 use crate::printer::fault::Fault;
@@ -212,7 +213,7 @@ impl Core {
         }
         let text = decode(payload);
         // Half a document is no news; the next report repeats it.
-        let Ok(message) = serde_json::from_str::<Message<'_>>(&text) else {
+        let Ok(message) = json::read::<Message<'_>>(&*text) else {
             return;
         };
         if let Some(info) = &message.info.0 {

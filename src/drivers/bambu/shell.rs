@@ -1,6 +1,5 @@
 //! The session: one MQTT connection, the core, and at most one upload beside it.
 
-use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
@@ -17,6 +16,7 @@ use super::orders::OnCard;
 use super::proto::{Core, Output};
 use super::tls::{self, PrinterTls};
 use super::{ams, archive, beat, found};
+use crate::blocking;
 use crate::drivers::{BoxFuture, Context, Driver, Link, Stop, StopMode};
 use crate::printer::command::{CancelReason, Command, Request, RequestId, StartJob};
 use crate::printer::event::Event;
@@ -24,6 +24,7 @@ use crate::printer::fault::Fault;
 use crate::printer::model::Now;
 use crate::printer::outcome::Outcome;
 use crate::printer::wire::Way;
+use crate::sorted::SortedMap;
 
 /// After a refused access code: trying every second locks some firmwares up.
 const CODE_PAUSE: Duration = Duration::from_secs(60);
@@ -43,7 +44,7 @@ pub struct BambuDriver {
     context: Context,
     core: Core,
     /// Requests whose end is still to come; bounded by the channel that they came through.
-    replies: HashMap<RequestId, oneshot::Sender<Outcome>>,
+    replies: SortedMap<RequestId, oneshot::Sender<Outcome>>,
     upload: Option<Upload>,
     code_refused: Option<Instant>,
     /// Sessions in a row that the printer ended soon.
@@ -93,7 +94,7 @@ impl BambuDriver {
             config,
             context,
             core,
-            replies: HashMap::new(),
+            replies: SortedMap::new(),
             upload: None,
             code_refused: None,
             cut_short: 0,
@@ -339,7 +340,7 @@ async fn bring(
     told: mpsc::Sender<f32>,
 ) -> Result<OnCard, Fault> {
     let (program, plate) = (job.program.clone(), job.plate);
-    let ready = tokio::task::spawn_blocking(move || archive::prepare(&program, plate, plain, &scratch))
+    let ready = blocking::run(move || archive::prepare(&program, plate, plain, &scratch))
         .await
         .map_err(|e| faults::FILE.with_raw(e.to_string()))??;
     let found = match job.materials.is_empty() {

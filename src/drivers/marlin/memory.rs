@@ -16,6 +16,8 @@ use std::path::Path;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::sorted;
+
 /// Records that are kept; older ones are overwritten.
 pub const RECORDS: usize = 64;
 /// Longest record, bytes.
@@ -218,7 +220,7 @@ pub fn load(path: &Path) -> Option<Loaded> {
             None => return None,
         }
     }
-    records.sort_by_key(|record| record.seq);
+    sorted::by_key(&mut records, |record| record.seq);
     let record_seq = records.last().map_or(0, |record| record.seq);
     // The ring holds the last ones without a gap, from the very first one as long as it is not full.
     let first = record_seq.saturating_sub(RECORDS as u64) + 1;

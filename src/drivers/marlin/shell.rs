@@ -8,8 +8,8 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt as _, StreamExt};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
@@ -18,6 +18,7 @@ use super::port;
 use super::program::Piece;
 use super::session::{Session, SessionEnd};
 use super::skip::Opening;
+use crate::blocking;
 use crate::drivers::{Adopt, BoxFuture, Context, Driver, Link, Stop, StopMode};
 use crate::gcode::skip::Skip;
 use crate::gcode::skip_file::spans_of;
@@ -140,7 +141,7 @@ impl MarlinDriver {
                     let mode = if mode == StopMode::Leave { StopMode::Leave } else { mode };
                     let _ = stop_tx.try_send(mode);
                 }
-                Some(order) = read_orders.recv() => readers.push(read_program(order)),
+                Some(order) = read_orders.recv() => readers.push(read_program(order).boxed()),
                 Some(()) = readers.next(), if !readers.is_empty() => {}
                 Some(request) = link.requests.recv() => match request.command {
                     Command::Ping => {
@@ -187,7 +188,7 @@ async fn read_program(order: ReadOrder) {
     let path = opening.job.program.path.clone();
     let words = |error: std::io::Error| format!("{}: {error}", path.display());
     let lost = || Err("the reader of the program failed".to_owned());
-    let Ok(opened) = tokio::task::spawn_blocking(move || open_program(&opening)).await else {
+    let Ok(opened) = blocking::run(move || open_program(&opening)).await else {
         let _ = to.send(lost()).await;
         return;
     };
@@ -200,7 +201,7 @@ async fn read_program(order: ReadOrder) {
     };
     // Ends also when the session drops the receiver.
     while let Ok(place) = to.reserve().await {
-        let read = tokio::task::spawn_blocking(move || {
+        let read = blocking::run(move || {
             let begin = source
                 .place()
                 .can_skip()

@@ -6,6 +6,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use crate::json;
 use crate::printer::model::PrintObject;
 use crate::printer::wall_clock::SinceBoot;
 
@@ -36,7 +37,7 @@ pub fn read(path: &Path) -> Option<Record> {
     let mut text = String::new();
     let file = std::fs::File::open(path).ok()?;
     file.take(SIZE_MAX).read_to_string(&mut text).ok()?;
-    serde_json::from_str(&text).ok()
+    json::read(&text).ok()
 }
 
 /// Writes it whole or not at all; `None` removes it.

@@ -17,7 +17,7 @@ use super::people::People;
 use super::rpc::{self, Incoming, RpcError};
 use super::status::{Status, subscription};
 use super::watch::{Told, Watch};
-use crate::json::json;
+use crate::json::{self, json};
 use crate::printer::capability::Capabilities;
 use crate::printer::command::{RequestId, StartJob};
 use crate::printer::equipment::Equipment;
@@ -378,7 +378,7 @@ impl Core {
             Call::Identify { agent: true } if result.is_err() => self.identify(false),
             Call::Identify { .. } | Call::Quiet => {}
             Call::Cameras | Call::Switches => {
-                if let Some(told) = result.ok().and_then(|raw| serde_json::from_str(raw.get()).ok()) {
+                if let Some(told) = result.ok().and_then(|raw| json::read(raw.get()).ok()) {
                     self.equipment(&call, &told);
                 }
             }
@@ -389,27 +389,20 @@ impl Core {
                 None => self.poll = Some(now.mono + POLL),
             },
             Call::Config => {
-                let settings = result
-                    .ok()
-                    .and_then(|raw| serde_json::from_str::<Settings>(raw.get()).ok());
+                let settings = result.ok().and_then(|raw| json::read::<Settings>(raw.get()).ok());
                 if let Some(settings) = settings {
                     self.on_settings(&settings.status.configfile.settings);
                 }
             }
             Call::Subscribe => {
-                let snapshot = result
-                    .ok()
-                    .and_then(|raw| serde_json::from_str::<Value>(raw.get()).ok());
+                let snapshot = result.ok().and_then(|raw| json::read::<Value>(raw.get()).ok());
                 match snapshot.as_ref().and_then(|v| v.get("status")?.as_object()) {
                     Some(snapshot) => self.on_snapshot(now, snapshot),
                     None => self.poll = Some(now.mono + POLL),
                 }
             }
             Call::Metadata(file) => {
-                if let Some(facts) = result
-                    .ok()
-                    .and_then(|raw| serde_json::from_str::<Value>(raw.get()).ok())
-                {
+                if let Some(facts) = result.ok().and_then(|raw| json::read::<Value>(raw.get()).ok()) {
                     self.watch.facts(&file, &facts);
                 }
             }
@@ -436,7 +429,7 @@ impl Core {
     fn on_server_info(&mut self, now: Now, result: Result<&RawValue, RpcError>) {
         let info = result
             .ok()
-            .and_then(|raw| serde_json::from_str::<ServerInfo>(raw.get()).ok());
+            .and_then(|raw| json::read::<ServerInfo>(raw.get()).ok());
         let Some(info) = info else {
             self.out.push_back(Output::Hangup(faults::NOT_MOONRAKER));
             return;
@@ -487,7 +480,7 @@ impl Core {
     fn on_printer_info(&mut self, now: Now, result: Result<&RawValue, RpcError>) {
         let info = result
             .ok()
-            .and_then(|raw| serde_json::from_str::<PrinterInfo>(raw.get()).ok());
+            .and_then(|raw| json::read::<PrinterInfo>(raw.get()).ok());
         let Some(info) = info else { return };
         if self.told.version != info.software_version {
             self.told.version.clone_from(&info.software_version);
@@ -568,8 +561,8 @@ impl Core {
     fn notice(&mut self, now: Now, method: &str, params: Option<&RawValue>) {
         match method {
             "notify_status_update" => {
-                let Some(Ok((delta, _))) = params
-                    .map(|p| serde_json::from_str::<(Map<String, Value>, serde::de::IgnoredAny)>(p.get()))
+                let Some(Ok((delta, _))) =
+                    params.map(|p| json::read::<(Map<String, Value>, serde::de::IgnoredAny)>(p.get()))
                 else {
                     return;
                 };
@@ -594,7 +587,7 @@ impl Core {
             "notify_klippy_shutdown" => self.klippy_is(now, Klippy::Fault(String::new())),
             "notify_klippy_disconnected" => self.klippy_is(now, Klippy::Disconnected),
             "notify_gcode_response" => {
-                if let Some(Ok([text])) = params.map(|p| serde_json::from_str::<[String; 1]>(p.get())) {
+                if let Some(Ok([text])) = params.map(|p| json::read::<[String; 1]>(p.get())) {
                     // The last few lines only: M109 prints one a second.
                     while self.console.len() >= 8 {
                         self.console.pop_front();
@@ -626,7 +619,7 @@ impl Core {
 }
 
 fn told_of(params: Option<&RawValue>) -> Option<[Value; 1]> {
-    serde_json::from_str(params?.get()).ok()
+    json::read(params?.get()).ok()
 }
 
 fn objects_of(text: &str) -> Option<Vec<String>> {
@@ -634,7 +627,7 @@ fn objects_of(text: &str) -> Option<Vec<String>> {
     struct List {
         objects: Vec<String>,
     }
-    serde_json::from_str::<List>(text).ok().map(|l| l.objects)
+    json::read::<List>(text).ok().map(|l| l.objects)
 }
 
 #[cfg(test)]

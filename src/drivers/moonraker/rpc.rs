@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use crate::json::json;
+use crate::json::{self, json};
 
 /// Longest frame that is taken: the configuration of a large printer runs to hundreds of kB.
 pub const FRAME_MAX: usize = 4 * 1024 * 1024;
@@ -74,7 +74,7 @@ pub fn parse(text: &str) -> Option<Incoming<'_>> {
     if text.len() > FRAME_MAX {
         return None;
     }
-    let frame: Frame<'_> = serde_json::from_str(text).ok()?;
+    let frame: Frame<'_> = json::read(text).ok()?;
     if let Some(method) = frame.method {
         return Some(match frame.id {
             None => Incoming::Notice {

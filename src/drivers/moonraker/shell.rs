@@ -1,6 +1,5 @@
 //! The session: a connection, the core, and the file on its way.
 
-use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -15,6 +14,7 @@ use super::socket::{OPEN_LIMIT, Socket};
 use super::upload::{Sent, upload};
 use super::watch::Watch;
 use super::{faults, memory};
+use crate::blocking;
 use crate::drivers::{BoxFuture, Context, Driver, Link, Stop, StopMode};
 use crate::host::boot;
 use crate::printer::command::{CancelReason, Command, Request, RequestId};
@@ -23,6 +23,7 @@ use crate::printer::fault::Fault;
 use crate::printer::model::Now;
 use crate::printer::outcome::Outcome;
 use crate::printer::wire::Way;
+use crate::sorted::SortedMap;
 
 /// How long an ordered pause or cancel may take at the end of the daemon.
 const STOP_LIMIT: Duration = Duration::from_secs(120);
@@ -41,7 +42,7 @@ pub struct MoonrakerDriver {
     config: Config,
     context: Context,
     core: Core,
-    replies: HashMap<RequestId, oneshot::Sender<Outcome>>,
+    replies: SortedMap<RequestId, oneshot::Sender<Outcome>>,
     /// Outlives a broken connection: it is a connection of its own.
     upload: Option<OnItsWay>,
 }
@@ -55,7 +56,7 @@ impl MoonrakerDriver {
             config,
             core: Core::new(Watch::new(adopt, record).with_boot(boot::now(), now().mono)),
             context,
-            replies: HashMap::new(),
+            replies: SortedMap::new(),
             upload: None,
         }
     }
@@ -199,8 +200,7 @@ impl MoonrakerDriver {
                 Output::AbortUpload => self.upload = None,
                 Output::Remember(record) => {
                     let path = record_path(&self.context);
-                    let kept =
-                        tokio::task::spawn_blocking(move || memory::write(&path, record.as_ref())).await;
+                    let kept = blocking::run(move || memory::write(&path, record.as_ref())).await;
                     if let Ok(Err(error)) = kept {
                         tracing::warn!(
                             code = "moonraker/memory",

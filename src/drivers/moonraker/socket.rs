@@ -16,6 +16,7 @@ use super::rpc::FRAME_MAX;
 use super::{faults, rpc, token};
 use crate::config::Secret;
 use crate::host::tls;
+use crate::json;
 use crate::printer::fault::Fault;
 
 /// Ends a frame on the unix socket.
@@ -225,6 +226,6 @@ async fn ask(config: &Config, method: &str) -> Result<serde_json::Value, Fault> 
             Err(error) if error.is_unauthorized() => return Err(faults::UNAUTHORIZED),
             Err(error) => return Err(faults::NOT_MOONRAKER.with_raw(error.message)),
         };
-        return Ok(serde_json::from_str(raw.get()).unwrap_or_default());
+        return Ok(json::read(raw.get()).unwrap_or_default());
     }
 }

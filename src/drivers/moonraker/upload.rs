@@ -12,6 +12,7 @@ use super::config::Config;
 use super::faults;
 use super::labels::Labels;
 use super::socket;
+use crate::blocking;
 use crate::gcode::analyze::Options;
 use crate::gcode::analyze_file::analyze_file;
 use crate::host::tls;
@@ -101,7 +102,7 @@ pub async fn upload(
     scratch: PathBuf,
     sent: Arc<Sent>,
 ) -> Result<(), Fault> {
-    let prepared = tokio::task::spawn_blocking(move || prepare(&job, &scratch)).await;
+    let prepared = blocking::run(move || prepare(&job, &scratch)).await;
     let ready = prepared.map_err(|e| failed("The file could not be prepared.", e.to_string()))??;
     sent.total.store(ready.size, Ordering::Relaxed);
     let tls = tls::client_config().map_err(|e| failed("TLS cannot be used.", e.to_string()))?;

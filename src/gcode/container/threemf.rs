@@ -59,9 +59,14 @@ pub struct PlateFilament {
     pub color: Option<String>,
 }
 
+/// A file, a part of one, or bytes: all are read by the same code.
+pub trait Source: Read + Seek {}
+
+impl<T: Read + Seek> Source for T {}
+
 /// Reads the plate of this number, or the first one with a program.
 pub fn read(
-    input: impl Read + Seek,
+    input: &mut dyn Source,
     wanted: Option<u32>,
     take: &mut dyn FnMut(&[u8]),
 ) -> Result<Plate, ContainerError> {
@@ -121,7 +126,7 @@ pub fn program_of(plate: u32) -> String {
 }
 
 /// Reads a part of one unpacked entry.
-pub fn part(input: impl Read + Seek, entry: &str, offset: u64, len: u64) -> Result<Vec<u8>, ContainerError> {
+pub fn part(input: &mut dyn Source, entry: &str, offset: u64, len: u64) -> Result<Vec<u8>, ContainerError> {
     let mut zip = ZipArchive::new(input).map_err(damaged)?;
     super::part(&mut zip.by_name(entry).map_err(damaged)?, offset, len)
 }
@@ -148,7 +153,7 @@ fn plate_number(name: &str) -> Option<u32> {
         .ok()
 }
 
-fn settings<R: Read + Seek>(zip: &mut ZipArchive<R>, name: &str) -> Result<Option<Vec<u8>>, ContainerError> {
+fn settings(zip: &mut ZipArchive<&mut dyn Source>, name: &str) -> Result<Option<Vec<u8>>, ContainerError> {
     let Ok(entry) = zip.by_name(name) else {
         return Ok(None);
     };
@@ -160,7 +165,7 @@ fn settings<R: Read + Seek>(zip: &mut ZipArchive<R>, name: &str) -> Result<Optio
     Ok(Some(text))
 }
 
-fn pictures<R: Read + Seek>(zip: &mut ZipArchive<R>, names: &[String], number: u32) -> Vec<Thumbnail> {
+fn pictures(zip: &mut ZipArchive<&mut dyn Source>, names: &[String], number: u32) -> Vec<Thumbnail> {
     let wanted = [
         format!("Metadata/plate_{number}.png"),
         format!("Metadata/plate_{number}_small.png"),

@@ -15,7 +15,7 @@ use super::open::with_suffix;
 use super::schema;
 use crate::config::Secret;
 use crate::config::scrub;
-use crate::json::json;
+use crate::json::{self, json};
 
 /// Most rows of texts that are searched for secrets, newest first.
 const ROWS_MAX: i64 = 20_000;
@@ -125,7 +125,7 @@ impl Facts {
             "SELECT body FROM job_details ORDER BY job_id DESC LIMIT ?1",
         ] {
             for body in texts_if_there(conn, sql)? {
-                let body: Value = serde_json::from_str(&body).unwrap_or(Value::Null);
+                let body: Value = json::read(&body).unwrap_or(Value::Null);
                 self.members(&body, 0);
             }
         }

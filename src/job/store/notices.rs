@@ -6,6 +6,7 @@ use rusqlite::params;
 use super::error::StoreError;
 use super::printers::id_of;
 use super::{Store, rows};
+use crate::json;
 use crate::printer::notice::Notice;
 
 /// Closed notices kept per printer.
@@ -123,7 +124,7 @@ impl Store {
                 )?;
                 let found = statement.query_map(params![printer, settled_too], |row| {
                     let body: String = row.get(2)?;
-                    let Ok(notice) = serde_json::from_str::<Notice>(&body) else {
+                    let Ok(notice) = json::read::<Notice>(&body) else {
                         return Ok(None);
                     };
                     Ok(Some(NoticeRow {

@@ -166,7 +166,7 @@ fn lock(path: &Path) -> Result<File, StoreError> {
 
 /// Renames the database and its log to `<name>.broken-<time>`.
 pub(super) fn move_aside(path: &Path) -> Result<PathBuf, StoreError> {
-    let stamp = Timestamp::now().strftime("%Y%m%dT%H%M%SZ").to_string();
+    let stamp = format!("{:.0}", Timestamp::now()).replace(['-', ':'], "");
     let mut target = with_suffix(path, &format!(".broken-{stamp}"));
     let mut n = 1;
     while target.exists() && n < 100 {

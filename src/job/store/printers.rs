@@ -5,6 +5,7 @@ use rusqlite::{OptionalExtension, params};
 use super::error::StoreError;
 use super::writer::Db;
 use super::{Store, flush};
+use crate::json;
 use crate::printer::event::JournalLine;
 
 /// What a printer has done since it is known. Each start and each end is counted exactly once.
@@ -245,7 +246,7 @@ impl Store {
     /// As every call.
     pub async fn service_mark(&self, id: i64) -> Result<Option<ServiceMark>, StoreError> {
         let text = self.setting(&service_key(id)).await?;
-        Ok(text.and_then(|text| serde_json::from_str(&text).ok()))
+        Ok(text.and_then(|text| json::read(&text).ok()))
     }
 
     /// A small value kept under a key.

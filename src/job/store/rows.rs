@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::job::record::{EndedBy, JobRecord, JobState, PauseSpan, TimelineEntry};
+use crate::json;
 use crate::printer::fault::Fault;
 use crate::printer::model::Origin;
 
@@ -117,7 +118,7 @@ pub(super) fn job(row: &Row<'_>) -> rusqlite::Result<JobRecord> {
     let checkpoint: Option<String> = row.get(14)?;
     let details: Option<String> = row.get(16)?;
     let details: Details = details
-        .and_then(|text| serde_json::from_str(&text).ok())
+        .and_then(|text| json::read(&text).ok())
         .unwrap_or_default();
     Ok(JobRecord {
         id: row.get(0)?,
@@ -137,7 +138,7 @@ pub(super) fn job(row: &Row<'_>) -> rusqlite::Result<JobRecord> {
         ended: row.get::<_, Option<i64>>(10)?.map(time),
         percent: row.get::<_, Option<f64>>(11)?.map(|n| n as f32),
         layer: row.get(12)?,
-        filament_mm: serde_json::from_str(&filament).unwrap_or_default(),
+        filament_mm: json::read(&filament).unwrap_or_default(),
         fault: details.fault,
         cancel_reason: details.cancel_reason,
         cancel_comment: details.cancel_comment,
@@ -146,7 +147,7 @@ pub(super) fn job(row: &Row<'_>) -> rusqlite::Result<JobRecord> {
         skipped: details.skipped,
         ended_by: details.ended_by,
         plate: details.plate,
-        checkpoint: checkpoint.and_then(|text| serde_json::from_str(&text).ok()),
+        checkpoint: checkpoint.and_then(|text| json::read(&text).ok()),
         rating: row.get(15)?,
     })
 }

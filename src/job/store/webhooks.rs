@@ -5,6 +5,7 @@ use rusqlite::{OptionalExtension, Row, Transaction, params};
 
 use super::error::StoreError;
 use super::{Store, rows};
+use crate::sorted;
 
 /// Most webhooks.
 pub const WEBHOOKS_MAX: i64 = 50;
@@ -308,7 +309,7 @@ impl Store {
                         due.push((hook, found));
                     }
                 }
-                due.sort_by_key(|(_, d)| d.next);
+                sorted::by_key(&mut due, |(_, d)| d.next);
                 Ok(due)
             };
             read().map_err(|e| db.sort(e))

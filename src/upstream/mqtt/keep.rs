@@ -5,6 +5,7 @@ use super::outbox::Entry;
 use super::story::Cursor;
 use crate::job::record::JobRecord;
 use crate::job::store::{JobFilter, Store, StoreError};
+use crate::json;
 use crate::sorted::SortedSet;
 use crate::upstream::writes::Write;
 
@@ -33,7 +34,7 @@ impl Keep {
     /// What the database says.
     pub async fn load(&self, printer: &str) -> Result<(Doc, Vec<Entry>), StoreError> {
         let text = self.store.upstream_doc(UPSTREAM, printer).await?;
-        let doc = match text.and_then(|text| serde_json::from_str(&text).ok()) {
+        let doc = match text.and_then(|text| json::read(&text).ok()) {
             Some(doc) => doc,
             None => {
                 let newest = self.newest(printer, 1).await?;
@@ -49,10 +50,7 @@ impl Keep {
         let waiting = self.store.outbox(UPSTREAM, printer).await?;
         Ok((
             doc,
-            waiting
-                .iter()
-                .filter_map(|text| serde_json::from_str(text).ok())
-                .collect(),
+            waiting.iter().filter_map(|text| json::read(text).ok()).collect(),
         ))
     }
 
@@ -86,9 +84,7 @@ impl Keep {
         let mut all = Vec::new();
         for name in self.names().await? {
             let text = self.store.setting(&format!("{RETAINED}/{name}")).await?;
-            let topics = text
-                .and_then(|text| serde_json::from_str(&text).ok())
-                .unwrap_or_default();
+            let topics = text.and_then(|text| json::read(&text).ok()).unwrap_or_default();
             all.push((name, topics));
         }
         Ok(all)
@@ -96,9 +92,7 @@ impl Keep {
 
     async fn names(&self) -> Result<Vec<String>, StoreError> {
         let text = self.store.setting(RETAINED).await?;
-        Ok(text
-            .and_then(|text| serde_json::from_str(&text).ok())
-            .unwrap_or_default())
+        Ok(text.and_then(|text| json::read(&text).ok()).unwrap_or_default())
     }
 }
 

@@ -3,6 +3,7 @@
 use super::doc::Doc;
 use super::outbox::Entry;
 use crate::job::store::{Store, StoreError};
+use crate::json;
 use crate::upstream::machine;
 
 /// Name of this upstream in the database.
@@ -54,7 +55,7 @@ impl Keep {
     pub async fn load(&self, printer: &str) -> Result<(Doc, Vec<Entry>), StoreError> {
         let doc = match self.store.upstream_doc(&self.space, printer).await? {
             None => Doc::default(),
-            Some(text) => serde_json::from_str(&text).unwrap_or_else(|e| {
+            Some(text) => json::read(&text).unwrap_or_else(|e| {
                 tracing::error!(
                     printer,
                     code = "cloud/identity-unreadable",
@@ -65,10 +66,7 @@ impl Keep {
             }),
         };
         let waiting = self.store.outbox(&self.space, printer).await?;
-        let entries = waiting
-            .iter()
-            .filter_map(|text| serde_json::from_str(text).ok())
-            .collect();
+        let entries = waiting.iter().filter_map(|text| json::read(text).ok()).collect();
         Ok((doc, entries))
     }
 

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::json::json;
+use crate::sorted;
 
 /// Entries of one printer that wait at most. A printer makes two a print and two a notice; thousands
 /// are weeks. When full the oldest notice goes first, a job's result only when there are no notices.
@@ -160,7 +161,7 @@ impl Outbox {
     pub fn lost(&mut self) {
         self.waiting
             .extend(self.flying.drain(..).map(|f| (f.order, f.entry)));
-        self.waiting.make_contiguous().sort_by_key(|(order, _)| *order);
+        sorted::by_key(self.waiting.make_contiguous(), |(order, _)| *order);
     }
 
     /// Nothing of it concerns anybody any more. Gives the keys.

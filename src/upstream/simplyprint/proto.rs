@@ -7,6 +7,7 @@ use super::demand::Demand;
 use super::lenient;
 use super::throttle::Intervals;
 use crate::config::secrets::Secret;
+use crate::json;
 
 /// Version segment of the path.
 pub const VERSION: &str = "0.2";
@@ -122,7 +123,7 @@ pub fn read(text: &str) -> Result<Incoming, Junk> {
     if text.len() > FRAME_MAX_BYTES {
         return Err(Junk::NotAnObject);
     }
-    let Ok(Value::Object(envelope)) = serde_json::from_str::<Value>(text) else {
+    let Ok(Value::Object(envelope)) = json::read::<Value>(text) else {
         return Err(Junk::NotAnObject);
     };
     let kind = envelope.get("type").and_then(Value::as_str).ok_or(Junk::NoType)?;

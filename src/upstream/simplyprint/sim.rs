@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
-use crate::json::json;
+use crate::json::{self, json};
 use crate::sorted::SortedMap;
 
 /// Connections at once; more are closed.
@@ -359,7 +359,7 @@ async fn websocket(shared: &Arc<Shared>, stream: TcpStream, path: &str) {
                     Some(Ok(Message::Close(_)) | Err(_)) | None => break,
                     Some(Ok(_)) => continue,
                 };
-                let Ok(message) = serde_json::from_str::<Value>(&text) else { continue };
+                let Ok(message) = json::read::<Value>(&text) else { continue };
                 greetings = answer(shared, &mut seats, multi, &message);
             }
             order = orders.recv() => match order {

@@ -33,7 +33,7 @@ libfuzzer_sys::fuzz_target!(|data: &[u8]| {
         }
         1 => {
             let mut all = analyzer();
-            let _ = threemf::read(Cursor::new(rest), None, &mut |chunk| all.push(chunk));
+            let _ = threemf::read(&mut Cursor::new(rest), None, &mut |chunk| all.push(chunk));
         }
         2 => {
             let mut bytes = 0;

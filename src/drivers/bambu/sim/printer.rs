@@ -417,7 +417,7 @@ impl Printer {
             .parse()
             .ok();
         let opened = File::open(self.options.root.join(&name)).ok();
-        let read = opened.and_then(|file| threemf::read(file, plate, &mut |_| {}).ok());
+        let read = opened.and_then(|mut file| threemf::read(&mut file, plate, &mut |_| {}).ok());
         let Some(plate) = read else {
             // Accepted, and then it cannot: as seen on real ones.
             return self.update(json!({"print_error": 0x0500_c010, "subtask_name": text("subtask_name")}));

@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::klipper::{Klipper, Life, Options, Said, Ticket};
 
-use crate::json::json;
+use crate::json::{self, json};
 use crate::sorted::SortedMap;
 
 /// How often Klipper looks at what has changed, s (seen: queries wait for the next round).
@@ -161,7 +161,7 @@ impl Desk {
         if self.mute {
             return;
         }
-        let Ok(frame) = serde_json::from_str::<Value>(text) else {
+        let Ok(frame) = json::read::<Value>(text) else {
             if self.dialect == Dialect::Moonraker {
                 let error = json!({"code": -32700, "message": "Parse error"});
                 self.send(client, &json!({"jsonrpc": "2.0", "error": error, "id": null}));

@@ -6,7 +6,8 @@ use serde_json::Value;
 
 use super::klipper::{BUFFER_S, Klipper, Life, Move, Program, Said, Stats, Wait};
 
-use crate::json::json;
+use crate::json::{self, json};
+use crate::sorted;
 use crate::sorted::SortedMap;
 
 /// Longest line of a file that is read as one.
@@ -394,7 +395,7 @@ impl Klipper {
                                 format!("[{t}]")
                             }
                         });
-                        text.and_then(|t| serde_json::from_str::<Value>(&t).ok())
+                        text.and_then(|t| json::read::<Value>(&t).ok())
                     };
                     self.objects.push(match (list("CENTER"), list("POLYGON")) {
                         (Some(center), Some(polygon)) => {
@@ -403,7 +404,7 @@ impl Klipper {
                         (Some(center), None) => json!({"name": name, "center": center}),
                         _ => json!({"name": name}),
                     });
-                    self.objects.sort_by_key(|o| o["name"].to_string());
+                    sorted::by_key(&mut self.objects, |o| o["name"].to_string());
                 }
                 if word.ends_with("START") {
                     self.current = Some(name);

@@ -2,15 +2,17 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Multipart, Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use futures_util::FutureExt as _;
-use futures_util::{SinkExt, StreamExt};
+use futures_util::{FutureExt as _, SinkExt, StreamExt};
+use hyper::server::conn::http1;
 use hyper_util::rt::TokioIo;
+use hyper_util::service::TowerToHyperService;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use tokio::io::AsyncWriteExt;
@@ -30,18 +32,38 @@ const UPLOAD_MAX: usize = 1024 << 20;
 /// Longest field of a form beside the file.
 const FIELD_MAX: usize = 1024;
 
+/// After an accept that failed.
+const REST: Duration = Duration::from_millis(200);
+
 pub(super) async fn serve(hub: Arc<Hub>, listener: TcpListener) {
-    let stop = hub.stop.clone();
+    let (stop, tasks) = (hub.stop.clone(), hub.tasks.clone());
     let router = Router::new()
         .route("/websocket", get(websocket))
         .route("/access/oneshot_token", get(token))
         .route("/server/files/upload", post(upload))
         .layer(DefaultBodyLimit::max(UPLOAD_MAX))
         .with_state(hub);
-    // It ends with the simulator; nobody waits for what comes of its last connections.
-    let _ = axum::serve(listener, router)
-        .with_graceful_shutdown(stop.cancelled_owned())
-        .await;
+    loop {
+        let accepted = tokio::select! {
+            () = stop.cancelled() => return,
+            accepted = listener.accept() => accepted,
+        };
+        let Ok((stream, _)) = accepted else {
+            // Out of descriptors: the loop must not spin.
+            tokio::time::sleep(REST).await;
+            continue;
+        };
+        let (router, stop) = (TowerToHyperService::new(router.clone()), stop.clone());
+        let served = async move {
+            let connection = http1::Builder::new().serve_connection(TokioIo::new(stream), router);
+            // It ends with the simulator; nobody waits for what comes of its last connections.
+            tokio::select! {
+                () = stop.cancelled() => {}
+                _ = connection.with_upgrades() => {}
+            }
+        };
+        tasks.spawn(served.boxed());
+    }
 }
 
 fn is_trusted(hub: &Hub, headers: &HeaderMap) -> bool {
