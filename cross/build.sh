@@ -89,8 +89,16 @@ rustc_words=(--)
 # With a standard library of our own making rustc has no start files for musl; zig has.
 [ "${target##*-}" != musleabihf ] || [ ${#std[@]} = 0 ] || rustc_words+=(-C link-self-contained=no)
 
-# The same result wherever the sources lie.
-export CARGO_ENCODED_RUSTFLAGS="--remap-path-prefix=$PWD=/src"$'\x1f'"--remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}=/cargo"
+# The same result wherever the sources lie. Paths of libraries are in every message of a panic: short ones.
+home=${CARGO_HOME:-$HOME/.cargo}
+flags=("--remap-path-prefix=$PWD=/src" "--remap-path-prefix=$home=/cargo")
+for registry in "$home"/registry/src/*/; do
+    flags+=("--remap-path-prefix=${registry%/}=/dep")
+done
+CARGO_ENCODED_RUSTFLAGS=$(IFS=$'\x1f' && echo "${flags[*]}")
+export CARGO_ENCODED_RUSTFLAGS
+# No panic passes through SQLite or ring: their functions need no tables for it.
+export "CFLAGS_${target//-/_}=-fno-asynchronous-unwind-tables -fno-unwind-tables"
 export SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct 2>/dev/null || echo 0)}
 cargo-zigbuild rustc --locked --profile "$profile" --package layerd --bin layerd ${std[@]+"${std[@]}"} \
     --target "$target$floor" "${rustc_words[@]}"

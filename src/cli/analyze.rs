@@ -2,8 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
+use indicatif::{ProgressBar, ProgressStyle};
+
 use super::exit::{Done, Exit, Failure};
-use super::progress::Progress;
 use super::{Globals, out};
 use crate::config::model::{Common, Origin};
 use crate::daemon::read_config;
@@ -150,22 +151,25 @@ fn options(globals: &Globals, args: &Args) -> Result<Options, Failure> {
 fn analyze(path: &Path, options: &Options, globals: &Globals) -> Result<Analysis, String> {
     let size = std::fs::metadata(path).map(|meta| meta.len()).unwrap_or(0);
     let bar = (size > BIG && out::is_err_tty() && globals.quiet == 0).then(|| {
+        let style = ProgressStyle::with_template("{bar:32} {bytes}/{total_bytes} {eta} {msg}");
         let name = path
             .file_name()
             .map(|n| n.to_string_lossy().into_owned())
             .unwrap_or_default();
-        let bar = Progress::shown();
-        bar.begin_bytes(size, &out::clean(&name));
-        bar
+        let bar = ProgressBar::new(size).with_message(out::clean(&name));
+        match style {
+            Ok(style) => bar.with_style(style),
+            Err(_) => bar,
+        }
     });
     let result = analyze_file(path, options, &mut |done, _| {
         if let Some(bar) = &bar {
-            bar.reach(done);
+            bar.set_position(done);
         }
         true
     });
     if let Some(bar) = bar {
-        bar.clear();
+        bar.finish_and_clear();
     }
     result
         .map(|(analysis, _)| analysis)

@@ -9,14 +9,14 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use flate2::read::MultiGzDecoder;
+use indicatif::{ProgressBar, ProgressDrawTarget};
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
 use super::client::{Client, Listed, QUICK};
 use super::exit::{Done, Exit, Failure};
-use super::print::{draw, ended};
+use super::print::{draw, ended, style};
 use super::printers::{progress, temperatures};
-use super::progress::Progress;
 use super::scratch::Scratch;
 use super::{Globals, out, run};
 use crate::daemon::{Daemon, parse_config};
@@ -192,11 +192,13 @@ fn write(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
         .map_err(|e| Failure::new(format!("{}: cannot be written: {e}.", path.display())))
 }
 
-fn bar(globals: &Globals) -> Option<Progress> {
+fn bar(globals: &Globals) -> Option<ProgressBar> {
     if globals.json || globals.quiet > 0 || !out::is_err_tty() {
         return None;
     }
-    Some(Progress::shown())
+    let bar = ProgressBar::with_draw_target(Some(1000), ProgressDrawTarget::stderr_with_hz(5));
+    bar.set_style(style("{spinner} {bar:32} {msg}"));
+    Some(bar)
 }
 
 /// What was seen.
@@ -213,7 +215,7 @@ struct Told {
 struct Stage {
     quiet: bool,
     client: Client,
-    bar: Option<Progress>,
+    bar: Option<ProgressBar>,
     began: Instant,
     cloud: SimCloud,
 }
@@ -448,14 +450,14 @@ impl Stage {
     fn say(&self, text: impl AsRef<str>) {
         match &self.bar {
             _ if self.quiet => {}
-            Some(bar) => bar.above(|| out::line(text)),
+            Some(bar) => bar.suspend(|| out::line(text)),
             None => out::line(text),
         }
     }
 
     fn clear(&self) {
         if let Some(bar) = &self.bar {
-            bar.clear();
+            bar.finish_and_clear();
         }
     }
 }

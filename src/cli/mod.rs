@@ -28,7 +28,6 @@ pub mod out;
 mod pause;
 mod print;
 mod printers;
-mod progress;
 mod recover;
 mod run;
 mod scratch;

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use futures_util::TryStreamExt;
+use indicatif::{ProgressBar, ProgressStyle};
 use reqwest::Body;
 use reqwest::multipart::{Form, Part};
 use serde_json::Value;
@@ -16,7 +17,6 @@ use super::client::{Client, Listed, QUICK, block_on};
 use super::exit::{Done, Exit, Failure};
 use super::out;
 use super::printers::temperatures;
-use super::progress::Progress;
 
 use crate::json::json;
 
@@ -107,16 +107,16 @@ async fn print(globals: &Globals, client: &Client, args: &Args) -> Done {
     follow(globals, client, &printer, job).await
 }
 
-fn bar_or_hidden(globals: &Globals) -> Progress {
+fn bar_or_hidden(globals: &Globals) -> ProgressBar {
     if globals.quiet > 0 || globals.json || !out::is_err_tty() {
-        Progress::hidden()
+        ProgressBar::hidden()
     } else {
-        Progress::shown()
+        ProgressBar::no_length()
     }
 }
 
 /// Uploads a file in parts; gives its id.
-pub async fn upload(client: &Client, path: &Path, bar: &Progress) -> Result<String, Failure> {
+pub async fn upload(client: &Client, path: &Path, bar: &ProgressBar) -> Result<String, Failure> {
     let shown = path.display().to_string();
     let failed = |e: std::io::Error| Failure::usage(format!("{shown}: cannot be read: {e}."));
     let mut file = tokio::fs::File::open(path).await.map_err(failed)?;
@@ -133,7 +133,10 @@ pub async fn upload(client: &Client, path: &Path, bar: &Progress) -> Result<Stri
     let name = path
         .file_name()
         .map_or_else(|| "print.gcode".to_owned(), |n| n.to_string_lossy().into_owned());
-    bar.begin_bytes(size, "uploading");
+    bar.set_length(size);
+    bar.set_style(style(
+        "{spinner} uploading {bar:32} {bytes}/{total_bytes} {bytes_per_sec}",
+    ));
     let mut at = 0;
     let mut token: Option<String> = None;
     while at < size {
@@ -142,7 +145,7 @@ pub async fn upload(client: &Client, path: &Path, bar: &Progress) -> Result<Stri
         let source = file.try_clone().await.map_err(failed)?.take(length);
         let progress = bar.clone();
         let stream = ReaderStream::with_capacity(source, 64 << 10)
-            .inspect_ok(move |bytes| progress.add(bytes.len() as u64));
+            .inspect_ok(move |bytes| progress.inc(bytes.len() as u64));
         let part = Part::stream_with_length(Body::wrap_stream(stream), length).file_name(name.clone());
         let form = match &token {
             None => Form::new().text("totalSize", size.to_string()),
@@ -151,7 +154,7 @@ pub async fn upload(client: &Client, path: &Path, bar: &Progress) -> Result<Stri
         let answer = client.upload("files/Upload", form.part("file", part)).await?;
         at += length;
         if let Some(id) = answer.pointer("/file/id").and_then(Value::as_str) {
-            bar.clear();
+            bar.finish_and_clear();
             return Ok(id.to_owned());
         }
         token = answer
@@ -162,7 +165,7 @@ pub async fn upload(client: &Client, path: &Path, bar: &Progress) -> Result<Stri
             break;
         }
     }
-    bar.clear();
+    bar.finish_and_clear();
     Err(Failure::new(format!(
         "{shown}: the daemon did not take the whole file. If it changed during the upload, try again."
     )))
@@ -171,6 +174,8 @@ pub async fn upload(client: &Client, path: &Path, bar: &Progress) -> Result<Stri
 /// Watches a job to its end.
 pub async fn follow(globals: &Globals, client: &Client, printer: &Listed, job: i64) -> Done {
     let bar = bar_or_hidden(globals);
+    bar.set_length(1000);
+    bar.set_style(style("{spinner} {bar:32} {msg}"));
     let mut misses = 0;
     loop {
         tokio::time::sleep(FOLLOW_EVERY).await;
@@ -179,7 +184,7 @@ pub async fn follow(globals: &Globals, client: &Client, printer: &Listed, job: i
             Ok(details) => {
                 misses = 0;
                 if let Some(end) = ended(&details) {
-                    bar.clear();
+                    bar.finish_and_clear();
                     return Ok(tell_end(globals, &details, end));
                 }
             }
@@ -229,7 +234,7 @@ fn tell_end(globals: &Globals, details: &Value, (word, exit): (&'static str, Exi
 }
 
 /// One line of what is known, on the bar.
-pub fn draw(bar: &Progress, native: &Value) {
+pub fn draw(bar: &ProgressBar, native: &Value) {
     let percent = native
         .pointer("/job/percent")
         .and_then(Value::as_f64)
@@ -239,14 +244,20 @@ pub fn draw(bar: &Progress, native: &Value) {
         clippy::cast_sign_loss,
         reason = "clamped to 0–1000"
     )]
-    let thousandths = (percent * 10.0).clamp(0.0, 1000.0) as u64;
+    bar.set_position((percent * 10.0).clamp(0.0, 1000.0) as u64);
     let state = native.get("state").and_then(Value::as_str).unwrap_or("unknown");
-    let text = format!(
+    bar.set_message(format!(
         "{state}  {}  {}",
         super::printers::progress(native),
         temperatures(native)
-    );
-    bar.tell(thousandths, text);
+    ));
+}
+
+/// A style; a template that does not parse falls back to the plain bar.
+pub fn style(template: &str) -> ProgressStyle {
+    ProgressStyle::with_template(template)
+        .unwrap_or_else(|_| ProgressStyle::default_bar())
+        .progress_chars("=> ")
 }
 
 #[cfg(test)]
