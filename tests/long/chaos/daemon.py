@@ -7,7 +7,8 @@ import time
 
 from keeper import Keeper
 
-STOP_S = 120
+# What the daemon takes at most to end in order (165 s for a head that has to be parked on a bad line), and some more.
+STOP_S = 185
 # More than all that is open with thirteen printers, three upstreams and listeners while nobody floods it.
 FILES_MAX = 160
 # What is not in a file of the program's own, kB.
