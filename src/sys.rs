@@ -49,54 +49,6 @@ pub fn give_back_free_memory() {
     }
 }
 
-/// Asks for short turns of the processor for the calling thread, at its niceness: one that wakes is then put before
-/// those whose longer turn has begun (Linux 6.12 and newer; older ones take no notice). Turns are from 0.1 to 100 ms.
-///
-/// # Errors
-/// What the system says; nothing has changed then.
-pub fn short_turns(nice: i32, turn: std::time::Duration) -> io::Result<()> {
-    /// `sched_setattr(2)`, as of its first version.
-    #[repr(C)]
-    struct Attributes {
-        size: u32,
-        policy: u32,
-        flags: u64,
-        nice: i32,
-        priority: u32,
-        runtime_ns: u64,
-        deadline_ns: u64,
-        period_ns: u64,
-    }
-    #[cfg(target_os = "linux")]
-    {
-        const THIS_THREAD: libc::pid_t = 0;
-        const NO_FLAGS: libc::c_uint = 0;
-        let attributes = Attributes {
-            size: u32::try_from(size_of::<Attributes>()).unwrap_or_default(),
-            policy: 0,
-            flags: 0,
-            nice,
-            priority: 0,
-            runtime_ns: u64::try_from(turn.as_nanos()).unwrap_or(u64::MAX),
-            deadline_ns: 0,
-            period_ns: 0,
-        };
-        // SAFETY: the call reads as many bytes as `size` says, which are those of the struct, and keeps none.
-        let done = unsafe {
-            libc::syscall(
-                libc::SYS_sched_setattr,
-                THIS_THREAD,
-                std::ptr::from_ref(&attributes),
-                NO_FLAGS,
-            )
-        };
-        if done != 0 {
-            return Err(io::Error::last_os_error());
-        }
-    }
-    Ok(())
-}
-
 /// First descriptor number that a service manager passes (`sd_listen_fds(3)`).
 const LISTEN_FDS_START: i32 = 3;
 
@@ -407,20 +359,6 @@ pub fn make_raw_the_old_way(_fd: impl AsFd, _baud: Option<u32>) -> rustix::io::R
 mod tests {
     use super::*;
     use rustix::termios::{ControlModes, LocalModes, OutputModes, SpecialCodeIndex, tcgetattr};
-
-    /// Niceness stays what it was; one that there is not becomes the nearest.
-    #[test]
-    fn short_turns_change_nothing_else() {
-        let nice = || rustix::process::getpriority_process(Some(rustix::thread::gettid())).expect("niceness");
-        std::thread::spawn(move || {
-            let before = nice();
-            short_turns(before, std::time::Duration::from_micros(100)).expect("short turns");
-            assert_eq!(nice(), before);
-            assert!(short_turns(1000, std::time::Duration::from_micros(100)).is_ok_and(|()| nice() == 19));
-        })
-        .join()
-        .expect("no panic");
-    }
 
     /// The two ways lead to the same settings.
     #[test]

@@ -535,18 +535,11 @@ fn is_level(event: &Event) -> bool {
     )
 }
 
-/// Turns of the serial thread on the processor: it needs far less for a line, and what asks for short turns need not
-/// wait until another's is over.
-const TURN: Duration = Duration::from_micros(100);
-
 /// Ahead of other threads where the system allows it (`LimitNICE=`); without that nothing is lost but
 /// some smoothness under load.
 fn raise_priority() {
     #[cfg(target_os = "linux")]
     {
-        let this = Some(rustix::thread::gettid());
-        let _ = rustix::process::setpriority_process(this, -10);
-        let nice = rustix::process::getpriority_process(this).unwrap_or(0);
-        let _ = crate::sys::short_turns(nice, TURN);
+        let _ = rustix::process::setpriority_process(Some(rustix::thread::gettid()), -10);
     }
 }
