@@ -178,7 +178,7 @@ def memory(quick):
     notes, rows = [], []
     folder = built()
     most = 5 if quick else 20
-    words = [sys.executable, HERE / "memory.py", folder / "layerd", "--most", most] + ([] if quick else ["fixtures/gcode/plate.gcode"])
+    words = [sys.executable, HERE / "memory.py", folder / "layerd", *([] if quick else ["fixtures/gcode/plate.gcode"]), "--most", most]
     told = run(*words)
     for count, what, rss, anonymous in re.findall(r"^\s*(\d+) (idle|printing)\s+resident\s+([\d.]+) MB  anonymous\s+([\d.]+) MB", told, re.M):
         if int(count) in (1, most):
