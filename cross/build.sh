@@ -11,8 +11,8 @@
 #
 # The result is dist/layerd-ARCH, with --deb also the package in dist/. The linker and the C libraries
 # come with zig (from PyPI, into target/cross), so that nothing depends on the libc of the machine that
-# builds. The Rust standard library for the target comes from rustup; where rustup cannot fetch it, it is
-# built from Debian's sources (packages rustc-web and rust-web-src).
+# builds. The Rust standard library is built from the sources that rustup or Debian (packages rustc-web and
+# rust-web-src) bring; other profiles than dist take the one that rustup has for the target.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -71,15 +71,27 @@ if ! [ -x "$tools/venv/bin/cargo-zigbuild" ]; then
 fi
 export PATH=$tools/venv/bin:$PATH
 
-# Which compiler brings a standard library for the target.
-std=()
-if rustup target list --installed 2>/dev/null | grep -qx "$target" || timeout 300 rustup target add "$target" >/dev/null 2>&1; then
+# Where the standard library for the target comes from. What is shipped has one of its own making: small, and without
+# the part that names the functions of a backtrace, since a stripped program holds no names.
+std=() flags=()
+from_source() {
+    export RUSTC_BOOTSTRAP=1
+    std=(-Z build-std=std,panic_abort,panic_unwind -Z build-std-features=panic-unwind,optimize_for_size)
+    # Text is searched and numbers are read by what the library brings.
+    std+=(--config "profile.$profile.package.core.opt-level=3")
+    # Panics unwind from calls alone, not from anywhere: smaller tables will do.
+    flags=(-Zuse-sync-unwind=yes "--remap-path-prefix=$("${RUSTC:-rustc}" --print sysroot)/lib/rustlib/src/rust/library=/std")
+}
+if [ "$profile" = dist ] && timeout 300 rustup component add rust-src >/dev/null 2>&1; then
+    say "$arch: the standard library is built from rustup's sources"
+    from_source
+elif rustup target list --installed 2>/dev/null | grep -qx "$target" || timeout 300 rustup target add "$target" >/dev/null 2>&1; then
     say "$arch: the standard library of rustup"
 else
     say "$arch: rustup cannot fetch $target; the standard library is built from Debian's sources"
-    need rustc-web rust-web-src
-    export RUSTC=/usr/bin/rustc RUSTC_BOOTSTRAP=1
-    std=(-Z build-std=std,panic_abort,panic_unwind)
+    need rustc-web rust-web-src lld
+    export RUSTC=/usr/bin/rustc
+    from_source
 fi
 
 rustc_words=(--)
@@ -89,9 +101,17 @@ rustc_words=(--)
 # With a standard library of our own making rustc has no start files for musl; zig has.
 [ "${target##*-}" != musleabihf ] || [ ${#std[@]} = 0 ] || rustc_words+=(-C link-self-contained=no)
 
+# What came out equal is folded into one, where there is a linker that can do that.
+if [ "$profile" = dist ]; then
+    for lld in "$("${RUSTC:-rustc}" --print sysroot)"/lib/rustlib/*/bin/rust-lld "$(command -v ld.lld || true)"; do
+        [ ! -x "$lld" ] || { export LLD=$lld && break; }
+    done
+    [ -z "${LLD:-}" ] || rustc_words+=(-C "linker=$PWD/cross/fold.sh")
+fi
+
 # The same result wherever the sources lie. Paths of libraries are in every message of a panic: short ones.
 home=${CARGO_HOME:-$HOME/.cargo}
-flags=("--remap-path-prefix=$PWD=/src" "--remap-path-prefix=$home=/cargo")
+flags+=("--remap-path-prefix=$PWD=/src" "--remap-path-prefix=$home=/cargo")
 for registry in "$home"/registry/src/*/; do
     flags+=("--remap-path-prefix=${registry%/}=/dep")
 done
