@@ -292,12 +292,12 @@ impl Line {
             .min();
             // Only an earlier deadline re-arms the timer; a later one is found when it fires.
             if fired || due.is_some_and(|due| due < armed) {
+                let at = armed_for(due, Instant::now());
+                if fired || at < armed {
+                    armed = at;
+                    timer.as_mut().reset(armed.into());
+                }
                 fired = false;
-                let now = Instant::now();
-                armed = due.map_or(now + Duration::from_secs(3600), |due| {
-                    due.max(now + Duration::from_millis(1))
-                });
-                timer.as_mut().reset(armed.into());
             }
             tokio::select! {
                 biased;
@@ -540,6 +540,13 @@ async fn next_batch(program: &mut Option<mpsc::Receiver<Reading>>) -> Option<Rea
         Some(receiver) => receiver.recv().await,
         None => std::future::pending().await,
     }
+}
+
+/// When the timer is to fire: not at once, for there may be nothing to do but to wait for the port.
+fn armed_for(due: Option<Instant>, now: Instant) -> Instant {
+    due.map_or(now + Duration::from_secs(3600), |due| {
+        due.max(now + Duration::from_millis(1))
+    })
 }
 
 /// May be dropped: a newer one follows.
