@@ -99,10 +99,8 @@ pub struct Session {
 /// Its deprecation is about types that lend different descriptors at different times; an `OwnedFd`
 /// does not, and the replacement is `unsafe`.
 #[allow(deprecated)]
-fn watch(fd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
-    // Not for writing: a port tells after each line that there is room again, which would wake us between a line and
-    // its answer.
-    Ok(AsyncFd::try_with_interest(fd, Interest::READABLE)?)
+fn watch(fd: OwnedFd, interest: Interest) -> io::Result<AsyncFd<OwnedFd>> {
+    Ok(AsyncFd::try_with_interest(fd, interest)?)
 }
 
 fn now() -> Now {
@@ -172,7 +170,9 @@ impl Session {
             Some(fd) => port::adopt_fd(fd),
             None => port::open_fd(&self.path, baud, &Roots::default()),
         };
-        let opened = opened.and_then(|fd| watch(fd).map_err(|e| port::lost(&self.path, &e)));
+        // Not for writing: a port tells after each line that there is room again, and would wake us before the answer.
+        let opened =
+            opened.and_then(|fd| watch(fd, Interest::READABLE).map_err(|e| port::lost(&self.path, &e)));
         let fd = match opened {
             Ok(fd) => fd,
             Err(fault) => {
@@ -448,10 +448,7 @@ impl Line {
     }
 
     fn watch_for_room(&self) -> io::Result<AsyncFd<OwnedFd>> {
-        Ok(AsyncFd::try_with_interest(
-            self.fd.get_ref().try_clone()?,
-            Interest::WRITABLE,
-        )?)
+        watch(self.fd.get_ref().try_clone()?, Interest::WRITABLE)
     }
 
     /// Does what the core wants done.
