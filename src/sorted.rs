@@ -3,12 +3,14 @@
 //! What a printer has of anything is a handful: heaters, slots, fans, open calls. A list in order is the smallest there is
 //! for that, in memory and in code, and it iterates in order as `BTreeMap` does. Adding costs time in proportion to what
 //! is in it already: for hundreds, not for millions.
+//!
+//! The crate `litemap` has the same idea, but writes an empty map as `[]` into JSON, has no set, and brings a sort of its
+//! own for each type that is collected.
 
 use std::borrow::Borrow;
 use std::cmp::Ordering;
 use std::fmt;
 use std::marker::PhantomData;
-use std::ops::Index;
 
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde::ser::{Serialize, Serializer};
@@ -206,15 +208,6 @@ impl<K: fmt::Debug, V: fmt::Debug> fmt::Debug for SortedMap<K, V> {
     }
 }
 
-impl<K: Ord + Borrow<Q>, Q: Ord + ?Sized, V> Index<&Q> for SortedMap<K, V> {
-    type Output = V;
-
-    #[allow(clippy::expect_used, reason = "as with every other collection")]
-    fn index(&self, key: &Q) -> &V {
-        self.get(key).expect("no such key")
-    }
-}
-
 impl<K: Ord, V> Extend<(K, V)> for SortedMap<K, V> {
     fn extend<I: IntoIterator<Item = (K, V)>>(&mut self, entries: I) {
         for (key, value) in entries {
@@ -300,14 +293,14 @@ impl<'de, K: Deserialize<'de> + Ord, V: Deserialize<'de>> Deserialize<'de> for S
     }
 }
 
-/// Items once each, in order.
+/// Items once each, in order: a map without values.
 #[derive(Clone, PartialEq, Eq)]
-pub struct SortedSet<T>(Vec<T>);
+pub struct SortedSet<T>(SortedMap<T, ()>);
 
 impl<T> SortedSet<T> {
     /// Empty.
     pub const fn new() -> Self {
-        SortedSet(Vec::new())
+        SortedSet(SortedMap::new())
     }
 
     /// How many items.
@@ -326,23 +319,23 @@ impl<T> SortedSet<T> {
     }
 
     /// All, in order.
-    pub fn iter(&self) -> std::slice::Iter<'_, T> {
-        self.0.iter()
+    pub fn iter(&self) -> Items<'_, T> {
+        self.0.0.iter().map(|(item, ())| item)
     }
 
     /// The smallest.
     pub fn first(&self) -> Option<&T> {
-        self.0.first()
+        self.iter().next()
     }
 
     /// Takes the smallest.
     pub fn pop_first(&mut self) -> Option<T> {
-        (!self.0.is_empty()).then(|| self.0.remove(0))
+        self.0.pop_first().map(|(item, ())| item)
     }
 
     /// Keeps what `keep` says.
-    pub fn retain(&mut self, keep: impl FnMut(&T) -> bool) {
-        self.0.retain(keep);
+    pub fn retain(&mut self, mut keep: impl FnMut(&T) -> bool) {
+        self.0.retain(|item, ()| keep(item));
     }
 }
 
@@ -352,18 +345,12 @@ impl<T: Ord> SortedSet<T> {
     where
         T: Borrow<Q>,
     {
-        self.place(item).is_ok()
+        self.0.contains_key(item)
     }
 
-    /// Adds an item; false: it was there already.
+    /// Adds an item; false: it was there already, and stays.
     pub fn insert(&mut self, item: T) -> bool {
-        match self.place(&item) {
-            Ok(_) => false,
-            Err(at) => {
-                self.0.insert(at, item);
-                true
-            }
-        }
+        self.0.insert(item, ()).is_none()
     }
 
     /// Removes an item; false: it was not there.
@@ -371,17 +358,7 @@ impl<T: Ord> SortedSet<T> {
     where
         T: Borrow<Q>,
     {
-        self.place(item).is_ok_and(|at| {
-            self.0.remove(at);
-            true
-        })
-    }
-
-    fn place<Q: Ord + ?Sized>(&self, item: &Q) -> Result<usize, usize>
-    where
-        T: Borrow<Q>,
-    {
-        self.0.binary_search_by(|i| i.borrow().cmp(item))
+        self.0.remove(item).is_some()
     }
 }
 
@@ -419,18 +396,21 @@ impl<T: Ord, const N: usize> From<[T; N]> for SortedSet<T> {
     }
 }
 
+/// See [`SortedSet::iter`].
+pub type Items<'a, T> = std::iter::Map<std::slice::Iter<'a, (T, ())>, fn(&'a (T, ())) -> &'a T>;
+
 impl<T> IntoIterator for SortedSet<T> {
     type Item = T;
-    type IntoIter = std::vec::IntoIter<T>;
+    type IntoIter = std::iter::Map<std::vec::IntoIter<(T, ())>, fn((T, ())) -> T>;
 
     fn into_iter(self) -> Self::IntoIter {
-        self.0.into_iter()
+        self.0.0.into_iter().map(|(item, ())| item)
     }
 }
 
 impl<'a, T> IntoIterator for &'a SortedSet<T> {
     type Item = &'a T;
-    type IntoIter = std::slice::Iter<'a, T>;
+    type IntoIter = Items<'a, T>;
 
     fn into_iter(self) -> Self::IntoIter {
         self.iter()
@@ -497,6 +477,15 @@ fn places(len: usize, compare: &mut dyn FnMut(usize, usize) -> Ordering) -> Vec<
     let mut places: Vec<usize> = (0..len).collect();
     places.sort_by(|a, b| compare(*a, *b));
     places
+}
+
+#[cfg(test)]
+impl<K: Ord + Borrow<Q>, Q: Ord + ?Sized, V> std::ops::Index<&Q> for SortedMap<K, V> {
+    type Output = V;
+
+    fn index(&self, key: &Q) -> &V {
+        self.get(key).expect("no such key")
+    }
 }
 
 #[cfg(test)]

@@ -1,15 +1,13 @@
 //! The page at `/`: hand-written files inside the binary, sent compressed. They ask nothing of any other host
 //! and hold no secret, so they need no key; what they show comes over the public API with the caller's.
 
-use std::io::Write as _;
-use std::sync::OnceLock;
+use std::io::Read as _;
 
 use axum::Router;
 use axum::extract::Path;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use flate2::Compression;
-use flate2::write::GzEncoder;
+use flate2::read::GzDecoder;
 use sha2::{Digest, Sha256};
 
 use super::Api;
@@ -25,71 +23,53 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; i
 const HTML: &str = "text/html; charset=utf-8";
 const SCRIPT: &str = "text/javascript; charset=utf-8";
 
-/// Name, type, content.
+/// Name, type, and the content as gzip, which is how the build script leaves it.
 type File = (&'static str, &'static str, &'static [u8]);
 
+macro_rules! page {
+    ($name:literal, $kind:expr) => {
+        (
+            $name,
+            $kind,
+            include_bytes!(concat!(env!("OUT_DIR"), "/", $name, ".gz")),
+        )
+    };
+}
+
 const FILES: &[File] = &[
-    ("index.html", HTML, include_bytes!("page/index.html")),
-    (
-        "style.css",
-        "text/css; charset=utf-8",
-        include_bytes!("page/style.css"),
-    ),
-    ("icon.svg", "image/svg+xml", include_bytes!("page/icon.svg")),
-    (
-        "manifest.json",
-        "application/manifest+json",
-        include_bytes!("page/manifest.json"),
-    ),
-    ("docs.html", HTML, include_bytes!("page/docs.html")),
-    ("docs.js", SCRIPT, include_bytes!("page/docs.js")),
-    ("app.js", SCRIPT, include_bytes!("page/app.js")),
-    ("api.js", SCRIPT, include_bytes!("page/api.js")),
-    ("console.js", SCRIPT, include_bytes!("page/console.js")),
-    ("curve.js", SCRIPT, include_bytes!("page/curve.js")),
-    ("dom.js", SCRIPT, include_bytes!("page/dom.js")),
-    ("history.js", SCRIPT, include_bytes!("page/history.js")),
-    ("plate.js", SCRIPT, include_bytes!("page/plate.js")),
-    ("printer.js", SCRIPT, include_bytes!("page/printer.js")),
-    ("recover.js", SCRIPT, include_bytes!("page/recover.js")),
-    ("start.js", SCRIPT, include_bytes!("page/start.js")),
-    ("status.js", SCRIPT, include_bytes!("page/status.js")),
-    ("words.js", SCRIPT, include_bytes!("page/words.js")),
+    page!("index.html", HTML),
+    page!("style.css", "text/css; charset=utf-8"),
+    page!("icon.svg", "image/svg+xml"),
+    page!("manifest.json", "application/manifest+json"),
+    page!("docs.html", HTML),
+    page!("docs.js", SCRIPT),
+    page!("app.js", SCRIPT),
+    page!("api.js", SCRIPT),
+    page!("console.js", SCRIPT),
+    page!("curve.js", SCRIPT),
+    page!("dom.js", SCRIPT),
+    page!("history.js", SCRIPT),
+    page!("plate.js", SCRIPT),
+    page!("printer.js", SCRIPT),
+    page!("recover.js", SCRIPT),
+    page!("start.js", SCRIPT),
+    page!("status.js", SCRIPT),
+    page!("words.js", SCRIPT),
 ];
 
-/// A file as it is sent.
-struct Asset {
-    name: &'static str,
-    kind: &'static str,
-    plain: &'static [u8],
-    /// Gzip of it.
-    packed: Vec<u8>,
-    /// Changes with the content.
-    tag: HeaderValue,
+/// The plain form, for the rare one that does not take gzip.
+fn plain(packed: &[u8]) -> Vec<u8> {
+    let mut plain = Vec::new();
+    // What the build script packed comes out again; the tests see to it.
+    let _ = GzDecoder::new(packed).read_to_end(&mut plain);
+    plain
 }
 
-/// All of them; compressed when somebody asks for the first time.
-fn assets() -> &'static [Asset] {
-    static ASSETS: OnceLock<Vec<Asset>> = OnceLock::new();
-    ASSETS.get_or_init(|| FILES.iter().map(asset).collect())
-}
-
-fn asset(&(name, kind, plain): &File) -> Asset {
-    let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
-    // Into memory: it cannot fail, and if it did the plain file goes out.
-    let packed = encoder
-        .write_all(plain)
-        .and_then(|()| encoder.finish())
-        .unwrap_or_default();
-    let hash = Sha256::digest(plain);
+/// Changes with the content.
+fn tag(packed: &[u8]) -> HeaderValue {
+    let hash = Sha256::digest(packed);
     let hex: String = hash.iter().take(8).map(|b| format!("{b:02x}")).collect();
-    Asset {
-        name,
-        kind,
-        plain,
-        packed,
-        tag: HeaderValue::from_str(&format!("\"{hex}\"")).unwrap_or(HeaderValue::from_static("\"\"")),
-    }
+    HeaderValue::from_str(&format!("\"{hex}\"")).unwrap_or(HeaderValue::from_static("\"\""))
 }
 
 /// `/`, `/docs` and `/page/NAME`. They need no key.
@@ -108,7 +88,7 @@ async fn file(Path(name): Path<String>, headers: HeaderMap) -> Response {
 }
 
 fn serve(name: &str, headers: &HeaderMap) -> Response {
-    let Some(asset) = assets().iter().find(|a| a.name == name) else {
+    let Some((_, kind, packed)) = FILES.iter().copied().find(|file| file.0 == name) else {
         return Problem::not_found("There is no such path.").into_response();
     };
     let fixed: [(HeaderName, &'static str); 7] = [
@@ -123,21 +103,22 @@ fn serve(name: &str, headers: &HeaderMap) -> Response {
             "camera=(), microphone=(), geolocation=(), usb=(), serial=()",
         ),
     ];
-    let known = said(headers, &header::IF_NONE_MATCH).any(|tag| tag.trim() == asset.tag);
+    let tag = tag(packed);
+    let known = said(headers, &header::IF_NONE_MATCH).any(|known| known.trim() == tag);
     let mut response = if known {
         StatusCode::NOT_MODIFIED.into_response()
-    } else if !asset.packed.is_empty() && takes_gzip(headers) {
+    } else if takes_gzip(headers) {
         let head = [(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"))];
-        (head, asset.packed.as_slice()).into_response()
+        (head, packed).into_response()
     } else {
-        asset.plain.into_response()
+        plain(packed).into_response()
     };
     let head = response.headers_mut();
     for (name, value) in fixed {
         head.insert(name, HeaderValue::from_static(value));
     }
-    head.insert(header::CONTENT_TYPE, HeaderValue::from_static(asset.kind));
-    head.insert(header::ETAG, asset.tag.clone());
+    head.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+    head.insert(header::ETAG, tag);
     response
 }
 
@@ -165,8 +146,6 @@ fn takes_gzip(headers: &HeaderMap) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::io::Read as _;
-
     use super::*;
 
     fn head(name: HeaderName, value: &str) -> HeaderMap {
@@ -174,23 +153,22 @@ mod tests {
     }
 
     #[test]
-    fn all_of_it_is_small_and_comes_back_as_it_was() {
-        let mut sum = 0;
-        for asset in assets() {
-            sum += asset.packed.len();
-            let mut back = Vec::new();
-            flate2::read::GzDecoder::new(asset.packed.as_slice())
-                .read_to_end(&mut back)
-                .expect("gzip");
-            assert_eq!(back, asset.plain, "{}", asset.name);
+    fn all_of_it_is_small_and_comes_out_as_it_was_written() {
+        let dir = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src/api/page");
+        for (name, _, packed) in FILES {
+            let written = std::fs::read(dir.join(name)).expect("a file");
+            assert_eq!(plain(packed), written, "{name}");
         }
+        let written = std::fs::read_dir(dir).expect("a folder").count();
+        assert_eq!(FILES.len(), written, "every file of the folder is served");
+        let sum: usize = FILES.iter().map(|(_, _, packed)| packed.len()).sum();
         assert!((1000..=150_000).contains(&sum), "{sum} bytes over the wire");
     }
 
     #[test]
     fn it_names_only_what_is_there_and_nothing_elsewhere() {
-        for asset in assets() {
-            let text = String::from_utf8_lossy(asset.plain);
+        for (file, _, packed) in FILES {
+            let text = String::from_utf8(plain(packed)).expect("text");
             for (at, _) in text.match_indices("://") {
                 let start = text[..at]
                     .rfind(|c: char| !c.is_alphanumeric())
@@ -200,30 +178,18 @@ mod tests {
                     .map_or(text.len(), |n| at + n);
                 let address = &text[start..end];
                 // Names of XML vocabularies are no addresses that anything asks.
-                assert!(
-                    address.starts_with("http://www.w3.org/"),
-                    "{}: {address}",
-                    asset.name
-                );
+                assert!(address.starts_with("http://www.w3.org/"), "{file}: {address}");
             }
             for (at, _) in text.match_indices("/page/") {
                 let name: String = text[at + 6..]
                     .chars()
                     .take_while(|c| c.is_alphanumeric() || *c == '.')
                     .collect();
-                assert!(
-                    assets().iter().any(|a| a.name == name),
-                    "{} names {name}",
-                    asset.name
-                );
+                assert!(FILES.iter().any(|file| file.0 == name), "{file} names {name}");
             }
             for (at, _) in text.match_indices("from \"./") {
                 let name: String = text[at + 8..].chars().take_while(|c| *c != '"').collect();
-                assert!(
-                    assets().iter().any(|a| a.name == name),
-                    "{} imports {name}",
-                    asset.name
-                );
+                assert!(FILES.iter().any(|file| file.0 == name), "{file} imports {name}");
             }
             for way in [
                 "innerHTML",
@@ -234,14 +200,12 @@ mod tests {
             ] {
                 assert!(
                     !text.contains(way),
-                    "{}: {way} makes markup of what comes from outside",
-                    asset.name
+                    "{file}: {way} makes markup of what comes from outside"
                 );
             }
             assert!(
                 !text.contains("style=") && !text.contains("<script>"),
-                "{}: the policy forbids it",
-                asset.name
+                "{file}: the policy forbids it"
             );
         }
     }
