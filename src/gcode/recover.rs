@@ -12,6 +12,8 @@ use super::modal::{Modal, Plane, Step, to_mm};
 
 /// Most settings that are repeated.
 const SETTINGS_MAX: usize = 64;
+/// Longest line that a setting is repeated with: what Marlin takes at once, less its end.
+const SETTING_LINE_MAX: usize = 95;
 /// How far the head goes up before it homes X and Y.
 const LIFT_MM: f64 = 5.0;
 /// Filament pushed before the print goes on, mm, and how fast, mm/min.
@@ -63,11 +65,21 @@ pub enum Height {
     Measured(f64),
 }
 
+/// A setting of the program, as it is said again.
+#[derive(Clone, Debug)]
+struct Setting {
+    number: u32,
+    /// Settings with the same key replace each other.
+    key: String,
+    /// The command with the words that were read: never bytes of the file.
+    line: String,
+}
+
 /// Follows a program up to the place where it is to go on.
 #[derive(Clone, Debug, Default)]
 pub struct Scan {
     modal: Modal,
-    settings: Vec<(Vec<u8>, Vec<u8>)>,
+    settings: Vec<Setting>,
     levelled: bool,
     extruded: bool,
     /// Highest Z that something was laid down at.
@@ -90,9 +102,7 @@ impl Scan {
         match (code.letter, code.number) {
             (b'G', 29) => self.levelled = true,
             (b'M', 420) => self.levelled = code.value(b'S') != Some(0),
-            (b'M', 106 | 107 | 200..=205 | 207 | 208 | 220 | 221 | 566 | 572 | 593 | 900) => {
-                self.note(&code, text)
-            }
+            (b'M', 106 | 107 | 200..=205 | 207 | 208 | 220 | 221 | 566 | 572 | 593 | 900) => self.note(&code),
             _ => {}
         }
     }
@@ -109,21 +119,40 @@ impl Scan {
     }
 
     /// Keeps the last of each kind: the same code with the same letters, fans by their number.
-    fn note(&mut self, code: &Code<'_>, text: &[u8]) {
+    fn note(&mut self, code: &Code<'_>) {
+        if code.sub.is_some() {
+            return; // another command
+        }
+        // One word of a letter: the last one counts. A template is no value for a printer.
+        let mut words: Vec<(u8, Option<Micro>)> = Vec::new();
+        for word in code.words().filter(|w| w.template.is_none()) {
+            words.retain(|(letter, _)| *letter != word.letter);
+            words.push((word.letter, word.value));
+        }
         // Both set the speed of a fan.
-        let number = if code.number == 107 { 106 } else { code.number };
-        let mut key = number.to_string().into_bytes();
-        let fan = number == 106;
-        for word in code.words() {
-            if fan && word.letter == b'P' {
-                let _ = std::io::Write::write_fmt(&mut key, format_args!("P{}", word.value.unwrap_or(0)));
+        let fan = matches!(code.number, 106 | 107);
+        let mut key = if fan { 106 } else { code.number }.to_string();
+        let mut line = format!("{}{}", char::from(code.letter), code.number);
+        for (letter, value) in words {
+            let letter = char::from(letter);
+            // Writing to a String cannot fail.
+            let _ = match value {
+                Some(value) => write!(line, " {letter}{}", to_mm(value)),
+                None => write!(line, " {letter}"),
+            };
+            if fan && letter == 'P' {
+                let _ = write!(key, "P{}", value.unwrap_or(0));
             } else if !fan {
-                key.push(word.letter);
+                key.push(letter);
             }
         }
-        self.settings.retain(|(known, _)| *known != key);
+        if line.len() > SETTING_LINE_MAX {
+            return;
+        }
+        self.settings.retain(|known| known.key != key);
         if self.settings.len() < SETTINGS_MAX {
-            self.settings.push((key, text.to_vec()));
+            let number = code.number;
+            self.settings.push(Setting { number, key, line });
         }
     }
 
@@ -188,11 +217,9 @@ impl Scan {
         }
         let back = m.retracted_mm().max(1.0);
         put(format_args!("G1 E{PRIME_MM} F{PRIME_FEED}\nG1 E-{back} F1800"));
-        for (_, text) in &self.settings {
-            // The volume of filament counts from here on only.
-            if !text.starts_with(b"M200") {
-                put(format_args!("{}", String::from_utf8_lossy(text)));
-            }
+        // The volume of filament counts from here on only.
+        for setting in self.settings.iter().filter(|s| s.number != 200) {
+            put(format_args!("{}", setting.line));
         }
         let [x, y, z] = m.logical_mm();
         put(format_args!("G0 X{x} Y{y} F{TRAVEL_FEED}\nG0 Z{z} F{Z_FEED}"));
@@ -213,8 +240,8 @@ impl Scan {
             let _ = out.write_fmt(line);
             out.push('\n');
         };
-        if let Some((_, text)) = self.settings.iter().find(|(_, text)| text.starts_with(b"M200")) {
-            put(format_args!("{}", String::from_utf8_lossy(text)));
+        for setting in self.settings.iter().filter(|s| s.number == 200) {
+            put(format_args!("{}", setting.line));
         }
         put(format_args!("G92 E{}", m.e_mm()));
         if m.feed > 0 {

@@ -174,3 +174,46 @@ fn a_height_after_a_reset_is_not_believed() {
     assert!(height_fits(Some(12.2), 12.2) && height_fits(Some(30.0), 12.2));
     assert!(!height_fits(Some(0.0), 12.2) && !height_fits(None, 12.2) && !height_fits(Some(5.0), 12.2));
 }
+
+#[test]
+fn settings_are_said_again_in_words_that_were_read() {
+    // Found by the fuzz target skip_recover: its first two bytes are choices of the target.
+    let bytes = std::fs::read(fixture("found/skip_recover-8.bin")).expect("a fixture");
+    let mut scan = Scan::default();
+    for line in commands(&bytes[2..]) {
+        scan.line(&line);
+    }
+    let text = scan.beginning(Height::Kept).expect("a beginning");
+    assert!(text.is_ascii(), "{text}");
+    let lines: Vec<&str> = text.lines().collect();
+    for wanted in [
+        "M203 X500 Y5",
+        "M204 P800 T1000",
+        "M205 X8 J0.02",
+        "M201 X500",
+        "M106 S255",
+        "M220 S80",
+        "M220 R",
+    ] {
+        assert!(lines.contains(&wanted), "{wanted}: {text}");
+    }
+}
+
+#[test]
+fn settings_that_a_printer_would_not_take_whole_are_left_out() {
+    let mut scan = Scan::default();
+    let long: String = ('A'..='Z')
+        .map(|letter| format!("{letter}123456.654321"))
+        .collect();
+    let lines = ["M203 X500", "M203.1 Y9", "G28", "G1 X5 Y5 Z0.2 F900", "G1 X9 E1"];
+    for line in lines
+        .map(str::to_owned)
+        .into_iter()
+        .chain([format!("M203{long}")])
+    {
+        scan.line(line.as_bytes());
+    }
+    let text = scan.beginning(Height::Kept).expect("a beginning");
+    let said: Vec<&str> = text.lines().filter(|l| l.starts_with("M203")).collect();
+    assert_eq!(said, ["M203 X500"], "{text}");
+}

@@ -128,16 +128,8 @@ fn is_public_v6(ip: Ipv6Addr) -> bool {
         (0x2002, _) => return embedded(b, c),
         _ => {}
     }
-    let special = ip.is_loopback()
-        || ip.is_unspecified()
-        || ip.is_multicast()
-        // Unique local, link local, site local; documentation; the old compatible form.
-        || a & 0xfe00 == 0xfc00
-        || a & 0xffc0 == 0xfe80
-        || a & 0xffc0 == 0xfec0
-        || (a == 0x2001 && b == 0xdb8)
-        || [a, b, c, d, e, f] == [0; 6];
-    !special
+    // All of the internet's addresses; Teredo hides one of the old kind, the other is for documentation.
+    a & 0xe000 == 0x2000 && !matches!((a, b), (0x2001, 0 | 0xdb8))
 }
 
 #[cfg(test)]
@@ -171,7 +163,10 @@ mod tests {
             ("http://[fd00::1]/", Forbidden::Private),
             ("http://[::ffff:169.254.169.254]/", Forbidden::Private),
             ("http://[64:ff9b::a00:1]/", Forbidden::Private),
+            ("http://[64:ff9b:1::a00:1]/", Forbidden::Private),
             ("http://[2002:7f00:1::]/", Forbidden::Private),
+            ("http://[2001:0:7f00:1::]/", Forbidden::Private),
+            ("http://[::ffff:0:a00:1]/", Forbidden::Private),
         ] {
             // The number is 127.0.0.1, which this test's cloud is.
             let reach = if bad.contains("2130706433") {

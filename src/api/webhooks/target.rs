@@ -12,6 +12,9 @@ use crate::job::download::{self, Rule};
 /// Longest address.
 const URL_MAX: usize = 2000;
 
+/// Beside 169.254.169.254 and its like, which hand out the credentials of a rented machine: Alibaba, Azure, Oracle.
+const METADATA: [[u8; 4]; 3] = [[100, 100, 100, 200], [168, 63, 129, 16], [192, 0, 0, 192]];
+
 /// A place that webhooks may not lead to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Forbidden {
@@ -61,22 +64,22 @@ impl Target {
             return self.local;
         }
         match ip {
-            // 169.254.169.254 and its like hand out the credentials of a rented machine; 100.100.100.200 too.
             IpAddr::V4(v4) => {
                 let special = v4.is_link_local()
-                    || v4.is_unspecified()
-                    || v4.is_broadcast()
                     || v4.is_multicast()
-                    || v4.octets() == [100, 100, 100, 200]
+                    || METADATA.contains(&v4.octets())
                     || v4.octets().first().is_none_or(|a| *a == 0 || *a >= 240);
                 !special
             }
             IpAddr::V6(v6) => {
-                let first = v6.segments().first().copied().unwrap_or_default();
-                let metadata = v6.segments() == [0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254];
-                // Link local; NAT64 and 6to4, which hide an address of the old kind.
-                let special = first & 0xffc0 == 0xfe80 || first == 0x64 || first == 0x2002 || metadata;
-                !(special || v6.is_unspecified() || v6.is_multicast())
+                let [first, second, ..] = v6.segments();
+                // AWS and Google.
+                let metadata = matches!((first, second), (0xfd00, 0xec2) | (0xfd20, 0xce));
+                // Teredo and 6to4, which hide an address of the old kind.
+                let hiding = matches!((first, second), (0x2001, 0) | (0x2002, _));
+                let global = first & 0xe000 == 0x2000;
+                let of_this_site = first & 0xfe00 == 0xfc00;
+                (global || of_this_site) && !metadata && !hiding
             }
         }
     }
@@ -109,6 +112,7 @@ mod tests {
             "https://example.com/",
             "http://[2606:4700::1111]/",
             "http://10.0.0.1",
+            "http://[fd12:3456::9]/",
         ] {
             assert!(rule.url(good).is_ok(), "{good}");
         }
@@ -124,7 +128,18 @@ mod tests {
             "http://2130706433/",
             "http://100.100.100.200/",
             "http://[fd00:ec2::254]/",
+            "http://[fd00:ec2::23]/",
+            "http://[fd20:ce::254]/",
+            "http://168.63.129.16/",
+            "http://192.0.0.192/",
             "http://[64:ff9b::7f00:1]/",
+            "http://[64:ff9b:1::7f00:1]/",
+            "http://[2002:7f00:1::]/",
+            "http://[2001:0:7f00:1::]/",
+            "http://[::ffff:0:7f00:1]/",
+            "http://127.1./",
+            "http://%31%32%37.0.0.1/",
+            "http:\\\\0177.0.0.1\\x",
             "http://255.255.255.255/",
             "http://224.0.0.1/",
             "http://[::127.0.0.1]/",

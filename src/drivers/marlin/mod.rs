@@ -52,6 +52,7 @@ mod skip_tests;
 pub mod temps;
 pub mod thermal_watch;
 pub mod track;
+mod turns;
 mod urgent;
 mod users;
 

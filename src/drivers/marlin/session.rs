@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use rustix::io::Errno;
+use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
@@ -21,6 +22,7 @@ use super::port;
 use super::proto::{Marlin, Output};
 use super::resume_point::JobMemory;
 use super::shell::{ReadOrder, Reading, program_channel};
+use super::turns::{Counted, Turns};
 use crate::drivers::{Adopt, Context, StopMode};
 use crate::host::serial::Roots;
 use crate::printer::command::{Request, RequestId};
@@ -97,8 +99,8 @@ pub struct Session {
 /// Its deprecation is about types that lend different descriptors at different times; an `OwnedFd`
 /// does not, and the replacement is `unsafe`.
 #[allow(deprecated)]
-fn watch(fd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
-    AsyncFd::new(fd)
+fn watch(fd: OwnedFd, interest: Interest) -> io::Result<AsyncFd<OwnedFd>> {
+    Ok(AsyncFd::try_with_interest(fd, interest)?)
 }
 
 fn now() -> Now {
@@ -168,7 +170,9 @@ impl Session {
             Some(fd) => port::adopt_fd(fd),
             None => port::open_fd(&self.path, baud, &Roots::default()),
         };
-        let opened = opened.and_then(|fd| watch(fd).map_err(|e| port::lost(&self.path, &e)));
+        // Not for writing: a port tells after each line that there is room again, and would wake us before the answer.
+        let opened =
+            opened.and_then(|fd| watch(fd, Interest::READABLE).map_err(|e| port::lost(&self.path, &e)));
         let fd = match opened {
             Ok(fd) => fd,
             Err(fault) => {
@@ -206,8 +210,9 @@ impl Session {
             program: None,
             written: 0,
             write_since: None,
-            write_refused: false,
+            full: None,
             stopped: false,
+            turns: Turns::default(),
         };
         let result = line.turn(&mut self).await;
         let detached = line.stopped && line.core.detached();
@@ -249,9 +254,10 @@ struct Line {
     /// Bytes at the front of `tx` that were written already.
     written: usize,
     write_since: Option<Instant>,
-    /// The last write was refused; the port's readiness is stale.
-    write_refused: bool,
+    /// The port once more, watched for room after a refused write.
+    full: Option<AsyncFd<OwnedFd>>,
     stopped: bool,
+    turns: Turns,
 }
 
 impl Line {
@@ -260,7 +266,11 @@ impl Line {
         let timer = tokio::time::sleep(Duration::from_millis(100));
         tokio::pin!(timer);
         let mut armed = Instant::now() + Duration::from_millis(100);
+        let mut fired = false;
         let mut stop_by: Option<Instant> = None;
+        let cancel = session.cancel.clone();
+        let cancelled = cancel.cancelled();
+        tokio::pin!(cancelled);
         loop {
             // Records first: what is written to the port has to be known to the next process.
             self.drain(session)?;
@@ -281,14 +291,13 @@ impl Line {
             .flatten()
             .min();
             // Only an earlier deadline re-arms the timer; a later one is found when it fires.
-            if let Some(due) = due
-                && (due < armed || armed <= Instant::now())
-            {
-                armed = due.max(Instant::now() + Duration::from_millis(1));
-                timer.as_mut().reset(armed.into());
-            } else if due.is_none() && armed <= Instant::now() {
-                armed = Instant::now() + Duration::from_secs(3600);
-                timer.as_mut().reset(armed.into());
+            if fired || due.is_some_and(|due| due < armed) {
+                let at = armed_for(due, Instant::now());
+                if fired || at < armed {
+                    armed = at;
+                    timer.as_mut().reset(armed.into());
+                }
+                fired = false;
             }
             tokio::select! {
                 biased;
@@ -297,7 +306,7 @@ impl Line {
                     self.owe(&request.id, request.reply);
                     self.core.urgent(at, request.id);
                 }
-                () = session.cancel.cancelled() => return Ok(()),
+                () = &mut cancelled => return Ok(()),
                 ready = self.fd.readable() => {
                     let mut ready = ready.map_err(|e| port::lost(&session.path, &e))?;
                     match rustix::io::read(ready.get_inner(), &mut buffer) {
@@ -316,14 +325,10 @@ impl Line {
                         Err(errno) => return Err(port::lost(&session.path, &errno.into())),
                     }
                 }
-                ready = self.fd.writable(), if self.write_since.is_some() => {
-                    let mut ready = ready.map_err(|e| port::lost(&session.path, &e))?;
-                    if self.write_refused {
-                        ready.clear_ready();
-                        self.write_refused = false;
-                    } else {
-                        self.write_since = None;
-                    }
+                room = room(self.full.as_ref()), if self.full.is_some() => {
+                    room.map_err(|e| port::lost(&session.path, &e))?;
+                    self.full = None;
+                    self.write_since = None;
                 }
                 batch = next_batch(&mut self.program), if self.core.wants_program() && self.program.is_some() => {
                     match batch {
@@ -352,7 +357,7 @@ impl Line {
                     }
                 }
                 () = &mut timer => {
-                    armed = Instant::now() - Duration::from_millis(1);
+                    fired = true;
                     if self.write_since.is_some_and(|s| s.elapsed() >= WRITE_LIMIT) {
                         return Err(faults::WRITE_STUCK);
                     }
@@ -360,6 +365,7 @@ impl Line {
                         return Err(faults::STOP_TIMEOUT);
                     }
                     self.core.tick(now());
+                    choose_turns(&mut self.turns);
                 }
             }
         }
@@ -422,7 +428,7 @@ impl Line {
                 Ok(count) => self.written += count,
                 Err(Errno::AGAIN) => {
                     self.write_since = Some(Instant::now());
-                    self.write_refused = true;
+                    self.full = Some(self.watch_for_room().map_err(|e| port::lost(&session.path, &e))?);
                     return Ok(());
                 }
                 Err(Errno::INTR) => {}
@@ -439,6 +445,10 @@ impl Line {
             }
         }
         Ok(())
+    }
+
+    fn watch_for_room(&self) -> io::Result<AsyncFd<OwnedFd>> {
+        watch(self.fd.get_ref().try_clone()?, Interest::WRITABLE)
     }
 
     /// Does what the core wants done.
@@ -515,11 +525,25 @@ impl Line {
     }
 }
 
+async fn room(full: Option<&AsyncFd<OwnedFd>>) -> io::Result<()> {
+    match full {
+        Some(full) => full.writable().await.map(drop),
+        None => std::future::pending().await,
+    }
+}
+
 async fn next_batch(program: &mut Option<mpsc::Receiver<Reading>>) -> Option<Reading> {
     match program {
         Some(receiver) => receiver.recv().await,
         None => std::future::pending().await,
     }
+}
+
+/// When the timer is to fire: not at once, for there may be nothing to do but to wait for the port.
+fn armed_for(due: Option<Instant>, now: Instant) -> Instant {
+    due.map_or(now + Duration::from_secs(3600), |due| {
+        due.max(now + Duration::from_millis(1))
+    })
 }
 
 /// May be dropped: a newer one follows.
@@ -533,6 +557,23 @@ fn is_level(event: &Event) -> bool {
             | Event::Checkpoint(_)
             | Event::Message(_)
     )
+}
+
+/// Asks for turns of the processor of another length when `turns` says so, once a second.
+fn choose_turns(turns: &mut Turns) {
+    #[cfg(target_os = "linux")]
+    {
+        let now = Instant::now();
+        if turns.is_due(now)
+            && let Ok(line) = std::fs::read_to_string("/proc/thread-self/schedstat")
+            && let Some(counted) = Counted::parse(&line)
+            && let Some(turn) = turns.look(now, counted)
+        {
+            let nice = rustix::process::getpriority_process(Some(rustix::thread::gettid())).unwrap_or(0);
+            // An older system has turns of one length: nothing is lost.
+            let _ = crate::sys::ask_for_turns(nice, turn);
+        }
+    }
 }
 
 /// Ahead of other threads where the system allows it (`LimitNICE=`); without that nothing is lost but

@@ -206,6 +206,45 @@ async fn a_print_over_a_real_terminal() {
     assert_eq!(handle.await.expect("no panic"), Ok(()));
 }
 
+/// How often this process has the port open.
+fn opened(port: &std::path::Path) -> usize {
+    let port = std::fs::canonicalize(port).expect("a port");
+    let open = std::fs::read_dir("/proc/self/fd").expect("Linux").flatten();
+    open.filter(|fd| std::fs::read_link(fd.path()).is_ok_and(|at| at == port))
+        .count()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_port_that_takes_no_more_gets_the_rest_when_it_has_room() {
+    use rustix::fs::{Mode, OFlags};
+    use rustix::termios::{Action, tcflow};
+    let printer = printer();
+    let side =
+        rustix::fs::open(printer.path(), OFlags::RDWR | OFlags::NOCTTY, Mode::empty()).expect("a port");
+    let (mut rig, handle) = Rig::start(printer.path());
+    rig.until(|e| *e == Event::Up).await;
+    let before = opened(&printer.path());
+    tcflow(&side, Action::OOff).expect("stopped");
+    let start = rig.program(&moves(200));
+    let lets_go_when_it_waits = async {
+        // It watches for room by opening the port once more.
+        while opened(&printer.path()) == before {
+            tokio::task::yield_now().await;
+        }
+        let so_far = printer.with(|sim| sim.executed().len());
+        tcflow(&side, Action::OOn).expect("going");
+        so_far
+    };
+    let (outcome, so_far) = tokio::join!(rig.ask(start), lets_go_when_it_waits);
+    assert_eq!(outcome, Outcome::Verified);
+    rig.until(|e| matches!(e, Event::Job(JobEvent::Done { .. })))
+        .await;
+    assert!(printer.with(|sim| sim.executed().len()) >= so_far + 200);
+    assert_eq!(opened(&printer.path()), before);
+    rig.stop.order(StopMode::Leave);
+    assert_eq!(handle.await.expect("no panic"), Ok(()));
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_pulled_cable_fails_the_job_in_words() {
     let printer = printer();

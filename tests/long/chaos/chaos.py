@@ -34,8 +34,8 @@ SPEED = 10
 NOT_HERE = ("job-id-wrong", "job-id-missing", "file-silence", "rate:")
 # What a deed may take that waits for a stop of the daemon.
 DEEDS_S = 200
-# What the last prints may take, and until everybody has heard of it.
-LAST_S = 240
+# What the last prints may take, homing whose end was lost included, and until everybody has heard of it.
+LAST_S = 420
 TOLD_S = 60
 
 

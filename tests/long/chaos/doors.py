@@ -128,6 +128,14 @@ class Broker:
             self.process.wait(10)
 
 
+def whose(printers, documents):
+    """Place in the double by the name of the printer. By token too: the double rolls dice for its numbers, and two may
+    get the same one."""
+    places = {(p["pid"], p["token"]): n for n, p in enumerate(printers)}
+    found = {name: places.get((doc.get("id"), doc.get("token"))) for name, doc in documents.items() if doc.get("id")}
+    return {name: place for name, place in found.items() if place is not None}
+
+
 class Cloud:
     """The double in ../shared/rigs; it keeps a record of every message."""
 
@@ -161,8 +169,7 @@ class Cloud:
 
     def know(self, documents):
         """Which printer of the double is which. `documents`: what layerd keeps of its identities."""
-        places = {p["pid"]: n for n, p in enumerate(self.ctl("state")["printers"])}
-        self.index = {name: places[doc["id"]] for name, doc in documents.items() if doc.get("id") and doc["id"] in places}
+        self.index = whose(self.ctl("state")["printers"], documents)
         return len(self.index)
 
     def tokens(self):

@@ -4,6 +4,7 @@ import re
 import zipfile
 
 OBJECTS = 3
+QUESTIONS = ("M105", "M114", "M27")
 RUN = 20
 MOVE = re.compile(r"G1 X\d+ Y[\d.]+ E0\.(\d{6})$")
 
@@ -75,9 +76,13 @@ class Judge:
 
     def __init__(self, printer, jobs):
         self.printer, self.jobs, self.current, self.over = printer, jobs, None, set()
+        # The last line that was no question.
+        self.last = ""
 
     def hear(self, line):
         """The complaint about a line that was executed, or nothing."""
+        if line not in QUESTIONS:
+            self.last = line
         found = MOVE.match(line)
         if not found:
             return None
