@@ -455,6 +455,50 @@ async fn a_cancel_before_the_start_sends_nothing_to_the_printer() {
 }
 
 #[tokio::test]
+async fn a_printer_that_is_lost_while_a_start_is_checked_leaves_no_start_behind() {
+    let rig = rig(1).await;
+    let order = rig.order(b"; slow\nM109 S210\n").await;
+    let path = rig.spool.path_of(&order.sha256);
+    let printer = rig.printer(0);
+    let (print, ()) = tokio::join!(printer.print(order), async {
+        rig.until(0, |s| s.word() == StateWord::Downloading).await;
+        let says = rig.puppets[0].says.lock().unwrap().clone().unwrap();
+        says.send(Event::Down {
+            why: Some(unplugged()),
+        })
+        .await
+        .unwrap();
+        rig.until(0, |s| !s.is_up()).await;
+        std::fs::write(path, b"").unwrap();
+    });
+    assert_eq!(print.unwrap_err().code, "refused/offline");
+    assert_eq!(rig.seen(0), Vec::<String>::new());
+    // It was on the disk as a start before the printer was asked for again.
+    let (state, code) = rig.last_job().await;
+    assert_eq!(
+        (state, code.as_deref()),
+        (JobState::Failed, Some("refused/offline"))
+    );
+    rig.end().await;
+}
+
+#[tokio::test]
+async fn a_stop_before_the_start_is_nobodys_cancel() {
+    let rig = rig(1).await;
+    let order = rig.order(b"G28\n").await;
+    rig.printer(0).print_held(order, Hold::default()).await.unwrap();
+    rig.until(0, |s| s.job.as_ref().is_some_and(|j| j.held)).await;
+    let store = rig.store.clone();
+    rig.end().await;
+    let (jobs, _) = store.jobs(JobFilter::default()).await.unwrap();
+    let code = jobs[0].fault.as_ref().map(|f| f.code.to_string());
+    assert_eq!(
+        (jobs[0].state, code.as_deref()),
+        (JobState::Failed, Some("job/start-lost"))
+    );
+}
+
+#[tokio::test]
 async fn an_ordinary_stop_parks_and_leaves_the_job_interrupted() {
     let rig = rig(1).await;
     let order = rig.order(b"G28\n").await;

@@ -256,7 +256,14 @@ impl Actor {
                 materials: prepared.materials.clone(),
                 plate: prepared.record.plate,
             };
-            guard(&self.state, &self.limits(), &Command::Start(start.clone())).map(|()| (prepared, start))
+            match guard(&self.state, &self.limits(), &Command::Start(start.clone())) {
+                Ok(()) => Ok((prepared, start)),
+                Err(refusal) => {
+                    // It is on the disk as a start by now: so its end has to be.
+                    self.job = Some(JobInHand::new(prepared.record, now));
+                    Err(refusal)
+                }
+            }
         });
         let hold = preparing.hold.take();
         let (prepared, start) = match result {
@@ -325,22 +332,8 @@ impl Actor {
     /// A cancel before the printer was told anything: no heat, no motion.
     pub(super) fn cancel_preparation(&mut self) -> Pending {
         let now = clock::now();
-        let preparing = self.preparing.take().map(|mut preparing| {
-            preparing.task.abort();
-            let cancelled = Refusal::new("refused/cancelled", "The print was cancelled before it began.");
-            for repeat in preparing.repeats.drain(..) {
-                let _ = repeat.send(Some(Err(cancelled.clone())));
-            }
-            if let Some(accepted) = preparing.accepted.take() {
-                let _ = accepted.send(Err(cancelled));
-            }
-            (preparing.uid, preparing.hold.take())
-        });
-        let held = self
-            .held
-            .take()
-            .map(|held| (held.prepared.record.uid, Some(held.hold)));
-        if let Some((uid, hold)) = preparing.or(held) {
+        let cancelled = Refusal::new("refused/cancelled", "The print was cancelled before it began.");
+        if let Some((uid, hold)) = self.drop_preparation(&cancelled) {
             let event = JobEvent::Cancelled {
                 uid,
                 filament_mm: None,
@@ -354,6 +347,48 @@ impl Actor {
         let (done, answer) = oneshot::channel();
         let _ = done.send(Outcome::Verified);
         Pending::new(answer, Duration::from_secs(1))
+    }
+
+    /// The service ends before the printer was told anything: nobody cancelled it, and it is never executed later.
+    pub(super) fn lose_preparation(&mut self) {
+        let now = clock::now();
+        let fault = start_lost();
+        let refusal = Refusal::new("refused/draining", fault.to_string());
+        let Some((_, hold)) = self.drop_preparation(&refusal) else {
+            return;
+        };
+        self.state.activity = Activity::Idle;
+        self.state.since = now;
+        if let Some(mut job) = self.job.take() {
+            if let Some(sha256) = &job.record().sha256 {
+                self.means.spool.unpin(sha256, job.record().uid);
+            }
+            job.apply(now, JobInput::Failed(fault.clone()));
+            // Its start may be on the way to the disk without a number here.
+            job.save(&self.means.store, now);
+            self.last = Some(Arc::new(job.record().clone()));
+        }
+        self.state.job = None;
+        self.tell_of_job(&fault);
+        self.discard(hold);
+        self.note("not started: the service stops");
+        self.dirty = true;
+    }
+
+    /// Ends what is being prepared or held, and answers those who wait for it.
+    fn drop_preparation(&mut self, why: &Refusal) -> Option<(Uuid, Option<Hold>)> {
+        let preparing = self.preparing.take().map(|mut preparing| {
+            preparing.task.abort();
+            for repeat in preparing.repeats.drain(..) {
+                let _ = repeat.send(Some(Err(why.clone())));
+            }
+            if let Some(accepted) = preparing.accepted.take() {
+                let _ = accepted.send(Err(why.clone()));
+            }
+            (preparing.uid, preparing.hold.take())
+        });
+        let held = self.held.take();
+        preparing.or(held.map(|held| (held.prepared.record.uid, Some(held.hold))))
     }
 
     /// Ends a job that never began.
@@ -387,6 +422,17 @@ impl Actor {
         self.note(format!("not started: {message}"));
         self.dirty = true;
     }
+}
+
+/// A start that was being prepared when layerd ended.
+pub(super) fn start_lost() -> Fault {
+    Fault::new(
+        Severity::NeedsUser,
+        "job/start-lost",
+        "The print was not started.",
+        "layerd ended while the start was being prepared.",
+        "Start it again if it is still wanted.",
+    )
 }
 
 /// Everything between an order and the first word to the printer. Ends with a durable record.
