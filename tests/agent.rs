@@ -483,6 +483,31 @@ async fn a_printer_that_is_lost_while_a_start_is_checked_leaves_no_start_behind(
 }
 
 #[tokio::test]
+async fn a_start_that_was_cancelled_while_it_was_checked_does_not_begin_when_it_is_asked_for_again() {
+    let rig = rig(1).await;
+    let mut order = rig.order(b"; slow\nM109 S210\n").await;
+    order.start_id = Some("s53".to_owned());
+    let path = rig.spool.path_of(&order.sha256);
+    let printer = rig.printer(0);
+    let (print, _) = tokio::join!(printer.print(order.clone()), async {
+        rig.until(0, |s| s.word() == StateWord::Downloading).await;
+        printer.command(Command::Cancel(Default::default())).await
+    });
+    assert_eq!(print.unwrap_err().code, "refused/cancelled");
+    rig.until(0, |s| s.word() == StateWord::Operational).await;
+    let again = printer.print(order).await;
+    std::fs::write(path, b"").unwrap();
+    let end = match again {
+        Ok((_, pending)) => pending.outcome().await.code().to_string(),
+        Err(refusal) => refusal.code.to_string(),
+    };
+    assert_eq!(end, "refused/cancelled");
+    assert_eq!(rig.last_job().await.0, JobState::Cancelled);
+    assert_eq!(rig.seen(0), Vec::<String>::new());
+    rig.end().await;
+}
+
+#[tokio::test]
 async fn a_stop_before_the_start_is_nobodys_cancel() {
     let rig = rig(1).await;
     let order = rig.order(b"G28\n").await;

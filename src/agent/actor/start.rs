@@ -48,6 +48,15 @@ pub struct Held {
     hold: Hold,
 }
 
+/// What was being prepared or held, and is no more.
+#[derive(Debug)]
+struct Dropped {
+    uid: Uuid,
+    hold: Option<Hold>,
+    /// The identity of its demand, unless that is known to be on the disk.
+    start_id: Option<String>,
+}
+
 /// A start that may go to the printer: checked, and durable.
 #[derive(Debug)]
 pub struct Prepared {
@@ -333,15 +342,16 @@ impl Actor {
     pub(super) fn cancel_preparation(&mut self) -> Pending {
         let now = clock::now();
         let cancelled = Refusal::new("refused/cancelled", "The print was cancelled before it began.");
-        if let Some((uid, hold)) = self.drop_preparation(&cancelled) {
+        if let Some(dropped) = self.drop_preparation(&cancelled) {
             let event = JobEvent::Cancelled {
-                uid,
+                uid: dropped.uid,
                 filament_mm: None,
             };
             reduce(&mut self.state, now, Event::Job(event.clone()));
             self.state.activity = Activity::Idle;
             self.on_job(event);
-            self.discard(hold);
+            self.keep_start(dropped.start_id);
+            self.discard(dropped.hold);
             self.dirty = true;
         }
         let (done, answer) = oneshot::channel();
@@ -354,7 +364,7 @@ impl Actor {
         let now = clock::now();
         let fault = start_lost();
         let refusal = Refusal::new("refused/draining", fault.to_string());
-        let Some((_, hold)) = self.drop_preparation(&refusal) else {
+        let Some(dropped) = self.drop_preparation(&refusal) else {
             return;
         };
         self.state.activity = Activity::Idle;
@@ -368,27 +378,53 @@ impl Actor {
             job.save(&self.means.store, now);
             self.last = Some(Arc::new(job.record().clone()));
         }
+        self.keep_start(dropped.start_id);
         self.state.job = None;
         self.tell_of_job(&fault);
-        self.discard(hold);
+        self.discard(dropped.hold);
         self.note("not started: the service stops");
         self.dirty = true;
     }
 
     /// Ends what is being prepared or held, and answers those who wait for it.
-    fn drop_preparation(&mut self, why: &Refusal) -> Option<(Uuid, Option<Hold>)> {
-        let preparing = self.preparing.take().map(|mut preparing| {
-            preparing.task.abort();
-            for repeat in preparing.repeats.drain(..) {
-                let _ = repeat.send(Some(Err(why.clone())));
-            }
-            if let Some(accepted) = preparing.accepted.take() {
-                let _ = accepted.send(Err(why.clone()));
-            }
-            (preparing.uid, preparing.hold.take())
+    fn drop_preparation(&mut self, why: &Refusal) -> Option<Dropped> {
+        let held = self.held.take().map(|held| Dropped {
+            uid: held.prepared.record.uid,
+            hold: Some(held.hold),
+            start_id: None,
         });
-        let held = self.held.take();
-        preparing.or(held.map(|held| (held.prepared.record.uid, Some(held.hold))))
+        let Some(mut preparing) = self.preparing.take() else {
+            return held;
+        };
+        preparing.task.abort();
+        for repeat in preparing.repeats.drain(..) {
+            let _ = repeat.send(Some(Err(why.clone())));
+        }
+        if let Some(accepted) = preparing.accepted.take() {
+            let _ = accepted.send(Err(why.clone()));
+        }
+        let start_id = preparing.start_id.take();
+        Some(Dropped {
+            uid: preparing.uid,
+            hold: preparing.hold.take(),
+            start_id: Some(start_id.unwrap_or_else(|| preparing.uid.to_string())),
+        })
+    }
+
+    /// A start that ended before it was written is written with its end: the same demand again begins nothing. The
+    /// writing that was aborted may come through all the same; then the end is written over it.
+    fn keep_start(&mut self, start_id: Option<String>) {
+        let (Some(start_id), Some(last)) = (start_id, self.last.clone()) else {
+            return;
+        };
+        let store = self.means.store.clone();
+        self.chores.push(Box::pin(async move {
+            let seen = store.job_start(&start_id, JobRecord::clone(&last)).await;
+            if !matches!(seen, Ok(StartSeen::New(_))) {
+                store.job_put_soon(JobRecord::clone(&last));
+            }
+            seen.map(drop)
+        }));
     }
 
     /// Ends a job that never began.
