@@ -176,8 +176,8 @@ struct Rig {
 }
 
 fn slow_analysis(path: &Path, _: &Options) -> std::io::Result<Analysis> {
-    // A file named for it keeps the pool busy until it is removed.
-    while std::fs::read(path)?.starts_with(b"; slow") {
+    // A file that begins with it keeps the pool busy until it changes or a file beside it says that it may go on.
+    while std::fs::read(path)?.starts_with(b"; slow") && !path.with_extension("on").exists() {
         std::thread::yield_now();
     }
     Ok(Analysis {
@@ -455,6 +455,60 @@ async fn a_cancel_before_the_start_sends_nothing_to_the_printer() {
 }
 
 #[tokio::test]
+async fn a_printer_that_is_lost_while_a_start_is_checked_leaves_no_start_behind() {
+    let rig = rig(1).await;
+    let order = rig.order(b"; slow\nM109 S210\n").await;
+    let path = rig.spool.path_of(&order.sha256);
+    let printer = rig.printer(0);
+    let (print, ()) = tokio::join!(printer.print(order), async {
+        rig.until(0, |s| s.word() == StateWord::Downloading).await;
+        let says = rig.puppets[0].says.lock().unwrap().clone().unwrap();
+        says.send(Event::Down {
+            why: Some(unplugged()),
+        })
+        .await
+        .unwrap();
+        rig.until(0, |s| !s.is_up()).await;
+        std::fs::write(path.with_extension("on"), b"").unwrap();
+    });
+    assert_eq!(print.unwrap_err().code, "refused/offline");
+    assert_eq!(rig.seen(0), Vec::<String>::new());
+    // It was on the disk as a start before the printer was asked for again.
+    let (state, code) = rig.last_job().await;
+    assert_eq!(
+        (state, code.as_deref()),
+        (JobState::Failed, Some("refused/offline"))
+    );
+    rig.end().await;
+}
+
+#[tokio::test]
+async fn a_start_that_was_cancelled_while_it_was_checked_does_not_begin_when_it_is_asked_for_again() {
+    let rig = rig(1).await;
+    let mut order = rig.order(b"; slow\nM109 S210\n").await;
+    order.start_id = Some("s53".to_owned());
+    let path = rig.spool.path_of(&order.sha256);
+    let printer = rig.printer(0);
+    let (print, _) = tokio::join!(printer.print(order.clone()), async {
+        rig.until(0, |s| s.word() == StateWord::Downloading).await;
+        printer.command(Command::Cancel(Default::default())).await
+    });
+    rig.until(0, |s| s.word() == StateWord::Operational).await;
+    let again = printer.print(order).await;
+    std::fs::write(path, b"").unwrap();
+    for answer in [print, again] {
+        let end = match answer {
+            Ok((_, pending)) => pending.outcome().await.code().to_string(),
+            Err(refusal) => refusal.code.to_string(),
+        };
+        assert_eq!(end, "refused/cancelled");
+    }
+    assert_eq!(rig.last_job().await.0, JobState::Cancelled);
+    assert_eq!(rig.seen(0), Vec::<String>::new());
+    rig.end().await;
+}
+
+#[tokio::test]
 async fn an_ordinary_stop_parks_and_leaves_the_job_interrupted() {
     let rig = rig(1).await;
     let order = rig.order(b"G28\n").await;
@@ -610,7 +664,7 @@ async fn a_held_start_that_is_cancelled_leaves_no_heat_and_no_file() {
 }
 
 #[tokio::test]
-async fn a_held_start_does_not_outlive_the_service() {
+async fn a_held_start_does_not_outlive_the_service_and_nobody_cancelled_it() {
     let rig = rig(1).await;
     let order = rig.order(b"G28\n").await;
     rig.printer(0).print_held(order, Hold::default()).await.unwrap();
@@ -618,7 +672,11 @@ async fn a_held_start_does_not_outlive_the_service() {
     rig.end().await;
     assert_eq!(*puppet.seen.lock().unwrap(), Vec::<String>::new());
     let (jobs, _) = store.jobs(JobFilter::default()).await.unwrap();
-    assert_eq!(jobs[0].state, JobState::Cancelled);
+    let code = jobs[0].fault.as_ref().map(|f| f.code.to_string());
+    assert_eq!(
+        (jobs[0].state, code.as_deref()),
+        (JobState::Failed, Some("job/start-lost"))
+    );
 }
 
 fn release() -> Release {

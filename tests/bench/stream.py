@@ -155,6 +155,7 @@ def main():
     p.add_argument("--only", help="one of: c, layerd, machinecom, printcore")
     p.add_argument("--load", choices=["idle", "busy", "both"], default="both")
     p.add_argument("--hogs", type=int, default=1, metavar="N", help="busy processes for each core")
+    p.add_argument("--sink-first", action="store_true", help="the printer answers ahead of all processes, as one with a processor of its own")
     p.add_argument("--slow", type=int, metavar="BAUD")
     o = p.parse_args()
     o.layerd = os.path.abspath(o.layerd)
@@ -187,7 +188,7 @@ def main():
     if o.printrun_python:
         senders["printcore"] = (python(o.printrun_python, "printcore.py"), short)
     sink_options = []
-    first = ["chrt", "-f", "50"] if subprocess.run(["chrt", "-f", "50", "true"], capture_output=True).returncode == 0 else []
+    first = ["chrt", "-f", "50"] if o.sink_first else []
     if o.slow:
         sink_options = ["--baud", str(o.slow), "--latency-us", "1000", "--advanced-ok"]
         senders = {"window off": (lambda f: layerd(f, 'window = "off"'), gcode), "window auto": (layerd, gcode)}
@@ -205,7 +206,6 @@ def main():
         try:
             for _ in range(o.rounds):
                 for name, (send, file) in senders.items():
-                    # A printer does not share the host's processors.
                     sink = Sink([*first, o.sink], work, *sink_options)
                     cpu_us = send(file)
                     seen = sink.result()

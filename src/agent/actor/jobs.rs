@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use uuid::Uuid;
 
 use super::progress::{self, Plan};
-use super::start::objects_of;
+use super::start::{objects_of, start_lost};
 use super::{Actor, Means, again, told};
 use crate::agent::clock;
 use crate::drivers::Adopt;
@@ -220,13 +220,7 @@ pub async fn take_over(
     }
     // A start that was not seen before the end is never executed later.
     if !matches!(job.record().state, JobState::Starting | JobState::Running) {
-        let fault = Fault::new(
-            Severity::NeedsUser,
-            "job/start-lost",
-            "The print was not started.",
-            "layerd ended while the start was being prepared.",
-            "Start it again if it is still wanted.",
-        );
+        let fault = start_lost();
         told::of_a_job_before(means, printer, state, now, &fault).await;
         job.apply(now, JobInput::Failed(fault));
         job.save(&means.store, now);

@@ -477,9 +477,7 @@ impl Actor {
             StopMode::Cancel => "service stops; a running print is cancelled",
             StopMode::Leave => "service stops",
         });
-        if self.preparing.is_some() || self.held.is_some() {
-            let _ = self.cancel_preparation();
-        }
+        self.lose_preparation();
         self.stopping = Some(done);
         self.driver.order_stop(mode);
     }

@@ -48,6 +48,15 @@ pub struct Held {
     hold: Hold,
 }
 
+/// What was being prepared or held, and is no more.
+#[derive(Debug)]
+struct Dropped {
+    uid: Uuid,
+    hold: Option<Hold>,
+    /// The identity of its demand, unless that is known to be on the disk.
+    start_id: Option<String>,
+}
+
 /// A start that may go to the printer: checked, and durable.
 #[derive(Debug)]
 pub struct Prepared {
@@ -256,7 +265,14 @@ impl Actor {
                 materials: prepared.materials.clone(),
                 plate: prepared.record.plate,
             };
-            guard(&self.state, &self.limits(), &Command::Start(start.clone())).map(|()| (prepared, start))
+            match guard(&self.state, &self.limits(), &Command::Start(start.clone())) {
+                Ok(()) => Ok((prepared, start)),
+                Err(refusal) => {
+                    // It is on the disk as a start by now: so its end has to be.
+                    self.job = Some(JobInHand::new(prepared.record, now));
+                    Err(refusal)
+                }
+            }
         });
         let hold = preparing.hold.take();
         let (prepared, start) = match result {
@@ -325,35 +341,90 @@ impl Actor {
     /// A cancel before the printer was told anything: no heat, no motion.
     pub(super) fn cancel_preparation(&mut self) -> Pending {
         let now = clock::now();
-        let preparing = self.preparing.take().map(|mut preparing| {
-            preparing.task.abort();
-            let cancelled = Refusal::new("refused/cancelled", "The print was cancelled before it began.");
-            for repeat in preparing.repeats.drain(..) {
-                let _ = repeat.send(Some(Err(cancelled.clone())));
-            }
-            if let Some(accepted) = preparing.accepted.take() {
-                let _ = accepted.send(Err(cancelled));
-            }
-            (preparing.uid, preparing.hold.take())
-        });
-        let held = self
-            .held
-            .take()
-            .map(|held| (held.prepared.record.uid, Some(held.hold)));
-        if let Some((uid, hold)) = preparing.or(held) {
+        let cancelled = Refusal::new("refused/cancelled", "The print was cancelled before it began.");
+        if let Some(dropped) = self.drop_preparation(&cancelled) {
             let event = JobEvent::Cancelled {
-                uid,
+                uid: dropped.uid,
                 filament_mm: None,
             };
             reduce(&mut self.state, now, Event::Job(event.clone()));
             self.state.activity = Activity::Idle;
             self.on_job(event);
-            self.discard(hold);
+            self.keep_start(dropped.start_id);
+            self.discard(dropped.hold);
             self.dirty = true;
         }
         let (done, answer) = oneshot::channel();
         let _ = done.send(Outcome::Verified);
         Pending::new(answer, Duration::from_secs(1))
+    }
+
+    /// The service ends before the printer was told anything: nobody cancelled it, and it is never executed later.
+    pub(super) fn lose_preparation(&mut self) {
+        let now = clock::now();
+        let fault = start_lost();
+        let refusal = Refusal::new("refused/draining", fault.to_string());
+        let Some(dropped) = self.drop_preparation(&refusal) else {
+            return;
+        };
+        self.state.activity = Activity::Idle;
+        self.state.since = now;
+        if let Some(mut job) = self.job.take() {
+            if let Some(sha256) = &job.record().sha256 {
+                self.means.spool.unpin(sha256, job.record().uid);
+            }
+            job.apply(now, JobInput::Failed(fault.clone()));
+            // Its start may be on the way to the disk without a number here.
+            job.save(&self.means.store, now);
+            self.last = Some(Arc::new(job.record().clone()));
+        }
+        self.keep_start(dropped.start_id);
+        self.state.job = None;
+        self.tell_of_job(&fault);
+        self.discard(dropped.hold);
+        self.note("not started: the service stops");
+        self.dirty = true;
+    }
+
+    /// Ends what is being prepared or held, and answers those who wait for it.
+    fn drop_preparation(&mut self, why: &Refusal) -> Option<Dropped> {
+        let held = self.held.take().map(|held| Dropped {
+            uid: held.prepared.record.uid,
+            hold: Some(held.hold),
+            start_id: None,
+        });
+        let Some(mut preparing) = self.preparing.take() else {
+            return held;
+        };
+        preparing.task.abort();
+        for repeat in preparing.repeats.drain(..) {
+            let _ = repeat.send(Some(Err(why.clone())));
+        }
+        if let Some(accepted) = preparing.accepted.take() {
+            let _ = accepted.send(Err(why.clone()));
+        }
+        let start_id = preparing.start_id.take();
+        Some(Dropped {
+            uid: preparing.uid,
+            hold: preparing.hold.take(),
+            start_id: Some(start_id.unwrap_or_else(|| preparing.uid.to_string())),
+        })
+    }
+
+    /// A start that ended before it was written is written with its end: the same demand again begins nothing. The
+    /// writing that was aborted may come through all the same; then the end is written over it.
+    fn keep_start(&mut self, start_id: Option<String>) {
+        let (Some(start_id), Some(last)) = (start_id, self.last.clone()) else {
+            return;
+        };
+        let store = self.means.store.clone();
+        self.chores.push(Box::pin(async move {
+            let seen = store.job_start(&start_id, JobRecord::clone(&last)).await;
+            if !matches!(seen, Ok(StartSeen::New(_))) {
+                store.job_put_soon(JobRecord::clone(&last));
+            }
+            seen.map(drop)
+        }));
     }
 
     /// Ends a job that never began.
@@ -387,6 +458,17 @@ impl Actor {
         self.note(format!("not started: {message}"));
         self.dirty = true;
     }
+}
+
+/// A start that was being prepared when layerd ended.
+pub(super) fn start_lost() -> Fault {
+    Fault::new(
+        Severity::NeedsUser,
+        "job/start-lost",
+        "The print was not started.",
+        "layerd ended while the start was being prepared.",
+        "Start it again if it is still wanted.",
+    )
 }
 
 /// Everything between an order and the first word to the printer. Ends with a durable record.
