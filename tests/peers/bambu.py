@@ -9,7 +9,6 @@ a person would, and looks at what the printer *received and did*. The last line 
 """
 import argparse
 import base64
-import concurrent.futures
 import itertools
 import json
 import os
@@ -21,6 +20,7 @@ import time
 import urllib.request
 import zipfile
 
+from cases import PATIENCE, run_cases
 from harness import Case
 
 PREFIX = {"X1C": "00M", "P1S": "01P", "A1": "039", "A1MINI": "030", "H2D": "094"}
@@ -172,7 +172,7 @@ class Bambu(Case):
         self.plug_in()
 
     def truly(self, what, seconds=20):
-        end = time.monotonic() + seconds
+        end = time.monotonic() + seconds * PATIENCE
         while True:
             seen = self.truth()
             if what(seen):
@@ -326,7 +326,7 @@ def crowded(case):
             before = connections()
             case.drop()
             if turn < 2:
-                end = time.monotonic() + 30
+                end = time.monotonic() + 30 * PATIENCE
                 while connections() == before:
                     assert time.monotonic() < end, "layerd does not come back\n" + case.log_tail()
                     time.sleep(0.1)
@@ -468,7 +468,7 @@ def no_reports(case):
         uid = case.until(lambda s: s["job"], 60, state="printing")["job"]["uid"]
         asked = len(case.received("start"))
         case.ask("/silence", {"seconds": 600})
-        end = time.monotonic() + 90
+        end = time.monotonic() + 90 * PATIENCE
         while len(case.received("start")) == asked:
             assert time.monotonic() < end, "nobody asked what it is at\n" + case.log_tail()
             time.sleep(0.2)
@@ -658,23 +658,11 @@ def main():
 
     def run(name):
         work, model, words, more = cases[name]
-        began = time.monotonic()
-        try:
-            work(Bambu(name, binary, rig, model, given.transcripts, words, **more))
-            print(f"passed {name} ({time.monotonic() - began:.0f} s)", flush=True)
-            return True
-        except Exception as error:  # noqa: BLE001 - the next case is still worth running
-            print(f"FAILED {name}: {type(error).__name__}: {error}", flush=True)
-            return False
+        work(Bambu(name, binary, rig, model, given.transcripts, words, **more))
 
-    # They mostly wait, each for a printer with an address of its own; those that listen at the one port of the
-    # announcements come after the others, one by one.
+    # Those that listen at the one port of the announcements come one by one.
     alone = [name for name in wanted if "--ssdp" in cases[name][2]]
-    with concurrent.futures.ThreadPoolExecutor(given.jobs) as pool:
-        done = list(pool.map(run, [name for name in wanted if name not in alone]))
-    failed = (done + [run(name) for name in alone]).count(False)
-    print(f"{len(wanted) - failed} passed, {failed} failed")
-    sys.exit(failed != 0)
+    sys.exit(not run_cases(wanted, run, given.jobs, alone))
 
 
 main()

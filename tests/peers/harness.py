@@ -8,6 +8,8 @@ import sys
 import tempfile
 import time
 
+from cases import PATIENCE
+
 HERE = os.path.dirname(os.path.abspath(__file__))
 
 # What a host may say beside the program at any time: questions, reports, screen texts, timers.
@@ -129,7 +131,7 @@ class Case:
         """Runs a verb; `ok` is the exit code it must end with."""
         began = time.monotonic()
         done = subprocess.run([self.binary, "--config", self.path("layerd.toml"), *words],
-                              capture_output=True, text=True, timeout=timeout)
+                              capture_output=True, text=True, timeout=timeout * PATIENCE)
         told = " | ".join((done.stdout + done.stderr).strip().splitlines()[-6:])
         if words != ("--json", "printers"):
             self.note(f"$ layerd {' '.join(words)}  -> {done.returncode} after {time.monotonic() - began:.2f} s: {told}")
@@ -145,17 +147,23 @@ class Case:
             return {"state": None, "job": None, "temps": {}, "notices": []}
 
     def until(self, what, seconds=60, state=None):
-        """Waits for a condition on the printer's status, with a deadline."""
-        end, before = time.monotonic() + seconds, None
+        """Waits for a condition on the printer's status, with a deadline. What is not there (yet) is not so."""
+        def so(seen):
+            try:
+                return what(seen)
+            except (TypeError, KeyError, IndexError):
+                return False
+
+        end, before = time.monotonic() + seconds * PATIENCE, None
         while True:
             seen = self.status()
             if seen["state"] != before:
                 before = seen["state"]
                 self.note(f"state {before}, job {json.dumps(seen['job'])}, notices {[n.get('title') for n in seen['notices']]}")
-            if (state is None or seen["state"] == state) and what(seen):
+            if (state is None or seen["state"] == state) and so(seen):
                 return seen
             if time.monotonic() > end:
-                raise AssertionError(f"not within {seconds} s; last seen: {json.dumps(seen)[:700]}\n{self.log_tail()}")
+                raise AssertionError(f"not within {seconds * PATIENCE:.0f} s; last seen: {json.dumps(seen)[:700]}\n{self.log_tail()}")
             assert self.daemon.poll() is None, f"the daemon ended by itself: {self.daemon.returncode}\n{self.log_tail()}"
             time.sleep(0.1)
 

@@ -7,7 +7,6 @@ Each case starts the printer (octoprint_printer.py) and a daemon of its own, wor
 line as a person would, and looks at what the printer *executed*. The last line is "N passed, N failed".
 """
 import argparse
-import concurrent.futures
 import fcntl
 import os
 import re
@@ -18,6 +17,7 @@ import sys
 import termios
 import time
 
+from cases import run_cases
 from harness import Case, program, same_program
 from keeper import Keeper
 from plate import laid_down
@@ -419,25 +419,13 @@ def main():
     known = RIG_CASES if o.rig else CASES
 
     def run(name):
-        began = time.monotonic()
-
         def make(case, settings="", **printer):
             return Case(case, os.path.abspath(o.layerd), os.path.abspath(o.gcode), o.transcripts, o.rig, settings, **printer)
 
-        try:
-            known[name](make)
-            print(f"ok      {name}  {time.monotonic() - began:.1f} s", flush=True)
-            return True
-        except (AssertionError, subprocess.TimeoutExpired, OSError, KeyError) as error:
-            print(f"FAILED  {name}  {time.monotonic() - began:.1f} s: {error}", flush=True)
-            return False
+        known[name](make)
 
-    # They mostly wait, each for a printer of its own.
-    with concurrent.futures.ThreadPoolExecutor(o.jobs) as pool:
-        done = list(pool.map(run, o.cases or (SHORT if o.short else [n for n in known if n not in BY_NAME])))
-    passed, failed = done.count(True), done.count(False)
-    print(f"{passed} passed, {failed} failed")
-    return 1 if failed else 0
+    names = o.cases or (SHORT if o.short else [n for n in known if n not in BY_NAME])
+    return 0 if run_cases(names, run, o.jobs) else 1
 
 
 if __name__ == "__main__":

@@ -24,6 +24,7 @@ import time
 import urllib.request
 
 import harness
+from cases import PATIENCE, run_cases
 
 CONF = """[server]
 host: {host}
@@ -238,7 +239,7 @@ class Klipper(harness.Case):
 
     def api_key(self):
         """From Moonraker's own socket, which asks for none."""
-        end = time.monotonic() + 30
+        end = time.monotonic() + 30 * PATIENCE
         while True:
             try:
                 with socket.socket(socket.AF_UNIX) as s:
@@ -274,9 +275,9 @@ class Klipper(harness.Case):
         return self.ask("/printer/gcode/script", {"script": text})
 
     def settled(self, test, seconds=30):
-        end = time.monotonic() + seconds
+        end = time.monotonic() + seconds * PATIENCE
         while not test():
-            assert time.monotonic() < end, f"not within {seconds} s\n{self.log_tail()}"
+            assert time.monotonic() < end, f"not within {seconds * PATIENCE:.0f} s\n{self.log_tail()}"
             time.sleep(0.1)
 
 
@@ -787,19 +788,12 @@ def main():
     parser.add_argument("--klippy")
     options = parser.parse_args()
     Klipper.klippy_script = options.klippy and os.path.abspath(options.klippy)
-    failed = 0
-    names = options.cases or list(CASES)
-    for name in names:
-        run, settings = CASES[name]
-        began = time.monotonic()
-        try:
-            run(Klipper(name, os.path.abspath(options.layerd), os.path.abspath(options.gcode), **settings))
-            print(f"ok      {name} ({time.monotonic() - began:.1f} s)", flush=True)
-        except Exception as error:  # noqa: BLE001 - every failure of a case is told
-            failed += 1
-            print(f"FAILED  {name}: {error}", flush=True)
-    print(f"{len(names) - failed} passed, {failed} failed")
-    return failed != 0
+
+    def run(name):
+        work, settings = CASES[name]
+        work(Klipper(name, os.path.abspath(options.layerd), os.path.abspath(options.gcode), **settings))
+
+    return not run_cases(options.cases or list(CASES), run, jobs=1)
 
 
 if __name__ == "__main__":

@@ -350,7 +350,7 @@ impl Actor {
             reduce(&mut self.state, now, Event::Job(event.clone()));
             self.state.activity = Activity::Idle;
             self.on_job(event);
-            self.keep_start(dropped.start_id);
+            self.keep_start(dropped.uid, dropped.start_id);
             self.discard(dropped.hold);
             self.dirty = true;
         }
@@ -378,7 +378,7 @@ impl Actor {
             job.save(&self.means.store, now);
             self.last = Some(Arc::new(job.record().clone()));
         }
-        self.keep_start(dropped.start_id);
+        self.keep_start(dropped.uid, dropped.start_id);
         self.state.job = None;
         self.tell_of_job(&fault);
         self.discard(dropped.hold);
@@ -413,8 +413,9 @@ impl Actor {
 
     /// A start that ended before it was written is written with its end: the same demand again begins nothing. The
     /// writing that was aborted may come through all the same; then the end is written over it.
-    fn keep_start(&mut self, start_id: Option<String>) {
-        let (Some(start_id), Some(last)) = (start_id, self.last.clone()) else {
+    fn keep_start(&mut self, uid: Uuid, start_id: Option<String>) {
+        let last = self.last.clone().filter(|last| last.uid == uid);
+        let (Some(start_id), Some(last)) = (start_id, last) else {
             return;
         };
         let store = self.means.store.clone();

@@ -220,6 +220,26 @@ fn a_wait_for_a_person_whose_button_got_lost_can_be_answered() {
     assert_eq!(print(options, Window::Off, 300), Ok(()));
 }
 
+/// The `ok` of a homing is lost and the firmware never says that it is busy: asked after half a minute, not after the five
+/// that a homing may take.
+#[test]
+fn a_homing_whose_ok_got_lost_costs_half_a_minute() {
+    let mut b = Bench::up(Options::default(), Settings::default());
+    b.start("M113 S0\nG28\nM117 homed\nG28 X\nM117 homed again\n");
+    assert!(b.run(60, |b| b.core.deadline().is_some()
+        && b.sent.iter().any(|line| line.contains("G28"))));
+    let lost = LineFaults {
+        drop_ok: 1000,
+        ..LineFaults::default()
+    };
+    b.sim.set_faults(lost);
+    let homed = |b: &Bench| b.sent.iter().any(|line| line.contains("M117 homed"));
+    assert!(!b.run(20, homed), "the ok was not lost");
+    b.sim.set_faults(LineFaults::default());
+    assert!(b.run(15, homed), "{:?}", b.sent);
+    assert!(b.run(60, |b| b.ended), "{:?}", b.sent);
+}
+
 /// Cases that once ended as done with lines missing, with lines twice, or not at all.
 #[test]
 fn lines_that_once_fooled_the_driver() {

@@ -166,7 +166,6 @@ pub struct Sender {
     last_rx: Instant,
     /// The printer acknowledged, or said that it is busy.
     last_alive: Instant,
-    keepalive: bool,
     /// `ok`s that belonged to nothing.
     surplus: u32,
     /// First transmissions.
@@ -205,7 +204,6 @@ impl Sender {
             resends_without_ok: 0,
             last_rx: now,
             last_alive: now,
-            keepalive: false,
             surplus: 0,
             lines: 0,
             resends: 0,
@@ -309,11 +307,6 @@ impl Sender {
     /// `ok`s that belonged to nothing: a reason to ask for a marked one (`M105`) more often.
     pub fn surplus(&self) -> u32 {
         self.surplus
-    }
-
-    /// The firmware says `busy` by itself.
-    pub fn keepalive(&self) -> bool {
-        self.keepalive
     }
 
     /// Whether `M105` is answered in one line with its `ok`; `None`: not seen yet.
@@ -479,10 +472,9 @@ impl Sender {
     }
 
     /// The printer says that it works on something.
-    pub fn busy(&mut self, now: Instant, by_itself: bool) {
+    pub fn busy(&mut self, now: Instant) {
         self.last_alive = now;
         self.probes = 0;
-        self.keepalive |= by_itself;
     }
 
     /// When [`Sender::tick`] is next due; only a hint, early calls do nothing.
@@ -550,7 +542,7 @@ impl Sender {
     /// What comes next if the printer stays as silent as it is, and when: a probe, or the end.
     fn silence_due(&self, front: &Flight, planned: Duration) -> Option<(Instant, Option<Trouble>)> {
         let since = front.at.max(self.last_alive);
-        let limits = silence::limits(self.patience(), planned, self.keepalive);
+        let limits = silence::limits(self.patience(), planned);
         let give_up = limits.give_up_after?;
         let last = self.last_probe.filter(|_| self.probes > 0);
         if self.probes < PROBES_MAX {

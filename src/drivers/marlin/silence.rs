@@ -83,9 +83,7 @@ pub struct Limits {
 }
 
 /// The limits for a line with this patience, with `planned` seconds of moves queued before it.
-///
-/// `keepalive`: the firmware was seen to send `busy` lines.
-pub fn limits(patience: Patience, planned: Duration, keepalive: bool) -> Limits {
+pub fn limits(patience: Patience, planned: Duration) -> Limits {
     // Planned times come from feed rates only: accelerations make real moves longer.
     let queued = planned.mul_f32(2.0);
     let (probe, give_up) = match patience {
@@ -99,8 +97,9 @@ pub fn limits(patience: Patience, planned: Duration, keepalive: bool) -> Limits 
         // While it heats the printer tells so every second (`W:`) or says `busy`, which both count as
         // life; a minute without that may be a lost `ok`.
         Patience::Heating => (Some(Duration::from_secs(60)), Duration::from_secs(60)),
-        Patience::Long(limit) if keepalive => (Some(FLOOR), limit.max(FLOOR)),
-        Patience::Long(limit) => (Some(limit.max(FLOOR)), limit.max(FLOOR)),
+        // Asking is harmless where the firmware does not say `busy` either: the question waits in the printer's
+        // buffer until the command is over. Where the `ok` was lost it is what ends the wait.
+        Patience::Long(limit) => (Some(FLOOR), limit.max(FLOOR)),
         Patience::Drain(extra) => (
             Some(Duration::from_secs(20) + queued + extra),
             FLOOR + queued + extra,
@@ -139,17 +138,21 @@ mod tests {
             Patience::Drain(Duration::ZERO),
             Patience::Long(Duration::ZERO),
         ] {
-            assert!(
-                limits(p, Duration::ZERO, true).give_up_after >= Some(FLOOR),
-                "{p:?}"
-            );
+            assert!(limits(p, Duration::ZERO).give_up_after >= Some(FLOOR), "{p:?}");
         }
-        assert_eq!(limits(Patience::Person, Duration::ZERO, true).give_up_after, None);
+        assert_eq!(limits(Patience::Person, Duration::ZERO).give_up_after, None);
+    }
+
+    #[test]
+    fn a_long_command_is_asked_about_soon_and_given_up_late() {
+        let homing = limits(patience(b"G28"), Duration::ZERO);
+        assert_eq!(homing.probe_after, Some(FLOOR));
+        assert_eq!(homing.give_up_after, Some(Duration::from_secs(300)));
     }
 
     #[test]
     fn queued_moves_extend_every_deadline() {
-        let slow = limits(Patience::Short, Duration::from_secs(40), true);
+        let slow = limits(Patience::Short, Duration::from_secs(40));
         assert!(slow.probe_after >= Some(Duration::from_secs(80)));
         assert!(slow.give_up_after >= Some(Duration::from_secs(110)));
     }

@@ -8,12 +8,11 @@ from daemon import ANONYMOUS_MAX_KB, FILES_MAX
 # and what a connection takes after it.
 AGREE_S = 40
 # Rule 7 gives the heaters of an interrupted print a minute; and a Marlin whose line lost the question for its place after
-# a restart is asked again after 40 s: until then it is "not_ready", which is true.
+# a restart is asked again after 40 s: until then it is "not_ready", which is true. Homing may take its time: where the
+# `ok` behind it was lost the printer is asked after 30 s.
+STANDS, HOMING = "is shown printing and does not move", "is shown printing and does not move behind G28"
 SLOW_S = 75
-SLOW = ("is idle and hot", "is shown not_ready")
-# Homing may take its time: where the `ok` behind it was lost and nothing ever said "busy" on this connection, which a
-# printer does not that homes ten times as fast as real ones, it is asked after five minutes.
-STANDS, HOMING, HOMING_S = "is shown printing and does not move", "is shown printing and does not move behind G28", 330
+SLOW = ("is idle and hot", "is shown not_ready", HOMING)
 SETTLED = ("operational", "printing", "paused")
 # How long after its demand a print may begin: the file comes over a slow link first, and then a stall of twelve seconds.
 BEGIN_S = 90
@@ -90,7 +89,7 @@ def disagreements(world, before):
 
 def patience_s(words):
     """How long after calm this may be so."""
-    return HOMING_S if words == HOMING else SLOW_S if words.startswith(SLOW) else AGREE_S
+    return SLOW_S if words.startswith(SLOW) else AGREE_S
 
 
 def agree(world):

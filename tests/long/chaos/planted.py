@@ -6,7 +6,7 @@ import tempfile
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../peers"))
 
-from checks import AGREE_S, HOMING, HOMING_S, SLOW_S, STANDS, patience_s  # noqa: E402
+from checks import AGREE_S, HOMING, SLOW_S, STANDS, patience_s  # noqa: E402
 from doors import whose  # noqa: E402
 from programs import Job, Judge, moves  # noqa: E402
 
@@ -42,7 +42,7 @@ def main():
     # A print that stands is found soon; only behind G28, and not for ever, it may stand longer.
     judge = Judge("m1", {})
     assert [judge.last for line in ("G28", "M105", "M104 S200") if judge.hear(line) is None] == ["G28", "G28", "M104 S200"]
-    assert patience_s(STANDS) == AGREE_S < SLOW_S < patience_s(HOMING) == HOMING_S < 360
+    assert patience_s(STANDS) == AGREE_S < SLOW_S == patience_s(HOMING)
     assert patience_s("is idle and hot") == SLOW_S and patience_s("is shown offline, link {}") == AGREE_S
     # Two printers of one number: the double rolls dice for them. A command for one must not go to the other.
     printers = [{"pid": 7402, "token": "a"}, {"pid": 7402, "token": "b"}, {"pid": 9, "token": "c"}]
