@@ -9,8 +9,9 @@ does) and everything that asks the daemon are on CPU 1, the printer ahead of the
 allowed). A sample is the time from `ok` written until the next motion line was read. Loads run in the
 daemon's own process (loaded_daemon.rs): analysis of a big file, TLS handshakes back to back, transactions
 back to back; API traffic comes through its socket; "cloud" is an upstream that misbehaves in every way it can
-(rogue_cloud.py, on CPU 1). The row "C" is the same measurement of the least a
-sender can do (ping_pong.c): what this machine itself adds.
+(rogue_cloud.py, on CPU 1). A row "C:LOAD" is the same measurement of the least a sender can do (ping_pong.c), with a printer
+of its own on the same two CPUs in the same seconds: what this machine itself adds just then. --alone leaves it out; the row
+"C" is it with nothing beside.
 """
 import argparse
 import http.client
@@ -64,8 +65,22 @@ class LoadedDaemon(Daemon):
         return ["taskset", "-c", "0", *self.loaded]
 
 
+class CSender:
+    """ping_pong.c and its printer, beside whatever else runs."""
+
+    def __init__(self, ping_pong, printer, work, gcode, *options):
+        folder = os.path.join(work, "c")
+        os.makedirs(folder, exist_ok=True)
+        self.sink = Sink(printer, folder, *options)
+        self.process = subprocess.Popen(["taskset", "-c", "0", "nice", "-n", "-10", ping_pong, self.sink.link, gcode], stdout=subprocess.DEVNULL)
+
+    def result(self):
+        assert self.process.wait(600) == 0
+        return self.sink.result()["turnaround_us"]
+
+
 def row(name, times, done):
-    print(f"{name:9} {times['samples']:7} lines  p50 {times['p50']:8.1f}  p90 {times['p90']:8.1f}  p99 {times['p99']:8.1f}  "
+    print(f"{name:11} {times['samples']:7} lines  p50 {times['p50']:8.1f}  p90 {times['p90']:8.1f}  p99 {times['p99']:8.1f}  "
           f"p99.9 {times['p999']:8.1f}  max {times['max']:9.1f}   {done}", flush=True)
     if times["max"] > 5000:
         print("          worst: " + ", ".join(f"{us / 1000:.1f} ms at line {n}" for us, n in times["worst"]), flush=True)
@@ -78,6 +93,7 @@ def main():
     p.add_argument("--work-us", type=int, default=1000, help="how long the printer takes for a line")
     p.add_argument("--analysis-mb", type=int, default=200)
     p.add_argument("--loads", nargs="*", default=LOADS)
+    p.add_argument("--alone", action="store_true", help="no C sender beside the daemon")
     o = p.parse_args()
     if os.cpu_count() < 2:
         sys.exit("needs two CPUs")
@@ -96,20 +112,20 @@ def main():
     ping_pong = os.path.join(work, "ping_pong")
     subprocess.run(["cc", "-O2", "-o", ping_pong, os.path.join(os.path.dirname(os.path.abspath(__file__)), "ping_pong.c")], check=True)
     for name in o.loads:
+        printer, slow = ["taskset", "-c", "1", *first, binary], ("--work-us", str(o.work_us))
         if name == "C":
-            sink = Sink(["taskset", "-c", "1", *first, binary], work, "--work-us", str(o.work_us))
-            subprocess.run(["taskset", "-c", "0", "nice", "-n", "-10", ping_pong, sink.link, gcode], check=True, capture_output=True)
-            row(name, sink.result()["turnaround_us"], "")
+            row(name, CSender(ping_pong, printer, work, gcode, *slow).result(), "")
             continue
         chosen = {"none": [], "api": [], "cloud": [], "sqlite": ["sqlite"], "tls": ["tls"], "analysis": ["analysis=" + big],
                   "all": ["tls", "sqlite", "analysis=" + big]}[name]
-        sink = Sink(["taskset", "-c", "1", *first, binary], work, "--work-us", str(o.work_us))
+        sink = Sink(printer, work, *slow)
         cloud = RogueCloud() if name in ("cloud", "all") else None
         daemon = LoadedDaemon(o.folder, work, chosen, cloud.settings() if cloud else "")
         over, asked = threading.Event(), [0]
         client = threading.Thread(target=ask, args=(os.path.join(daemon.runtime, "layerd.sock"), over, asked), daemon=True)
         if name in ("api", "all"):
             client.start()
+        beside = None if o.alone else CSender(ping_pong, printer, work, gcode, *slow)
         try:
             daemon.print_file(gcode)
         finally:
@@ -123,6 +139,8 @@ def main():
         done = open(daemon.out).read().strip() if os.path.exists(daemon.out) else ""
         row(name, seen["turnaround_us"], done + (f", {asked[0]} questions" if asked[0] else "")
             + (f", {cloud.told()}" if cloud else ""))
+        if beside:
+            row("C:" + name, beside.result(), "")
     shutil.rmtree(work, ignore_errors=True)
 
 
