@@ -102,6 +102,10 @@ impl Resolve for Target {
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
+
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -158,5 +162,68 @@ mod tests {
         let own = Target { local: true };
         assert!(own.url("http://127.0.0.1:8123/").is_ok() && own.url("http://[::1]/").is_ok());
         assert_eq!(own.url("http://169.254.169.254/"), Err(Forbidden::Inside));
+    }
+
+    /// One to four numbers, as the oldest readers of addresses take them, each in any base.
+    fn in_parts(v4: Ipv4Addr, bases: [u8; 4], parts: usize) -> String {
+        let mut numbers: Vec<u32> = v4
+            .octets()
+            .iter()
+            .take(parts - 1)
+            .map(|n| u32::from(*n))
+            .collect();
+        numbers.push(u32::from(v4) & u32::MAX.checked_shr(8 * (parts as u32 - 1)).unwrap_or(0));
+        let words = numbers.iter().zip(bases).map(|(n, base)| match base {
+            0 => n.to_string(),
+            1 => format!("0x{n:X}"),
+            _ => format!("0{n:o}"),
+        });
+        words.collect::<Vec<_>>().join(".")
+    }
+
+    /// A sign as itself, with its percent number, as the wide one, or with something before it that readers drop.
+    fn disguised(sign: char, how: u8) -> String {
+        match how {
+            1 if sign.is_ascii_alphanumeric() || sign == '.' => format!("%{:02x}", u32::from(sign)),
+            2 if sign.is_ascii_digit() => {
+                char::from_u32(u32::from(sign) - 0x30 + 0xff10).map_or(String::new(), String::from)
+            }
+            3 if sign == '.' => "\u{3002}".to_owned(),
+            4 => format!("\n{sign}"),
+            5 => format!("\u{ad}{sign}"),
+            _ => sign.to_string(),
+        }
+    }
+
+    proptest! {
+        /// This machine and the data centre's own, in any way that browsers and libraries read an address.
+        #[test]
+        fn no_way_of_writing_it_leads_inside(
+            net in prop::sample::select(vec![
+                (0x7f00_0000u32, 8), (0, 8), (0xa9fe_0000, 16), (0xe000_0000, 3), (0x6464_64c8, 32), (0xa83f_8110, 32),
+            ]),
+            low in any::<u32>(), form in 0u8..9, bases in any::<[u8; 4]>(), parts in 1usize..5,
+            signs in prop::collection::vec(0u8..7, 24), dot in any::<bool>(),
+            scheme in prop::sample::select(vec!["http://", "HTTPS://", "http:\\\\", "ht\ttp://", " http:/", "https:", "http:///"]),
+            port in prop::sample::select(vec!["", ":80", ":8080", ":"]),
+            path in prop::sample::select(vec!["", "/x", "?a=@b", "#@example.com", "\\@example.com"]),
+        ) {
+            let v4 = Ipv4Addr::from(net.0 | low & u32::MAX.checked_shr(net.1).unwrap_or(0));
+            let [a, b, c, d] = v4.octets();
+            let (upper, lower) = (u16::from_be_bytes([a, b]), u16::from_be_bytes([c, d]));
+            let host = match form {
+                0 => format!("[::ffff:{v4}]"),
+                1 => format!("[0:0:0:0:0:FFFF:{upper:x}:{lower:04X}]"),
+                2 => format!("[64:ff9b::{v4}]"),
+                3 => format!("[2002:{upper:x}:{lower:x}::{a:x}]"),
+                4 => format!("[::{upper:x}:{lower:x}]"),
+                _ => in_parts(v4, bases.map(|base| base % 3), parts),
+            };
+            let plain = signs.into_iter().chain(std::iter::repeat(0));
+            let host: String = host.chars().zip(plain).map(|(sign, how)| disguised(sign, how)).collect();
+            let dot = if dot && !host.contains('[') { "." } else { "" };
+            let text = format!("{scheme}{host}{dot}{port}{path}");
+            prop_assert!(Target { local: false }.url(&text).is_err(), "{text:?} is {v4}");
+        }
     }
 }
