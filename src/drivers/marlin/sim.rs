@@ -289,7 +289,9 @@ impl Sim {
         let running = self.running.as_ref();
         earliest([
             output,
-            running.map(|_| self.busy_at),
+            running
+                .filter(|_| !self.keepalive.is_zero())
+                .map(|_| self.busy_at),
             running.and_then(|running| self.step_deadline(running)),
             self.report_temperatures.deadline(),
             self.report_position.deadline(),
