@@ -50,7 +50,7 @@ pub fn label(name: &str) -> String {
         .rev()
         .find(|n| stem.is_char_boundary(*n))
         .unwrap_or(0);
-    format!("{}{kind}", stem.get(..end).unwrap_or_default())
+    format!("{}{kind}", stem.get(..end).unwrap_or_default().trim_end())
 }
 
 /// Characters that change how the text around them is read.
@@ -104,6 +104,10 @@ mod tests {
             "{short}"
         );
         assert_eq!(label(&"x".repeat(500)).len(), NAME_MAX_BYTES);
+        // Cut behind a blank: a label is its own label.
+        let short = label(&format!("{} {}", "x".repeat(NAME_MAX_BYTES - 1), "y".repeat(50)));
+        assert_eq!(short, "x".repeat(NAME_MAX_BYTES - 1));
+        assert_eq!(label(&short), short);
     }
 
     #[test]
