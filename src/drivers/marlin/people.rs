@@ -234,7 +234,7 @@ impl Marlin {
 
     /// `busy` lines.
     pub(super) fn busy(&mut self, now: Now, busy: Busy) {
-        self.sender.busy(now.mono);
+        self.sender.busy(now.mono, true);
         match busy {
             Busy::Processing => self.person_done(),
             // The print is lost and nothing is to go on. And it may be a word of ours that made it wait: those

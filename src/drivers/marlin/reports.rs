@@ -150,7 +150,7 @@ impl Marlin {
             }
         });
         if extras.waiting {
-            self.sender.busy(now.mono);
+            self.sender.busy(now.mono, false);
         }
         for reading in readings.into_iter().flatten() {
             let known = self.warmth.get(&reading.heater).copied();

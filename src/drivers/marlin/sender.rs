@@ -166,6 +166,7 @@ pub struct Sender {
     last_rx: Instant,
     /// The printer acknowledged, or said that it is busy.
     last_alive: Instant,
+    keepalive: bool,
     /// `ok`s that belonged to nothing.
     surplus: u32,
     /// First transmissions.
@@ -204,6 +205,7 @@ impl Sender {
             resends_without_ok: 0,
             last_rx: now,
             last_alive: now,
+            keepalive: false,
             surplus: 0,
             lines: 0,
             resends: 0,
@@ -472,9 +474,10 @@ impl Sender {
     }
 
     /// The printer says that it works on something.
-    pub fn busy(&mut self, now: Instant) {
+    pub fn busy(&mut self, now: Instant, by_itself: bool) {
         self.last_alive = now;
         self.probes = 0;
+        self.keepalive |= by_itself;
     }
 
     /// When [`Sender::tick`] is next due; only a hint, early calls do nothing.
@@ -542,7 +545,9 @@ impl Sender {
     /// What comes next if the printer stays as silent as it is, and when: a probe, or the end.
     fn silence_due(&self, front: &Flight, planned: Duration) -> Option<(Instant, Option<Trouble>)> {
         let since = front.at.max(self.last_alive);
-        let limits = silence::limits(self.patience(), planned);
+        // What is asked in vain is answered behind the command: it must not be taken for the `ok` of a line then.
+        let soon = self.keepalive || self.inline_temps == Some(true);
+        let limits = silence::limits(self.patience(), planned, soon);
         let give_up = limits.give_up_after?;
         let last = self.last_probe.filter(|_| self.probes > 0);
         if self.probes < PROBES_MAX {

@@ -83,7 +83,10 @@ pub struct Limits {
 }
 
 /// The limits for a line with this patience, with `planned` seconds of moves queued before it.
-pub fn limits(patience: Patience, planned: Duration) -> Limits {
+///
+/// `soon`: a question during a long command does no harm. The firmware says `busy` meanwhile, so that its silence
+/// means something, or its answers to questions can be told from those to lines, however late they come.
+pub fn limits(patience: Patience, planned: Duration, soon: bool) -> Limits {
     // Planned times come from feed rates only: accelerations make real moves longer.
     let queued = planned.mul_f32(2.0);
     let (probe, give_up) = match patience {
@@ -97,9 +100,10 @@ pub fn limits(patience: Patience, planned: Duration) -> Limits {
         // While it heats the printer tells so every second (`W:`) or says `busy`, which both count as
         // life; a minute without that may be a lost `ok`.
         Patience::Heating => (Some(Duration::from_secs(60)), Duration::from_secs(60)),
-        // Asking is harmless where the firmware does not say `busy` either: the question waits in the printer's
-        // buffer until the command is over. Where the `ok` was lost it is what ends the wait.
-        Patience::Long(limit) => (Some(FLOOR), limit.max(FLOOR)),
+        // The question waits in the printer's buffer until the command is over. Where the `ok` was lost it is what
+        // ends the wait.
+        Patience::Long(limit) if soon => (Some(FLOOR), limit.max(FLOOR)),
+        Patience::Long(limit) => (Some(limit.max(FLOOR)), limit.max(FLOOR)),
         Patience::Drain(extra) => (
             Some(Duration::from_secs(20) + queued + extra),
             FLOOR + queued + extra,
@@ -138,21 +142,26 @@ mod tests {
             Patience::Drain(Duration::ZERO),
             Patience::Long(Duration::ZERO),
         ] {
-            assert!(limits(p, Duration::ZERO).give_up_after >= Some(FLOOR), "{p:?}");
+            assert!(
+                limits(p, Duration::ZERO, true).give_up_after >= Some(FLOOR),
+                "{p:?}"
+            );
         }
-        assert_eq!(limits(Patience::Person, Duration::ZERO).give_up_after, None);
+        assert_eq!(limits(Patience::Person, Duration::ZERO, true).give_up_after, None);
     }
 
     #[test]
     fn a_long_command_is_asked_about_soon_and_given_up_late() {
-        let homing = limits(patience(b"G28"), Duration::ZERO);
-        assert_eq!(homing.probe_after, Some(FLOOR));
-        assert_eq!(homing.give_up_after, Some(Duration::from_secs(300)));
+        for (soon, probe_after) in [(true, FLOOR), (false, Duration::from_secs(300))] {
+            let homing = limits(patience(b"G28"), Duration::ZERO, soon);
+            assert_eq!(homing.probe_after, Some(probe_after));
+            assert_eq!(homing.give_up_after, Some(Duration::from_secs(300)));
+        }
     }
 
     #[test]
     fn queued_moves_extend_every_deadline() {
-        let slow = limits(Patience::Short, Duration::from_secs(40));
+        let slow = limits(Patience::Short, Duration::from_secs(40), true);
         assert!(slow.probe_after >= Some(Duration::from_secs(80)));
         assert!(slow.give_up_after >= Some(Duration::from_secs(110)));
     }
