@@ -252,15 +252,16 @@ fn cooled_after_death(harm: impl Fn(&Path)) {
         words(&running)
     );
     let mut print = following(&house);
+    let deadline = Instant::now() + LIMIT;
+    while house.sim.with(|sim| sim.tool_target_c(0)) <= 0.0 {
+        assert!(Instant::now() < deadline, "nothing becomes hot");
+        house.until("printing");
+    }
     house.daemon.kill().expect("killed");
     house.daemon.wait().expect("gone");
     // It would wait for the daemon to come back.
     print.kill().expect("ended");
     print.wait().expect("ended");
-    assert!(
-        house.sim.with(|sim| sim.tool_target_c(0)) > 0.0,
-        "nothing was hot"
-    );
     harm(&house.dir.path().join("state"));
     let cooled = house.verb(&["cool"]);
     assert_eq!(cooled.status.code(), Some(0), "{}", words(&cooled));
