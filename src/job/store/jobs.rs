@@ -392,6 +392,10 @@ pub(super) struct Mark {
     paused: bool,
     timeline: usize,
     skipped: usize,
+    /// These move when somebody sets the clock. A daemon that is killed before they are on the disk would find a print
+    /// that lasts for years.
+    created: Timestamp,
+    started: Option<Timestamp>,
 }
 
 impl Mark {
@@ -402,11 +406,13 @@ impl Mark {
             paused: record.pauses.last().is_some_and(|p| p.to.is_none()),
             timeline: record.timeline.len(),
             skipped: record.skipped.len(),
+            created: record.created,
+            started: record.started,
         }
     }
 }
 
-fn is_news(before: Mark, record: &JobRecord) -> bool {
+pub(super) fn is_news(before: Mark, record: &JobRecord) -> bool {
     record.state.is_final() || before != Mark::of(record)
 }
 

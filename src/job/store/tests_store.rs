@@ -4,6 +4,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use uuid::Uuid;
 
+use super::jobs::{Mark, is_news};
 use super::*;
 use crate::job::record::{EndedBy, JobRecord, JobState, PauseSpan, TimelineEntry};
 use crate::printer::event::{Checkpoint, JournalLine};
@@ -152,6 +153,32 @@ async fn the_live_job_is_found_and_progress_is_seen_before_it_is_written() {
     let done = store.job(job.uid).await.unwrap().unwrap();
     assert_eq!(done.state, JobState::Done);
     assert_eq!(done.checkpoint, None, "a complete job has no place to go on from");
+}
+
+#[test]
+fn times_that_a_set_clock_moved_are_more_than_progress() {
+    let job = JobRecord {
+        state: JobState::Running,
+        ..full("ender")
+    };
+    let mark = Mark::of(&job);
+    let further = JobRecord {
+        percent: Some(50.0),
+        ..job.clone()
+    };
+    assert!(!is_news(mark, &further));
+    for moved in [
+        JobRecord {
+            created: at(-86_400),
+            ..job.clone()
+        },
+        JobRecord {
+            started: Some(at(86_405)),
+            ..job.clone()
+        },
+    ] {
+        assert!(is_news(mark, &moved));
+    }
 }
 
 #[tokio::test]
