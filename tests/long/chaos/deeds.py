@@ -122,13 +122,17 @@ def bambu(world, event):
 def broker(world, event):
     """Killed with everything that it kept."""
     if world.broker and world.broker.client:
-        world.links.all["broker"].set("cut")
+        way = world.links.all["broker"]
+        way.held = True
+        way.set("cut")
         world.broker.kill()
 
         def back():
             world.broker.start()
-            # Nobody publishes before the listener listens.
-            world.links.all["broker"].set("open")
+            # Nobody publishes before the listener listens: it would be acknowledged and forgotten. Another deed may have
+            # cut and healed this link meanwhile.
+            way.held = False
+            way.set("open")
         world.later(event["for"], back)
 
 

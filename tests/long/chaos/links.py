@@ -11,6 +11,8 @@ class Link:
 
     def __init__(self, loop, target):
         self.loop, self.target, self.mode, self.ends = loop, target, "open", set()
+        # Nothing gets through, whatever the mode is set to meanwhile.
+        self.held = False
         self.flows = None
         asyncio.run_coroutine_threadsafe(self.listen(), loop).result(10)
 
@@ -32,7 +34,7 @@ class Link:
                 end.transport.abort()
 
     async def serve(self, reader, writer):
-        if self.mode == "cut":
+        if self.mode == "cut" or self.held:
             writer.transport.abort()
             return
         self.ends.add(writer)
