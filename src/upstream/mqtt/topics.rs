@@ -98,20 +98,20 @@ mod tests {
 
     #[test]
     fn names_are_one_part_each_and_commands_find_their_printer() {
-        let topics = Topics::new("/farm/layerd/", "Shop Pi #1");
-        assert_eq!(topics.status(), "farm/layerd/Shop_Pi__1/status");
+        let topics = Topics::new("/shop/layerd/", "Shop Pi #1");
+        assert_eq!(topics.status(), "shop/layerd/Shop_Pi__1/status");
         assert_eq!(
             topics.of("ender+/3", "job"),
-            "farm/layerd/Shop_Pi__1/ender__3/job"
+            "shop/layerd/Shop_Pi__1/ender__3/job"
         );
-        assert_eq!(topics.commands(), "farm/layerd/Shop_Pi__1/+/command");
+        assert_eq!(topics.commands(), "shop/layerd/Shop_Pi__1/+/command");
         for (topic, printer) in [
-            ("farm/layerd/Shop_Pi__1/p/command", Some("p")),
-            ("farm/layerd/Shop_Pi__1/p/q/command", None),
-            ("farm/layerd/Shop_Pi__1//command", None),
-            ("farm/layerd/Shop_Pi__1/command", None),
-            ("farm/layerd/other/p/command", None),
-            ("farm/layerd/Shop_Pi__1/p/result", None),
+            ("shop/layerd/Shop_Pi__1/p/command", Some("p")),
+            ("shop/layerd/Shop_Pi__1/p/q/command", None),
+            ("shop/layerd/Shop_Pi__1//command", None),
+            ("shop/layerd/Shop_Pi__1/command", None),
+            ("shop/layerd/other/p/command", None),
+            ("shop/layerd/Shop_Pi__1/p/result", None),
             ("", None),
         ] {
             assert_eq!(topics.commanded(topic), printer, "{topic}");
