@@ -90,6 +90,7 @@ elif rustup target list --installed 2>/dev/null | grep -qx "$target" || timeout 
 else
     say "$arch: rustup cannot fetch $target; the standard library is built from Debian's sources"
     need rustc-web rust-web-src lld
+    command -v cargo >/dev/null || need cargo-web
     export RUSTC=/usr/bin/rustc
     from_source
 fi

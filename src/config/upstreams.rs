@@ -6,9 +6,6 @@ use super::model::{Broker, Mqtt, SimplyPrint};
 use super::secrets::Secret;
 use super::section::Section;
 
-/// Largest file with a password.
-const PASSWORD_MAX_BYTES: u64 = 4096;
-
 /// `[upstream.simplyprint]`.
 pub fn read_simplyprint(section: &mut Section<'_>) -> SimplyPrint {
     let url = |section: &mut Section<'_>, key: &'static str, schemes: [&str; 2], default: &str| {
@@ -142,18 +139,9 @@ fn password(section: &mut Section<'_>, direct: Option<Secret>) -> Option<Secret>
         section.mistake("password_file", "Give `password` or `password_file`, not both.");
         return None;
     }
-    let read = std::fs::metadata(&file).and_then(|meta| match meta.len() {
-        0..=PASSWORD_MAX_BYTES => std::fs::read_to_string(&file),
-        _ => Err(std::io::Error::other("it is larger than 4 KiB")),
-    });
-    match read {
-        Ok(text) => Some(Secret::new(text.trim_end_matches(['\r', '\n']))),
-        Err(error) => {
-            let text = format!("`password_file` cannot be read: {}: {error}.", file.display());
-            section.mistake("password_file", text);
-            None
-        }
-    }
+    Secret::from_file(&file)
+        .map_err(|why| section.mistake("password_file", format!("`password_file` cannot be read: {why}")))
+        .ok()
 }
 
 /// Reads `mqtts://broker.lan:8883`.

@@ -134,12 +134,12 @@ fn code(section: &mut Section<'_>) -> Option<Secret> {
             return None;
         }
         (Some(code), None) => code,
-        (None, Some(file)) => match std::fs::read_to_string(&file) {
-            Ok(text) => Secret::new(text.trim()),
-            Err(error) => {
+        (None, Some(file)) => match Secret::from_file(&file) {
+            Ok(text) => Secret::new(text.reveal().trim()),
+            Err(why) => {
                 section.mistake(
                     "access_code_file",
-                    format!("`access_code_file` cannot be read: {}: {error}.", file.display()),
+                    format!("`access_code_file` cannot be read: {why}"),
                 );
                 return None;
             }

@@ -1,8 +1,7 @@
 //! Settings of one Klipper printer.
 
 use std::any::Any;
-use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use super::shell::MoonrakerDriver;
@@ -10,9 +9,6 @@ use super::{faults, socket};
 use crate::config::{Secret, Section};
 use crate::drivers::{BoxFuture, Build, Context, Driver, Reach};
 use crate::printer::fault::Fault;
-
-/// Longest key file that is read.
-const KEY_MAX: u64 = 4096;
 
 /// How a printer is reached.
 #[derive(Clone, Debug, PartialEq)]
@@ -78,24 +74,11 @@ impl Config {
         let Some(path) = &self.key_file else {
             return Ok(self.key.clone());
         };
-        let text = read_key(path).map_err(|error| {
-            faults::UNAUTHORIZED
-                .with_what(format!(
-                    "The API key of Moonraker could not be read from {}.",
-                    path.display()
-                ))
-                .with_raw(error.to_string())
+        let text = Secret::from_file(path).map_err(|why| {
+            faults::UNAUTHORIZED.with_what(format!("The API key of Moonraker could not be read from {why}"))
         })?;
-        Ok(Some(Secret::new(text.trim())).filter(|key| !key.reveal().is_empty()))
+        Ok(Some(Secret::new(text.reveal().trim())).filter(|key| !key.reveal().is_empty()))
     }
-}
-
-fn read_key(path: &Path) -> std::io::Result<String> {
-    let mut text = String::new();
-    std::fs::File::open(path)?
-        .take(KEY_MAX)
-        .read_to_string(&mut text)?;
-    Ok(text)
 }
 
 impl Build for Config {
