@@ -78,7 +78,16 @@ from_source() {
     export RUSTC_BOOTSTRAP=1
     std=(-Z build-std=std,panic_abort,panic_unwind -Z build-std-features=panic-unwind,optimize_for_size)
     # Text is searched and numbers are read by what the library brings.
-    std+=(--config "profile.$profile.package.core.opt-level=3")
+    [ "$arch" = armv6 ] || std+=(--config "profile.$profile.package.core.opt-level=3")
+    # The processor of a Pi Zero gains little from more code: its cache for it has 16 KiB.
+    if [ "$arch" = armv6 ]; then
+        for library in core layerd-gcode crc32fast memchr sha2 zlib-rs; do
+            std+=(--config "profile.$profile.package.$library.opt-level=2")
+        done
+        for library in bytes mio serde_json tokio; do
+            std+=(--config "profile.$profile.package.$library.opt-level=\"z\"")
+        done
+    fi
     # Panics unwind from calls alone, not from anywhere: smaller tables will do.
     flags=(-Zuse-sync-unwind=yes "--remap-path-prefix=$("${RUSTC:-rustc}" --print sysroot)/lib/rustlib/src/rust/library=/std")
 }
@@ -112,6 +121,8 @@ fi
 
 # The same result wherever the sources lie. Paths of libraries are in every message of a panic: short ones.
 home=${CARGO_HOME:-$HOME/.cargo}
+# Thumb-2: three quarters of the size of ARM code, and not slower. ARMv6 has no such thing.
+[ "$arch" != armv7 ] || [ ${#std[@]} = 0 ] || flags+=(-Ctarget-feature=+thumb-mode)
 flags+=("--remap-path-prefix=$PWD=/src" "--remap-path-prefix=$home=/cargo")
 for registry in "$home"/registry/src/*/; do
     flags+=("--remap-path-prefix=${registry%/}=/dep")

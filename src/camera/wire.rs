@@ -6,6 +6,7 @@ use bytes::Bytes;
 
 use super::faults;
 use super::frame::{Cutter, PICTURE_MAX, TooBig};
+use crate::host::names::Names;
 use crate::printer::fault::Fault;
 
 /// From nothing to a whole picture. Some cameras wake up first.
@@ -24,6 +25,7 @@ pub fn client() -> Result<reqwest::Client, Fault> {
         .tls_backend_preconfigured((*tls).clone())
         .redirect(reqwest::redirect::Policy::limited(REDIRECTS))
         .no_proxy()
+        .dns_resolver(Names)
         .timeout(PICTURE_LIMIT)
         .pool_max_idle_per_host(0)
         .build()

@@ -36,6 +36,9 @@ const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// Moves of the small print.
 const MOVES: usize = 400;
 
+/// Calls between the fault of the test and its task.
+const CALLS: usize = 40;
+
 /// One part of the test: what it is called, and what came of it.
 struct Part {
     name: &'static str,
@@ -47,6 +50,7 @@ pub fn run(globals: &Globals) -> Done {
     let parts = block_on(async {
         let mut parts = Vec::new();
         for (name, result) in [
+            ("faults", faults().await),
             ("tls", tls()),
             ("sqlite", sqlite().await),
             ("terminal", terminal().await),
@@ -76,6 +80,31 @@ pub fn run(globals: &Globals) -> Done {
         }
     }
     Ok(if good { Exit::Good } else { Exit::Failed })
+}
+
+/// What goes wrong in one task ends that task alone, and what it held is let go on the way out: the tables that this takes
+/// are in the program, and right. (Where they are not, the program ends here.)
+async fn faults() -> Result<String, String> {
+    let held = Arc::new(());
+    let deep = held.clone();
+    match tokio::spawn(async move { descend(CALLS, deep) }).await {
+        Err(end) if end.is_panic() => {}
+        _ => return Err("a task went on behind its fault".to_owned()),
+    }
+    match Arc::strong_count(&held) {
+        1 => Ok(format!("one that was {CALLS} calls deep ended its task alone")),
+        more => Err(format!("a fault left {} things behind", more - 1)),
+    }
+}
+
+#[inline(never)]
+fn descend(calls: usize, held: Arc<()>) -> usize {
+    if calls == 0 {
+        // As a panic does, but without its words in the log.
+        std::panic::resume_unwind(Box::new("self-test"));
+    }
+    let mine = held.clone();
+    descend(calls - 1, held) + Arc::strong_count(&mine)
 }
 
 /// The provider makes keys, and the one client of the process can be built with it.

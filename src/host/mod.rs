@@ -4,6 +4,7 @@ pub mod boot;
 pub mod fdstore;
 pub mod health;
 pub mod holders;
+pub mod names;
 pub mod notify;
 pub mod serial;
 pub mod serial_ids;

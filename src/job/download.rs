@@ -1,7 +1,7 @@
 //! A file from an address into the spool: the way there, with its limits. Which addresses are allowed, and what becomes
 //! of a transfer that breaks, is for who asks.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::time::Duration;
 
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
@@ -10,6 +10,7 @@ use reqwest::{Client, ClientBuilder, Response, StatusCode, Url};
 use rustls::ClientConfig;
 
 use super::incoming::Incoming;
+use crate::host::names;
 use crate::printer::fault::Fault;
 
 /// Redirects that are followed.
@@ -78,13 +79,12 @@ where
 {
     let name = name.as_str().to_owned();
     Box::pin(async move {
-        let found =
-            tokio::time::timeout(RESOLVE_LIMIT, tokio::net::lookup_host((name.as_str(), 0))).await??;
-        let allowed: Vec<SocketAddr> = found.filter(|a| allowed(a.ip())).collect();
-        if allowed.is_empty() {
+        let mut found = tokio::time::timeout(RESOLVE_LIMIT, names::addresses(&name, 0)).await??;
+        found.retain(|a| allowed(a.ip()));
+        if found.is_empty() {
             return Err(no.into());
         }
-        Ok(Box::new(allowed.into_iter()) as Addrs)
+        Ok(Box::new(found.into_iter()) as Addrs)
     })
 }
 

@@ -13,6 +13,7 @@ use super::digest::Challenge;
 use super::faults;
 use super::relay::{self, Ask, Call};
 use crate::config::model::PowerKind;
+use crate::host::names::Names;
 use crate::printer::fault::Fault;
 
 /// A switch in the house answers within this, or not.
@@ -144,6 +145,7 @@ fn client() -> Result<reqwest::Client, Fault> {
         // A relay does not send one elsewhere; with a password that would be somebody else's business.
         .redirect(reqwest::redirect::Policy::none())
         .no_proxy()
+        .dns_resolver(Names)
         .timeout(HTTP_LIMIT)
         .pool_max_idle_per_host(1)
         .build()

@@ -12,6 +12,7 @@ use tokio::time::timeout;
 use super::heard::{SERVICE, SelfTold, announcement, detect_answer, detect_question};
 use super::{faults, tls};
 use crate::drivers::Found;
+use crate::host::names;
 use crate::sorted::SortedMap;
 
 /// Where printers announce themselves.
@@ -58,9 +59,11 @@ async fn detect_on(address: IpAddr, port: u16, secure: bool) -> Option<SelfTold>
 
 /// Asks one address who it is. `None`: it is no printer, or one whose firmware has no probe.
 pub async fn detect(host: &str) -> Option<SelfTold> {
-    let resolve = tokio::net::lookup_host((host, 0));
-    let mut addresses = timeout(DETECT_LIMIT, resolve).await.ok()?.ok()?;
-    let address = addresses.next()?.ip();
+    let addresses = timeout(DETECT_LIMIT, names::addresses(host, 0))
+        .await
+        .ok()?
+        .ok()?;
+    let address = addresses.first()?.ip();
     for (port, secure) in DETECT_PORTS {
         if let Ok(Some(told)) = timeout(DETECT_LIMIT, detect_on(address, port, secure)).await {
             return Some(SelfTold {

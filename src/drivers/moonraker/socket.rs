@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::net::{TcpStream, UnixStream};
+use tokio::net::UnixStream;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::http::HeaderValue;
@@ -15,7 +15,7 @@ use super::config::Config;
 use super::rpc::FRAME_MAX;
 use super::{faults, rpc, token};
 use crate::config::Secret;
-use crate::host::tls;
+use crate::host::{names, tls};
 use crate::json;
 use crate::printer::fault::Fault;
 
@@ -67,9 +67,7 @@ impl Socket {
             .trim_matches(['[', ']'])
             .to_owned();
         let port = url.port_or_known_default().unwrap_or(7125);
-        let tcp = TcpStream::connect((host.as_str(), port))
-            .await
-            .map_err(|e| broken(&e))?;
+        let tcp = names::connect(&host, port).await.map_err(|e| broken(&e))?;
         let _ = tcp.set_nodelay(true);
         let secure = url.scheme() == "https";
         let stream: Box<dyn Bytes> = if secure {

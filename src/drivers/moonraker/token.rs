@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::config::Config;
 use super::faults;
 use crate::config::Secret;
+use crate::host::names::Names;
 use crate::host::tls;
 use crate::printer::fault::Fault;
 
@@ -31,6 +32,7 @@ pub async fn once(config: &Config, key: &Secret) -> Result<Option<Secret>, Fault
     let client = reqwest::Client::builder()
         .tls_backend_preconfigured((*tls).clone())
         .no_proxy()
+        .dns_resolver(Names)
         .redirect(reqwest::redirect::Policy::none())
         .timeout(LIMIT)
         .build();

@@ -15,6 +15,7 @@ use super::socket;
 use crate::blocking;
 use crate::gcode::analyze::Options;
 use crate::gcode::analyze_file::analyze_file;
+use crate::host::names::Names;
 use crate::host::tls;
 use crate::printer::command::StartJob;
 use crate::printer::fault::{Fault, Severity};
@@ -109,6 +110,7 @@ pub async fn upload(
     let client = reqwest::Client::builder()
         .tls_backend_preconfigured((*tls).clone())
         .no_proxy()
+        .dns_resolver(Names)
         .redirect(reqwest::redirect::Policy::none())
         .connect_timeout(Duration::from_secs(15))
         // Moonraker answers when it has read the whole file once more; slow on a small host.

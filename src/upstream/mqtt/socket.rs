@@ -14,7 +14,6 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
 use rustls_platform_verifier::BuilderVerifierExt;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadHalf, WriteHalf};
-use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio_rustls::TlsConnector;
 use tokio_tungstenite::tungstenite::Message;
@@ -28,7 +27,7 @@ use super::link::{Heard, Link, Login};
 use super::proto::Qos;
 use super::topics::Topics;
 use crate::config::model::{Broker, Mqtt};
-use crate::host::tls;
+use crate::host::{names, tls};
 
 /// How long each step of opening may take.
 const OPEN_LIMIT: Duration = Duration::from_secs(20);
@@ -156,7 +155,7 @@ impl Socket {
     /// # Errors
     /// [`SocketError`].
     pub async fn open(broker: &Broker, tls: Option<Arc<ClientConfig>>) -> Result<Socket, SocketError> {
-        let tcp = within(TcpStream::connect((broker.host.as_str(), broker.port))).await??;
+        let tcp = within(names::connect(&broker.host, broker.port)).await??;
         tcp.set_nodelay(true)?;
         let pipe: Box<dyn Pipe> = match tls {
             Some(tls) => {
