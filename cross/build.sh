@@ -121,6 +121,8 @@ fi
 
 # The same result wherever the sources lie. Paths of libraries are in every message of a panic: short ones.
 home=${CARGO_HOME:-$HOME/.cargo}
+# With a frame pointer a function on x86-64 needs a third less of tables for unwinding, and no more code.
+[ "$arch" != x86_64 ] || flags+=(-Cforce-frame-pointers=yes)
 # Thumb-2: three quarters of the size of ARM code, and not slower. ARMv6 has no such thing.
 [ "$arch" != armv7 ] || [ ${#std[@]} = 0 ] || flags+=(-Ctarget-feature=+thumb-mode)
 flags+=("--remap-path-prefix=$PWD=/src" "--remap-path-prefix=$home=/cargo")

@@ -87,8 +87,11 @@ pub fn run(globals: &Globals) -> Done {
 async fn faults() -> Result<String, String> {
     let held = Arc::new(());
     let deep = held.clone();
-    match tokio::spawn(async move { descend(CALLS, deep) }).await {
-        Err(end) if end.is_panic() => {}
+    let end = tokio::task::JoinSet::from_iter([async move { descend(CALLS, deep) }])
+        .join_next()
+        .await;
+    match end {
+        Some(Err(end)) if end.is_panic() => {}
         _ => return Err("a task went on behind its fault".to_owned()),
     }
     match Arc::strong_count(&held) {
