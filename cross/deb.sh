@@ -14,8 +14,9 @@ made=target/package
 rm -rf "$made"
 mkdir -p "$made"
 version=$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -1)
-here=${LAYERD:-target/release/layerd}
-[ -x "$here" ] || { cargo build --quiet --locked --release --bin layerd && here=target/release/layerd; }
+here=${LAYERD:-}
+[ -n "$here" ] || [ "$arch" != "$(uname -m)" ] || here=dist/layerd-$arch
+[ -n "$here" ] || { cargo build --quiet --locked --release --bin layerd && here=target/release/layerd; }
 "$here" man | gzip -9n >"$made/layerd.1.gz"
 for shell in bash zsh fish; do "$here" completions "$shell" >"$made/completions.$shell"; done
 cross/licenses "$target" >"$made/dependencies.txt"
