@@ -82,11 +82,11 @@ fn is_own(name: &str, own: &str) -> bool {
 
 /// What the owner of a name answers; empty when nobody does.
 async fn asked(name: &str) -> Vec<IpAddr> {
-    let Ok(daemon) = ServiceDaemon::new() else {
+    let Ok(daemon) = ServiceDaemon::new().map(Asking) else {
         return Vec::new();
     };
     let mut found = Vec::new();
-    if let Ok(events) = daemon.resolve_hostname(name, Some(LOCAL_MS)) {
+    if let Ok(events) = daemon.0.resolve_hostname(name, Some(LOCAL_MS)) {
         let answer = async {
             while let Ok(event) = events.recv_async().await {
                 match event {
@@ -102,8 +102,16 @@ async fn asked(name: &str) -> Vec<IpAddr> {
         let limit = Duration::from_millis(LOCAL_MS + 500);
         found = tokio::time::timeout(limit, answer).await.unwrap_or_default();
     }
-    let _ = daemon.shutdown();
     found
+}
+
+/// Ends its thread with the question, also when nobody waits for the answer any more.
+struct Asking(ServiceDaemon);
+
+impl Drop for Asking {
+    fn drop(&mut self) {
+        let _ = self.0.shutdown();
+    }
 }
 
 /// IPv4 first. Addresses of one link alone are of no use without the link.
@@ -160,6 +168,26 @@ mod tests {
                 .iter()
                 .all(|a| a.ip().is_loopback())
         );
+    }
+
+    #[tokio::test]
+    async fn a_question_that_is_given_up_leaves_no_thread() {
+        let asking = || {
+            let tasks = std::fs::read_dir("/proc/self/task").unwrap();
+            let names = tasks.filter_map(|t| std::fs::read_to_string(t.ok()?.path().join("comm")).ok());
+            names.filter(|name| name.starts_with("mDNS")).count()
+        };
+        let before = asking();
+        let wait = Duration::from_millis(50);
+        let mut question = Box::pin(asked("no-such-printer.local."));
+        tokio::time::timeout(wait, &mut question).await.unwrap_err();
+        assert!(asking() > before, "nobody asks");
+        drop(question);
+        let end = tokio::time::Instant::now() + Duration::from_secs(20);
+        while asking() > before {
+            assert!(tokio::time::Instant::now() < end, "its thread goes on");
+            tokio::time::sleep(wait).await;
+        }
     }
 
     #[test]
