@@ -4,8 +4,10 @@
 use std::collections::HashSet;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::pin::pin;
 use std::time::Duration;
 
+use futures_util::future::{Either, select};
 use mdns_sd::{HostnameResolutionEvent, ScopedIp, ServiceDaemon};
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use tokio::net::TcpStream;
@@ -17,22 +19,42 @@ const LOCAL_MS: u64 = 3000;
 /// Most addresses of one name.
 const ADDRESSES_MAX: usize = 8;
 
-/// The addresses of a host, which may be an address itself. IPv4 first.
+/// How long the system may think about a name of the local network after everybody there was silent. Of a name server that
+/// cannot be reached it waits for much longer.
+const SYSTEM_MORE: Duration = Duration::from_secs(2);
+
+/// When this machine's own name stands for loopback: the system had time to say more.
+const OWN_AFTER: Duration = Duration::from_secs(1);
+
+/// The addresses of a host, which may be an address itself. For a name of the local network the system and the network are
+/// asked at once: whoever knows it first.
 ///
 /// # Errors
-/// Nobody knows the name; of the local network's names no answer counts as that after three seconds.
+/// Nobody knows the name; of the local network's names that takes three to five seconds.
 pub async fn addresses(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
-    let error = match tokio::net::lookup_host((host, port)).await {
-        Ok(found) => return Ok(found.collect()),
-        Err(error) => error,
-    };
+    let system = async { tokio::net::lookup_host((host, port)).await.map(Iterator::collect) };
     let Some(name) = local(host) else {
-        return Err(error);
+        return system.await;
     };
-    if is_own(&name, &rustix::system::uname().nodename().to_string_lossy()) {
-        return Ok(vec![(Ipv4Addr::LOCALHOST, port).into()]);
-    }
-    let found = asked(&name).await;
+    let network = async {
+        if is_own(&name, &rustix::system::uname().nodename().to_string_lossy()) {
+            tokio::time::sleep(OWN_AFTER).await;
+            return vec![Ipv4Addr::LOCALHOST.into()];
+        }
+        asked(&name).await
+    };
+    let (system, network) = (pin!(system), pin!(network));
+    let found = match select(system, network).await {
+        Either::Left((Ok(found), _)) => return Ok(found),
+        Either::Left((Err(_), network)) => network.await,
+        Either::Right((found, system)) if found.is_empty() => {
+            if let Ok(Ok(late)) = tokio::time::timeout(SYSTEM_MORE, system).await {
+                return Ok(late);
+            }
+            found
+        }
+        Either::Right((found, _)) => found,
+    };
     if found.is_empty() {
         return Err(io::Error::new(
             io::ErrorKind::NotFound,
