@@ -82,6 +82,44 @@ pub fn shown_config(text: &str) -> Shown {
     load::shown(text, &Surroundings::of_process(), &kinds(), &mut configure)
 }
 
+/// In the state directory: the serial printers that ran last, for [`ran_last`].
+const RAN_LAST: &str = "serial-printers.toml";
+
+/// The serial printers that the service ran with last, whatever has become of its configuration since: enough to turn their
+/// heaters off.
+pub fn ran_last(config: &Path) -> Option<Configured> {
+    let text = std::fs::read(config).unwrap_or_default();
+    let text = String::from_utf8_lossy(&text);
+    let state_dir = load::state_dir(&text, &Surroundings::of_process());
+    read_config(&state_dir.join(RAN_LAST)).ok()
+}
+
+/// Keeps what [`ran_last`] reads; written only when it changed.
+fn keep_what_runs(config: &Configured) {
+    let state_dir = &config.agent.state_dir;
+    // A text of JSON is one of TOML, too.
+    let quoted = |text: &str| serde_json::Value::from(text).to_string();
+    let mut text = format!(
+        "# Written by layerd, for `layerd cool`.\n[agent]\nstate_dir = {}\n",
+        quoted(&state_dir.display().to_string())
+    );
+    for printer in &config.printers {
+        if let Some(keys) = printer.driver.cooling() {
+            let (name, kind) = (quoted(&printer.name), quoted(&printer.kind));
+            text.push_str(&format!("[printer.{name}]\ndriver = {kind}\n{keys}"));
+        }
+    }
+    let path = state_dir.join(RAN_LAST);
+    if std::fs::read(&path).is_ok_and(|kept| kept == text.as_bytes()) {
+        return;
+    }
+    let new = state_dir.join(format!("{RAN_LAST}.new"));
+    let kept = std::fs::write(&new, text).and_then(|()| std::fs::rename(&new, &path));
+    if let Err(error) = kept {
+        tracing::warn!("{}: cannot be written: {error}", path.display());
+    }
+}
+
 fn kinds() -> Vec<&'static str> {
     REGISTRY.iter().map(|f| f.kind()).collect()
 }
@@ -190,6 +228,7 @@ impl Daemon {
         let socket = runtime_dir.join(SOCKET_NAME);
         let listener = api::bind_unix(&socket).await?;
         let door = api::which_file(&socket);
+        keep_what_runs(&config);
         let store = Store::open(&state_dir.join(FILE_NAME))?;
         let spool = Spool::open(state_dir.join("spool"), store.clone(), Caps::default())?;
         let pool = AnalysisPool::start(spool.clone(), analyze_path)?;
@@ -285,6 +324,7 @@ impl Daemon {
         let reread = Box::new(move || match &path {
             Some(path) => {
                 let config = read_config(path).map_err(|mistakes| mistakes.to_string())?;
+                keep_what_runs(&config);
                 let changed = upstreams(&config);
                 wanted.send_if_modified(|plans| {
                     let news = *plans != changed;

@@ -178,10 +178,10 @@ fn the_self_test_passes_with_a_line_for_each_part() {
     let done = layerd(&["self-test"]);
     assert_eq!(done.status.code(), Some(0), "{}{}", out(&done), err(&done));
     let text = out(&done);
-    for part in ["tls", "sqlite", "terminal", "ports", "print"] {
+    for part in ["faults", "tls", "sqlite", "terminal", "ports", "print"] {
         assert!(text.contains(&format!("ok    {part}: ")), "{text}");
     }
-    assert_eq!(text.lines().count(), 5, "{text}");
+    assert_eq!(text.lines().count(), 6, "{text}");
 }
 
 #[test]

@@ -242,6 +242,17 @@ fn a_printer_that_a_dead_daemon_left_printing_is_cooled() {
     });
 }
 
+/// A mistake in the configuration is what most often keeps a service from coming back.
+#[test]
+fn a_broken_configuration_leaves_no_heater_on() {
+    cooled_after_death(|state| {
+        let config = state.parent().expect("a folder").join("layerd.toml");
+        let text = std::fs::read_to_string(&config).expect("readable");
+        let broken = text.replace("driver", "drvier") + "\n[upstream.mqtt\n";
+        std::fs::write(config, broken).expect("written");
+    });
+}
+
 fn cooled_after_death(harm: impl Fn(&Path)) {
     let mut house = House::build(2.0);
     let running = house.verb(&["cool"]);

@@ -3,14 +3,26 @@
 use super::client::block_on;
 use super::exit::{Done, Exit, Failure};
 use super::{Globals, moving, out};
-use crate::daemon::read_config;
+use crate::daemon::{ran_last, read_config};
 use crate::job::store::{FILE_NAME, Store, StoreError};
 use crate::json::json;
 
 /// Turns the heaters of printers off that a dead daemon left printing.
 pub fn run(globals: &Globals) -> Done {
-    let config =
-        read_config(globals.config_path()).map_err(|mistakes| Failure::usage(mistakes.to_string()))?;
+    let path = globals.config_path();
+    let config = match read_config(path) {
+        Ok(config) => config,
+        // What is wrong with it may be why the daemon failed. A heater does not stay on for that.
+        Err(mistakes) => match ran_last(path) {
+            Some(config) => {
+                out::err(format!(
+                    "{mistakes}\nlayerd: The printers are those that the service ran with last."
+                ));
+                config
+            }
+            None => return Err(Failure::usage(mistakes.to_string())),
+        },
+    };
     let state_dir = config.agent.state_dir.clone();
     let path = state_dir.join(FILE_NAME);
     // Refused while the service runs: it minds the heaters then.

@@ -157,6 +157,10 @@ pub trait Build: Send + Sync + fmt::Debug {
     }
     /// `layerd check`: can the printer be reached? Opens no port that a print may own.
     fn reachable<'a>(&'a self) -> BoxFuture<'a, Reach>;
+    /// The keys of a section that are enough for [`Build::cool`], as text; no secrets. `None`: nothing is cooled.
+    fn cooling(&self) -> Option<String> {
+        None
+    }
     /// `layerd cool`: heaters off without a daemon, after it failed with a print of this printer.
     /// `None`: the printer has a host of its own that minds them.
     fn cool<'a>(

@@ -10,8 +10,12 @@ use tokio::process::Command;
 use super::fdstore::FdStore;
 use super::notify::NotifySocket;
 
-/// How long systemd may take to say which job it runs for this unit.
-const JOB_LIMIT: Duration = Duration::from_secs(1);
+/// How long systemd may take to say which job it runs for this unit. A small board that unpacks a package is slow to answer,
+/// and no answer ends a print; while it is asked prints go on.
+const JOB_LIMIT: Duration = Duration::from_secs(10);
+/// How often it is asked: in an upgrade of the system, buses are restarted too.
+const JOB_TRIES: u32 = 3;
+const JOB_AGAIN: Duration = Duration::from_millis(300);
 /// The unit's name where the control group does not tell.
 const USUAL_UNIT: &str = "layerd.service";
 /// A status line that a terminal can show.
@@ -115,33 +119,11 @@ impl Systemd {
         if self.socket.is_none() {
             return JobType::Other;
         }
-        let groups = std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
-        let (unit, of_user) = unit_of(&groups);
-        let mut command = Command::new("systemctl");
-        if of_user {
-            command.arg("--user");
-        }
-        command
-            .args(["list-jobs", "--no-legend", "--plain", "--full", &unit])
-            .stdin(Stdio::null())
-            .kill_on_drop(true);
-        match tokio::time::timeout(JOB_LIMIT, command.output()).await {
-            Ok(Ok(output)) if !output.status.success() => {
-                // It says a line or two; a print may end for this, so the log has to tell why.
-                let said: String = String::from_utf8_lossy(&output.stderr)
-                    .chars()
-                    .take(300)
-                    .collect();
-                tracing::warn!(
-                    "systemctl cannot tell whether this is a restart ({}): {}",
-                    output.status,
-                    said.trim()
-                );
-                JobType::Other
-            }
-            Ok(Ok(output)) => job_in(&String::from_utf8_lossy(&output.stdout), &unit),
-            Ok(Err(error)) => {
-                tracing::warn!("systemctl cannot be asked whether this is a restart: {error}");
+        match tokio::time::timeout(JOB_LIMIT, queued_job()).await {
+            Ok(Ok(job)) => job,
+            Ok(Err(why)) => {
+                // A print may end for this, so the log has to tell why.
+                tracing::warn!("systemctl cannot tell whether this is a restart: {why}");
                 JobType::Other
             }
             Err(_) => {
@@ -158,6 +140,36 @@ impl Systemd {
             tracing::debug!("systemd was not told: {error}");
         }
     }
+}
+
+/// What `systemctl` says of the jobs of this unit, or its words when it fails each time.
+async fn queued_job() -> Result<JobType, String> {
+    let groups = std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+    let (unit, of_user) = unit_of(&groups);
+    let mut said = String::new();
+    for tried in 0..JOB_TRIES {
+        if tried > 0 {
+            tokio::time::sleep(JOB_AGAIN).await;
+        }
+        let mut command = Command::new("systemctl");
+        if of_user {
+            command.arg("--user");
+        }
+        command
+            .args(["list-jobs", "--no-legend", "--plain", "--full", &unit])
+            .stdin(Stdio::null())
+            .kill_on_drop(true);
+        let output = command.output().await.map_err(|e| e.to_string())?;
+        if output.status.success() {
+            return Ok(job_in(&String::from_utf8_lossy(&output.stdout), &unit));
+        }
+        said = String::from_utf8_lossy(&output.stderr)
+            .trim()
+            .chars()
+            .take(300)
+            .collect();
+    }
+    Err(said)
 }
 
 /// The unit of a process by its control group, and whether a user's manager runs it.

@@ -140,6 +140,18 @@ impl Build for Config {
         self
     }
 
+    fn cooling(&self) -> Option<String> {
+        let port = match &self.port {
+            PortSpec::Auto => "auto".to_owned(),
+            PortSpec::Path(path) => path.display().to_string(),
+        };
+        let baud = self
+            .baud
+            .map(|baud| format!("baud = {baud}\n"))
+            .unwrap_or_default();
+        Some(format!("port = {}\n{baud}", serde_json::Value::from(port)))
+    }
+
     fn cool<'a>(&'a self, state_dir: &'a Path, printer: &'a str) -> Option<BoxFuture<'a, Result<(), Fault>>> {
         Some(Box::pin(async move {
             super::cool::cool(self, &pin_file(state_dir, printer)).await
