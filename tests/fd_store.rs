@@ -160,6 +160,16 @@ fn a_restart_keeps_the_line_and_its_unread_bytes() {
     assert_eq!(bench.printer.with(|sim| sim.resets()), 0);
 }
 
+/// SIGTERM goes to every process of a service, also to the one that asks why it came.
+#[test]
+fn a_restart_is_told_from_a_stop_although_the_question_was_ended() {
+    let mut bench = Bench::new();
+    bench.manager.doom_one_question();
+    assert!(bench.manager.restart().success());
+    assert!(bench.read_all().ends_with("ok|"));
+    assert_eq!(&bench.log()[2..4], ["restart", "adopted"]);
+}
+
 #[test]
 fn sudden_death_keeps_the_line_and_its_unread_bytes() {
     let mut bench = Bench::new();

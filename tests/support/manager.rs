@@ -79,7 +79,9 @@ impl Manager {
             .set_read_timeout(Some(Duration::from_millis(50)))
             .expect("a timeout");
         let script = dir.path().join("systemctl");
-        let body = "#!/bin/sh\nfor last; do :; done\nwhile read -r job; do echo \"7 $last $job running\"; done < \"${0%/*}/job\"\n";
+        let body = "#!/bin/sh\nfor last; do :; done\n\
+                    [ ! -e \"${0%/*}/doomed\" ] || { rm \"${0%/*}/doomed\"; kill -TERM $$; }\n\
+                    while read -r job; do echo \"7 $last $job running\"; done < \"${0%/*}/job\"\n";
         fs::write(&script, body).expect("a script");
         fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).expect("executable");
         fs::write(dir.path().join("job"), "").expect("a file");
@@ -129,6 +131,11 @@ impl Manager {
     /// `systemctl start` after a stop.
     pub fn launch_again(&mut self) {
         self.launch();
+    }
+
+    /// The next `systemctl` is ended by the SIGTERM that the whole service gets.
+    pub fn doom_one_question(&self) {
+        fs::write(self.dir.path().join("doomed"), "").expect("a file");
     }
 
     /// The store is lost, as after a crash of the manager or a cold boot.
