@@ -1,6 +1,8 @@
 //! The whole daemon put together: configuration, database, files, printers, local API. Used by
 //! `layerd run`, by `layerd demo` and by the tests, so that all of them run the same thing.
 
+use std::fs::File;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -114,7 +116,9 @@ fn keep_what_runs(config: &Configured) {
         return;
     }
     let new = state_dir.join(format!("{RAN_LAST}.new"));
-    let kept = std::fs::write(&new, text).and_then(|()| std::fs::rename(&new, &path));
+    let kept = File::create(&new)
+        .and_then(|mut file| file.write_all(text.as_bytes()).and_then(|()| file.sync_all()))
+        .and_then(|()| std::fs::rename(&new, &path));
     if let Err(error) = kept {
         tracing::warn!("{}: cannot be written: {error}", path.display());
     }
