@@ -1,8 +1,9 @@
 //! The whole daemon put together: configuration, database, files, printers, local API. Used by
 //! `layerd run`, by `layerd demo` and by the tests, so that all of them run the same thing.
 
-use std::fs::File;
+use std::fs::OpenOptions;
 use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -116,7 +117,10 @@ fn keep_what_runs(config: &Configured) {
         return;
     }
     let new = state_dir.join(format!("{RAN_LAST}.new"));
-    let kept = File::create(&new)
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(true).mode(0o600);
+    let kept = options
+        .open(&new)
         .and_then(|mut file| file.write_all(text.as_bytes()).and_then(|()| file.sync_all()))
         .and_then(|()| std::fs::rename(&new, &path));
     if let Err(error) = kept {
