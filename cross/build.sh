@@ -81,9 +81,10 @@ from_source() {
     [ "$arch" = armv6 ] || std+=(--config "profile.$profile.package.core.opt-level=3")
     # The processor of a Pi Zero gains little from more code: its cache for it has 16 KiB.
     if [ "$arch" = armv6 ]; then
-        for library in core layerd-gcode crc32fast memchr sha2 zlib-rs; do
+        for library in layerd-gcode crc32fast memchr sha2 zlib-rs; do
             std+=(--config "profile.$profile.package.$library.opt-level=2")
         done
+        std+=(--config "profile.$profile.package.core.opt-level=\"s\"")
         for library in bytes mio serde_json tokio; do
             std+=(--config "profile.$profile.package.$library.opt-level=\"z\"")
         done
