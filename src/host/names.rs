@@ -202,8 +202,12 @@ mod tests {
         let before = asking();
         let wait = Duration::from_millis(50);
         let mut question = Box::pin(asked("no-such-printer.local."));
-        tokio::time::timeout(wait, &mut question).await.unwrap_err();
-        assert!(asking() > before, "nobody asks");
+        // As long as it lasts: a thread gets its name when it first runs.
+        while asking() == before {
+            tokio::time::timeout(wait, &mut question)
+                .await
+                .expect_err("nobody asked");
+        }
         drop(question);
         let end = tokio::time::Instant::now() + Duration::from_secs(20);
         while asking() > before {
